@@ -1,0 +1,89 @@
+// Elementwise and row-wise routines, one table of functions per instruction set. All give the same bits on every ISA:
+// transcendentals are one polynomial with explicit fma; float reductions sum in a fixed 16-lane order
+// (lane l adds the elements l, l+16, ...; then lanes l and l+8, l+4, l+2, l+1 are added).
+// Sizes are in elements. Buffers may have any alignment; out may be equal to an input of the same element size.
+// No function checks its arguments: the graph layer and the plans do.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "octavo/isa.h"
+#include "octavo/quant.h"
+
+namespace octavo {
+
+// A quantized operand or result. m is its multiplier in the formula of the function that takes it.
+struct QOperand {
+  const void* data;
+  DType dtype;      // u8 or s8
+  int32_t zp;
+  float m;
+};
+
+// Where a quantized result goes: q = rne(clamp(v, lo, hi)) + zp, lo and hi with zp subtracted.
+struct QResult {
+  void* data;
+  DType dtype;      // u8 or s8
+  int32_t zp;
+  float lo, hi;
+};
+
+enum class Unary : uint8_t {
+  abs, neg, exp, log, sqrt, reciprocal, floor, ceil, round,      // round: half to even
+  relu, leaky_relu, elu, sigmoid, tanh, erf, gelu, gelu_tanh, silu, hardsigmoid, hardswish, softplus,
+};
+enum class Binary : uint8_t { add, sub, mul, div, max, min, pow };
+
+struct EltwiseKernels {
+  const char* name;   // eltwise_<isa>
+  Isa needs;
+
+  // q = clamp(rne(x / scale) + zp) to the range of q's type. NaN gives zp clamped (as 0). ONNX QuantizeLinear.
+  void (*quantize)(const float* x, void* q, DType q_dtype, size_t n, float scale, int32_t zp);
+  // x = float(q - zp) * scale. q: u8, s8 or s32. ONNX DequantizeLinear.
+  void (*dequantize)(const void* q, DType q_dtype, float* x, size_t n, float scale, int32_t zp);
+  // v = float(in - in.zp) * in.m; result as QResult says. in.m = s_in / s_out.
+  void (*requantize)(const QOperand& in, const QResult& out, size_t n);
+  // v = fma(float(a - a.zp), a.m, float(b - b.zp) * b.m); m = s_x / s_out.
+  void (*add_quantized)(const QOperand& a, const QOperand& b, const QResult& out, size_t n);
+  // v = float((a - a.zp) * (b - b.zp)) * a.m; a.m = s_a*s_b / s_out.
+  void (*mul_quantized)(const QOperand& a, const QOperand& b, const QResult& out, size_t n);
+  // out[i] = table[uint8_t(in[i])]
+  void (*lut)(const void* in, void* out, size_t n, const uint8_t* table);
+  // Smallest and largest of x; n >= 1. NaNs are skipped (all NaN: +inf, -inf).
+  void (*min_max)(const float* x, size_t n, float* lo, float* hi);
+
+  // y = op(x). alpha, beta: leaky_relu and elu slope; hardsigmoid max(0, min(1, alpha*x + beta)); else ignored.
+  void (*unary)(Unary op, const float* x, float* y, size_t n, float alpha, float beta);
+  void (*clamp)(const float* x, float* y, size_t n, float lo, float hi);
+  // y = op(a, b), then clamp(y, lo, hi). a_step, b_step: 1 = vector, 0 = one value for all.
+  void (*binary)(Binary op, const float* a, int a_step, const float* b, int b_step, float* y, size_t n, float lo, float hi);
+
+  // y[c] = fma(x[c], scale[c], bias[c])
+  void (*scale_shift)(const float* x, const float* scale, const float* bias, float* y, size_t n);
+  // Sum of x, sum of squares of (x - mean), in the 16-lane order.
+  float (*sum)(const float* x, size_t n);
+  float (*sum_squares)(const float* x, size_t n, float mean);
+  // y = exp(x - max) / sum over one row. y may be x.
+  void (*softmax)(const float* x, float* y, size_t n);
+  // y = (x - mean) / sqrt(var + eps) * gamma + beta over one row; var divides by n. gamma, beta may be null.
+  void (*layer_norm)(const float* x, const float* gamma, const float* beta, float* y, size_t n, float eps);
+
+  // Pools over `taps` pixels: out[c] = max_t in[t][c]; u8, s8, f32. taps >= 1.
+  void (*max_taps)(const void* const* in, size_t taps, void* out, DType dtype, size_t channels);
+  // out[c] = (sum_t in[t][c]) / divisor, summed in the order t.
+  void (*avg_taps_f32)(const float* const* in, size_t taps, float* out, size_t channels, float divisor);
+  // acc = sum_t (in[t][c] - zp) in int32; v = float(acc) * m; result as QResult says (out.data, channels elements).
+  void (*avg_taps_quantized)(const void* const* in, size_t taps, DType dtype, int32_t zp, float m, const QResult& out, size_t channels);
+
+  // out[j][i] = in[i][j], elements of 1 or 4 bytes; strides in elements. NCHW <-> NHWC.
+  void (*transpose)(const void* in, ptrdiff_t in_stride, void* out, ptrdiff_t out_stride, size_t rows, size_t cols, size_t elem_bytes);
+};
+
+// All tables in this binary, in priority order; the first whose needs are covered wins. The last one is scalar.
+std::span<const EltwiseKernels> eltwise_tables() noexcept;
+const EltwiseKernels& eltwise(Isa isa) noexcept;
+
+}  // namespace octavo

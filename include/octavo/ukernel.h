@@ -1,0 +1,110 @@
+// THE contract between portable code and the microkernels. Plain data only.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "octavo/isa.h"
+#include "octavo/types.h"
+
+namespace octavo {
+
+// What happens to an accumulator on its way out of the registers. One formula per output type:
+//   out s32   c = acc
+//   out f32   v = fma(float(acc), scale[j], bias_f32[j])          (brgemm on s8 weights)
+//             v = acc + bias_f32[j]                               (brgemm on f32: scale is null)
+//             v = v + r          if residual is set (f32)
+//             c = clamp(v, lo, hi)
+//   out u8,s8 v = float(acc) * scale[j]
+//             v = fma(float(acc), scale[j], float(r - residual_zp) * residual_scale)   if residual is set (u8 or s8)
+//             c = rne(clamp(v, lo, hi)) + zp
+// clamp(v, lo, hi): v = v > lo ? v : lo; then v < hi ? v : hi. (A NaN becomes lo.) rne = round half to even.
+// float(int32) rounds to nearest even. For u8 and s8 the caller passes lo and hi with zp already subtracted and within
+// the output type's range, so that no saturation is left to do.
+// All arrays are indexed by output column (channel) of the panel: the caller advances them.
+struct EpilogueArgs {
+  const int32_t* bias = nullptr;       // [n] seeds the int32 accumulators; zero points are folded into it. null = 0
+  const float* scale = nullptr;        // [n] null for s32 output and for f32 kernels
+  const float* bias_f32 = nullptr;     // [n] f32 output only. null = 0
+  const void* residual = nullptr;      // [m][n] of the type residual_dtype; null = none. Never for s32 output
+  ptrdiff_t residual_stride_bytes = 0;
+  float residual_scale = 0;
+  int32_t residual_zp = 0;
+  DType residual_dtype = DType::u8;
+  DType out = DType::s32;
+  float lo = 0, hi = 0;                // ignored for s32 output
+  int32_t zp = 0;                      // u8, s8 output
+};
+
+// brgemm: acc[i][j] = bias[j] + sum_{t<batch} sum_{p<k} A_t[i][p] * B_t[p][j];  C[i][j] = epilogue(acc[i][j])
+//   A_t   u8, s8 or f32; row i starts at (const char*)a[t] + i*a_stride_bytes; k contiguous elements; any alignment
+//   B     one panel per tap, back to back: tap t starts at b + t * panel_bytes(format, k); 64-byte aligned
+//   C     row i starts at (char*)c + i*c_stride_bytes; n contiguous elements of EpilogueArgs::out; any alignment
+// 1 <= m <= mr, 1 <= n <= nr, k >= 1, batch >= 1. B is zero-padded to a multiple of kr rows and to nr columns; A is not
+// padded. The kernel reads only the k elements of each A row, and n elements of bias, scale, bias_f32 and of residual rows,
+// and writes only n elements of each C row. C may alias nothing but the residual (same address and stride).
+// f32: the sum runs in the order t, then p, with one fma each from 0, so that the bits are the same for every tile.
+struct BrgemmArgs {
+  const void* const* a = nullptr;
+  ptrdiff_t a_stride_bytes = 0;
+  const void* b = nullptr;
+  int64_t batch = 1, k = 0;
+  int32_t m = 0, n = 0;
+  void* c = nullptr;
+  ptrdiff_t c_stride_bytes = 0;
+  const EpilogueArgs* epi = nullptr;
+};
+using BrgemmFn = void (*)(const BrgemmArgs*);
+
+// dwconv: one row of output pixels of a depthwise convolution, NHWC.
+//   acc[x][c] = bias[c] + sum_{y<kh} sum_{z<kw} rows[y][(x*stride_w + z*dilation_w)][c] * W[y][z][c];  C[x][c] = epilogue(acc[x][c])
+//   rows[y]  u8, s8 or f32: the first pixel under kernel row y of output pixel 0. Pixels are pixel_stride_bytes apart.
+//            Padding is the caller's: rows point at pixels that hold the zero point where the image ends.
+//   w        packed by pack_dwconv() for the kernel's format, 64-byte aligned
+//   C        pixel x starts at (char*)c + x*c_stride_bytes; channels contiguous elements
+// 1 <= n (pixels, any number), 1 <= channels (any number). Nothing outside the named pixels' channels is read or written.
+// f32: the sum runs in the order y, z with one fma each from 0.
+struct DwconvArgs {
+  const void* const* rows = nullptr;
+  ptrdiff_t pixel_stride_bytes = 0;
+  int32_t kh = 1, kw = 1, stride_w = 1, dilation_w = 1;
+  int64_t n = 0, channels = 0;
+  const void* w = nullptr;
+  void* c = nullptr;
+  ptrdiff_t c_stride_bytes = 0;
+  const EpilogueArgs* epi = nullptr;
+};
+using DwconvFn = void (*)(const DwconvArgs*);
+
+// How weights lie in memory for a kernel. Weights are symmetric (their zero point is 0).
+// brgemm panel of one tap, nr columns:  [ceil(k/kr)][nr][kr] elements of elem_bytes (s8: 1, s8 widened to s16: 2, f32: 4)
+//     nr=32, kr=4:  k0..3 of column 0 | k0..3 of column 1 | ... | k0..3 of column 31 | k4..7 of column 0 | ...
+// dwconv: blocks of nr channels; per block [ceil(kh*kw/kr)][nr][kr] elements, taps in the order y, z, zero-padded.
+struct PackFormat {
+  uint8_t nr = 0, kr = 0, elem_bytes = 1;
+  // Added by the kernel to each A element before it multiplies (128 where s8 is flipped to u8 by xor 0x80), so that
+  // packing takes a_offset * colsum(B) out of the folded bias.
+  uint8_t a_offset = 0;
+  friend bool operator==(const PackFormat&, const PackFormat&) = default;
+};
+constexpr size_t panel_bytes(const PackFormat& f, int64_t k) {
+  return size_t((k + f.kr - 1) / f.kr) * f.kr * f.nr * f.elem_bytes;
+}
+
+enum class Op : uint8_t { brgemm, dwconv };
+
+// One row of the registry.
+struct KernelInfo {
+  const char* name;   // <op>_<a><b>_<isa>_<mr>x<nr>x<kr>
+  Op op;
+  Isa needs;
+  DType a, b;         // u8|s8 with s8, or f32 with f32
+  uint8_t mr, nr, kr; // output tile (pixels x channels for dwconv), K values interleaved per column
+  bool nr_in_vl;      // nr counts vector lengths (SVE)
+  bool test_only;     // odd layouts that exercise packing; never chosen
+  PackFormat format;
+  BrgemmFn brgemm;    // exactly one of the two is set
+  DwconvFn dwconv;
+};
+
+}  // namespace octavo

@@ -1,0 +1,88 @@
+// brgemm_{u8s8,s8s8,f32f32}_scalar_4x4x1      acc[i][j] = bias[j] + sum_t sum_p A_t[i][p] * B_t[p][j]
+#include <cmath>
+#include <cstring>
+
+#include "octavo/ukernel.h"
+
+namespace octavo::scalar {
+namespace {
+
+inline float clamp(float v, float lo, float hi) {
+  v = v > lo ? v : lo;
+  return v < hi ? v : hi;
+}
+
+template <class A>
+inline float load_as_float(const void* p) {
+  A v;
+  std::memcpy(&v, p, sizeof v);
+  return float(v);
+}
+
+inline int32_t load_q(const void* row, int j, DType t) {
+  return t == DType::u8 ? int32_t(static_cast<const uint8_t*>(row)[j]) : int32_t(static_cast<const int8_t*>(row)[j]);
+}
+
+// One accumulator to one element of C. `acc` is int32_t or float.
+template <class Acc>
+inline void store(Acc acc, const EpilogueArgs& e, char* c, const char* r, int j) {
+  if (e.out == DType::s32) {
+    const int32_t v = int32_t(acc);
+    std::memcpy(c + 4 * j, &v, 4);
+    return;
+  }
+  if (e.out == DType::f32) {
+    const float bias = e.bias_f32 ? e.bias_f32[j] : 0.0f;
+    float v = e.scale ? __builtin_fmaf(float(acc), e.scale[j], bias) : float(acc) + bias;
+    if (e.residual) v += load_as_float<float>(r + 4 * j);
+    v = clamp(v, e.lo, e.hi);
+    std::memcpy(c + 4 * j, &v, 4);
+    return;
+  }
+  float v = float(acc) * e.scale[j];
+  if (e.residual) v = __builtin_fmaf(float(acc), e.scale[j], float(load_q(r, j, e.residual_dtype) - e.residual_zp) * e.residual_scale);
+  const int32_t q = int32_t(__builtin_rintf(clamp(v, e.lo, e.hi))) + e.zp;
+  c[j] = char(q);
+}
+
+template <class A, class B, class Acc, int MR, int NR, int KR>
+void brgemm(const BrgemmArgs& g) {
+  const EpilogueArgs& e = *g.epi;
+  Acc acc[MR][NR];
+  for (int i = 0; i < g.m; ++i)
+    for (int j = 0; j < g.n; ++j) acc[i][j] = sizeof(A) == 1 && e.bias ? Acc(e.bias[j]) : Acc(0);
+  const int64_t blocks = (g.k + KR - 1) / KR;
+  const B* b = static_cast<const B*>(g.b);
+  for (int64_t t = 0; t < g.batch; ++t, b += blocks * NR * KR) {
+    for (int i = 0; i < g.m; ++i) {
+      const char* row = static_cast<const char*>(g.a[t]) + i * g.a_stride_bytes;
+      for (int64_t p = 0; p < g.k; ++p) {
+        A a;
+        std::memcpy(&a, row + p * int64_t(sizeof(A)), sizeof a);
+        for (int j = 0; j < g.n; ++j) {
+          const B w = b[((p / KR) * NR + j) * KR + p % KR];
+          if constexpr (sizeof(A) == 1) {
+            acc[i][j] = Acc(uint32_t(acc[i][j]) + uint32_t(int32_t(a) * int32_t(w)));
+          } else {
+            acc[i][j] = __builtin_fmaf(a, w, acc[i][j]);
+          }
+        }
+      }
+    }
+  }
+  for (int i = 0; i < g.m; ++i) {
+    char* c = static_cast<char*>(g.c) + i * g.c_stride_bytes;
+    const char* r = e.residual ? static_cast<const char*>(e.residual) + i * e.residual_stride_bytes : nullptr;
+    for (int j = 0; j < g.n; ++j) store(acc[i][j], e, c, r, j);
+  }
+}
+
+}  // namespace
+}  // namespace octavo::scalar
+
+using namespace octavo;
+extern "C" {
+void octavo_brgemm_u8s8_scalar_4x4x1(const BrgemmArgs* g) { scalar::brgemm<uint8_t, int8_t, int32_t, 4, 4, 1>(*g); }
+void octavo_brgemm_s8s8_scalar_4x4x1(const BrgemmArgs* g) { scalar::brgemm<int8_t, int8_t, int32_t, 4, 4, 1>(*g); }
+void octavo_brgemm_f32f32_scalar_4x4x1(const BrgemmArgs* g) { scalar::brgemm<float, float, float, 4, 4, 1>(*g); }
+}

@@ -1,0 +1,101 @@
+// CPU detection. Baseline flags only: nothing here may need more than the compiler's default.
+#include <cstdlib>
+#include <cstring>
+
+#include "octavo/isa.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
+namespace octavo {
+namespace {
+
+constexpr IsaName kNames[] = {
+    {Isa::scalar, "scalar", Isa::scalar},
+    {Isa::avx2, "avx2", Isa::avx2},
+    {Isa::avxvnni, "avxvnni", Isa::avx2 | Isa::avxvnni},
+    {Isa::avx512vnni, "avx512vnni", Isa::avx2 | Isa::avx512vnni},
+    {Isa::neon, "neon", Isa::neon},
+    {Isa::neondot, "neondot", Isa::neon | Isa::neondot},
+    {Isa::neoni8mm, "neoni8mm", Isa::neon | Isa::neondot | Isa::neoni8mm},
+    {Isa::sve, "sve", Isa::neon | Isa::neondot | Isa::sve},
+    {Isa::svei8mm, "svei8mm", Isa::neon | Isa::neondot | Isa::neoni8mm | Isa::sve | Isa::svei8mm},
+};
+
+#if defined(__x86_64__)
+struct Cpuid {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  Cpuid(unsigned leaf, unsigned sub) { __get_cpuid_count(leaf, sub, &a, &b, &c, &d); }
+};
+constexpr bool bit(unsigned word, int i) { return (word >> i) & 1u; }
+
+Isa detect() {
+  const Cpuid one(1, 0), seven(7, 0), seven1(7, 1);
+  if (!bit(one.c, 27)) return Isa::scalar;  // OSXSAVE
+  unsigned lo, hi;
+  __asm__("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+  // CPUID says what the core has, XCR0 what the operating system saves across a context switch. Both must agree.
+  const bool os_ymm = (lo & 0x06) == 0x06, os_zmm = (lo & 0xe6) == 0xe6;
+  Isa isa = Isa::scalar;
+  const bool avx2 = os_ymm && bit(one.c, 28) && bit(one.c, 12) && bit(one.c, 29) && bit(seven.b, 5);
+  if (!avx2) return isa;
+  isa = isa | Isa::avx2;
+  if (bit(seven1.a, 4)) isa = isa | Isa::avxvnni;
+  const bool avx512 = os_zmm && bit(seven.b, 16) && bit(seven.b, 17) && bit(seven.b, 30) && bit(seven.b, 31);
+  if (avx512 && bit(seven.c, 11)) isa = isa | Isa::avx512vnni;
+  return isa;
+}
+#elif defined(__aarch64__) && defined(__linux__)
+Isa detect() {
+  const unsigned long cap = getauxval(AT_HWCAP), cap2 = getauxval(AT_HWCAP2);
+  constexpr unsigned long kDot = 1ul << 20, kSve = 1ul << 22, kSveI8mm = 1ul << 9, kI8mm = 1ul << 13;
+  Isa isa = Isa::neon;
+  if (cap & kDot) isa = isa | Isa::neondot;
+  if (cap2 & kI8mm) isa = isa | Isa::neoni8mm;
+  if (cap & kSve) isa = isa | Isa::sve;
+  if (cap2 & kSveI8mm) isa = isa | Isa::svei8mm;
+  return isa;
+}
+#else
+Isa detect() { return Isa::scalar; }
+#endif
+
+Expected<Isa> read_environment() {
+  const char* name = std::getenv("OCTAVO_ISA");
+  if (!name || !*name) return detected_isa();
+  const Expected<Isa> wanted = parse_isa(name);
+  if (!wanted) return wanted;
+  if (!covers(detected_isa(), *wanted))
+    return Status::error(Code::unsupported, "OCTAVO_ISA=%s: this machine does not support %s", name, name);
+  return wanted;
+}
+
+}  // namespace
+
+std::span<const IsaName> isa_names() noexcept { return kNames; }
+
+Isa detected_isa() noexcept {
+  static const Isa isa = detect();
+  return isa;
+}
+
+Expected<Isa> parse_isa(std::string_view name) noexcept {
+  for (const IsaName& n : kNames)
+    if (name == n.name) return n.implies;
+  char known[160] = {};
+  for (const IsaName& n : kNames) {
+    std::strncat(known, " ", sizeof known - std::strlen(known) - 1);
+    std::strncat(known, n.name, sizeof known - std::strlen(known) - 1);
+  }
+  return Status::error(Code::invalid_argument, "unknown instruction set '%.*s' (known:%s)", int(name.size()), name.data(), known);
+}
+
+Expected<Isa> active_isa() noexcept {
+  static const Expected<Isa> isa = read_environment();
+  return isa;
+}
+
+}  // namespace octavo

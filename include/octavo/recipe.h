@@ -1,0 +1,58 @@
+// What to quantize and how: an ordered list of rules matcher -> QuantConfig.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "octavo/graph.h"
+#include "octavo/quant.h"
+
+namespace octavo {
+
+enum class ObserverKind : uint8_t { min_max, histogram };
+
+struct TensorConfig {
+  DType dtype = DType::u8;       // u8 or s8
+  bool symmetric = false;
+  bool per_channel = false;      // weights only: one scale per output channel
+  bool reduce_range = false;     // 7 bits
+  bool narrow = false;           // s8: [-127, 127]
+  ObserverKind observer = ObserverKind::histogram;
+  float eps = 1.0f / 4096;
+};
+
+struct QuantConfig {
+  TensorConfig activation;
+  TensorConfig weight = {DType::s8, true, true, false, false, ObserverKind::min_max, 1.0f / 4096};
+};
+
+// A name beats an operator type beats global; among equals the later rule wins. A rule without a config keeps in float.
+class Recipe {
+ public:
+  Recipe& set_global(std::optional<QuantConfig> config);
+  Recipe& set_op_type(std::string op_type, std::optional<QuantConfig> config);
+  Recipe& set_node_name(std::string glob, std::optional<QuantConfig> config);  // * and ?, the whole name
+
+  const QuantConfig* match(const Node& node) const noexcept;  // null: keep in float
+
+  // "x86_static": u8 affine activations (histogram), s8 symmetric per-channel weights.
+  static Expected<Recipe> preset(std::string_view name);
+  static std::vector<std::string> preset_names();
+  // {"base": "x86_static", "rules": [{"op_type": "Softmax", "config": null}, {"node_name": "fc*", "config": {...}}]}
+  // Every key is checked; errors name the rule and the key.
+  static Expected<Recipe> from_json(std::string_view text);
+  std::string to_json() const;
+
+ private:
+  enum class Scope : uint8_t { global, op_type, node_name };
+  struct Rule {
+    Scope scope;
+    std::string pattern;
+    std::optional<QuantConfig> config;
+  };
+  std::vector<Rule> rules_;
+};
+
+}  // namespace octavo

@@ -1,0 +1,94 @@
+// compile -> run: a Program is a graph lowered to plans for fixed input shapes; a Session keeps Programs by shape.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "octavo/graph.h"
+#include "octavo/isa.h"
+#include "octavo/threads.h"
+
+namespace octavo {
+
+struct CompileOptions {
+  std::map<std::string, Shape> input_shapes;  // for inputs with dynamic dimensions; a batch left open becomes 1
+  Isa isa = Isa::scalar;                      // used if use_isa is set; else active_isa()
+  bool use_isa = false;
+  bool strict = false;                        // an error for each node between Q and DQ that cannot run in int8
+  std::vector<std::string> keep;              // values that must exist at run time for RunHooks::on_value
+};
+
+// Dense row-major data as ONNX has it (NCHW). For inputs, data is only read.
+struct TensorView {
+  DType dtype = DType::f32;
+  Shape shape;
+  void* data = nullptr;
+};
+
+// One line of report(): a node of the compiled graph, after fusion.
+struct NodeReport {
+  std::string name;                    // of the main node
+  std::string op_type;
+  std::vector<std::string> fused;      // names of the other nodes that the step computes
+  std::string precision;               // "int8", "float", or "copy" (moves bytes, computes nothing)
+  std::string kernel;                  // registry row, elementwise table, or "generic"
+  std::string why_not_int8;            // empty for int8 and copy
+  int64_t macs = 0;                    // multiply-accumulates of Conv, Gemm, MatMul for the compiled shapes
+  Shape output_shape;
+};
+
+struct RunHooks {
+  void* context = nullptr;
+  // Called with every f32 value named in CompileOptions::keep, in the order of execution.
+  void (*on_value)(void* context, const std::string& name, const float* data, size_t count) = nullptr;
+  // Called after each step with its index in report() and its time.
+  void (*on_step)(void* context, size_t step, double milliseconds) = nullptr;
+};
+
+// Immutable; copies share everything; any number of threads may run() one Program at once, each with its own workspace.
+class Program {
+ public:
+  static Expected<Program> compile(const Graph& graph, const CompileOptions& options = {});
+  std::span<const ValueInfo> inputs() const noexcept;   // with the compiled shapes
+  std::span<const ValueInfo> outputs() const noexcept;
+  size_t workspace_bytes(int threads) const noexcept;   // arena and scratch; 64-byte aligned
+  // inputs and outputs in the order of inputs() and outputs(). Allocates nothing.
+  Status run(std::span<const TensorView> inputs, std::span<const TensorView> outputs, void* workspace, const Parallel& parallel,
+             const RunHooks* hooks = nullptr) const noexcept;
+
+  std::span<const NodeReport> report() const noexcept;
+  double int8_mac_share() const noexcept;   // MACs on int8 kernels / all MACs; 1 where there are none
+  size_t arena_bytes() const noexcept;
+  size_t weight_bytes() const noexcept;     // packed
+
+ private:
+  struct Impl;
+  explicit Program(std::shared_ptr<const Impl>) noexcept;
+  std::shared_ptr<const Impl> impl_;
+};
+
+// A graph, its Programs by input shape, a workspace and threads. Not thread-safe: one Session per thread.
+class Session {
+ public:
+  static Expected<Session> create(Graph graph, int threads = 1, const CompileOptions& options = {});
+  Session(Session&&) noexcept;
+  Session& operator=(Session&&) noexcept;
+  ~Session();
+  // Outputs in the order of the graph. Errors name the missing or misshapen input.
+  Expected<std::vector<Tensor>> run(const std::map<std::string, Tensor>& inputs, const RunHooks* hooks = nullptr);
+  // The Program for these input shapes, compiled on first sight.
+  Expected<const Program*> program(const std::map<std::string, Shape>& input_shapes);
+  const Graph& graph() const noexcept;
+
+ private:
+  struct Impl;
+  explicit Session(std::unique_ptr<Impl>) noexcept;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace octavo

@@ -11,6 +11,9 @@ endif()
 # Kernels are leaf code: no exceptions, no RTTI, no guards around statics (there are none), no errno from math.
 set(OCTAVO_KERNEL_FLAGS -O3 -fno-exceptions -fno-rtti -fno-threadsafe-statics -fno-math-errno -fno-trapping-math
                         -fno-asynchronous-unwind-tables -fno-stack-protector)
+if(OCTAVO_SANITIZE)
+  list(TRANSFORM OCTAVO_KERNEL_FLAGS REPLACE "-O3" "-O1")  # unrolled loops full of checks take minutes to compile
+endif()
 
 set(OCTAVO_ISA_OBJECTS "")
 set(OCTAVO_ISA_TARGETS "")

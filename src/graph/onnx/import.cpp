@@ -1,0 +1,233 @@
+// ModelProto -> Graph. The file is untrusted; errors name the node or tensor.
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl.h>
+
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <new>
+#include <unordered_set>
+
+#include "onnx/proto.h"
+
+namespace octavo {
+namespace {
+
+constexpr int64_t kMinOpset = 7, kMaxOpset = 21;
+
+class Importer {
+ public:
+  Importer(const OnnxLimits& limits, proto::ExternalData* external) : limits_(limits), external_(external) {}
+
+  Expected<Graph> run(const onnx::ModelProto& model) {
+    Status status = import_opsets(model);
+    if (status.ok() && !model.has_graph()) status = Status::error(Code::invalid_argument, "not an ONNX model: it has no graph");
+    if (status.ok() && model.functions_size() > 0)
+      status = Status::error(Code::unsupported, "model-local function '%.100s' is not supported", model.functions(0).name().c_str());
+    if (status.ok()) status = import_graph(model.graph());
+    if (status.ok()) status = sort_topologically(graph_);
+    if (!status.ok()) return status;
+    return std::move(graph_);
+  }
+
+ private:
+  Status import_opsets(const onnx::ModelProto& model) {
+    bool found = false;
+    for (const auto& opset : model.opset_import()) {
+      if (opset.domain().empty() || opset.domain() == "ai.onnx") {
+        found = true;
+        graph_.opset = opset.version();
+      } else {
+        graph_.other_opsets[opset.domain()] = opset.version();
+      }
+    }
+    if (!found) return Status::error(Code::invalid_argument, "not an ONNX model: it imports no version of the ai.onnx operators");
+    if (graph_.opset < kMinOpset || graph_.opset > kMaxOpset)
+      return Status::error(Code::unsupported, "opset %lld is not supported, only %lld to %lld", static_cast<long long>(graph_.opset),
+                           static_cast<long long>(kMinOpset), static_cast<long long>(kMaxOpset));
+    return {};
+  }
+
+  Status import_graph(const onnx::GraphProto& source) {
+    graph_.name = source.name();
+    if (size_t(source.node_size()) > limits_.max_nodes)
+      return Status::error(Code::unsupported, "%d nodes, more than the limit of %zu", source.node_size(), limits_.max_nodes);
+    if (source.sparse_initializer_size() > 0)
+      return Status::error(Code::unsupported, "sparse initializer '%.100s' is not supported",
+                           source.sparse_initializer(0).values().name().c_str());
+    for (const onnx::TensorProto& initializer : source.initializer()) {
+      if (initializer.name().empty()) return Status::error(Code::invalid_argument, "an initializer has no name");
+      Expected<Tensor> tensor = proto::import_tensor(initializer, limits_, external_);
+      if (!tensor) return tensor.status();
+      if (!graph_.initializers.emplace(initializer.name(), *std::move(tensor)).second)
+        return Status::error(Code::invalid_argument, "initializer '%.100s' is defined twice", initializer.name().c_str());
+    }
+    // Before IR version 4 every initializer was also listed as an input; later it means "may be overridden".
+    for (const onnx::ValueInfoProto& input : source.input()) {
+      if (graph_.initializers.count(input.name())) continue;
+      Status status = import_value(input, graph_.inputs);
+      if (!status.ok()) return status;
+    }
+    for (const onnx::ValueInfoProto& output : source.output()) {
+      Status status = import_value(output, graph_.outputs);
+      if (!status.ok()) return status;
+    }
+    for (const onnx::NodeProto& node : source.node()) node_names_.insert(node.name());
+    graph_.nodes.reserve(size_t(source.node_size()));
+    for (int i = 0; i < source.node_size(); ++i) {
+      Status status = import_node(source.node(i), i);
+      if (!status.ok()) return status;
+    }
+    return {};
+  }
+
+  Status import_value(const onnx::ValueInfoProto& source, std::vector<ValueInfo>& list) {
+    const char* name = source.name().c_str();
+    if (source.name().empty()) return Status::error(Code::invalid_argument, "a graph input or output has no name");
+    if (!source.type().has_tensor_type())
+      return Status::error(Code::unsupported, "'%.100s' is not a tensor: sequences, maps and optionals are not supported", name);
+    const auto& type = source.type().tensor_type();
+    const std::optional<DType> dtype = proto::dtype_from(type.elem_type());
+    if (!dtype)
+      return Status::error(Code::unsupported, "'%.100s': element type %s is not supported", name,
+                           proto::type_name(type.elem_type()).c_str());
+    ValueInfo value{source.name(), *dtype, {}, type.has_shape()};
+    if (size_t(type.shape().dim_size()) > limits_.max_rank)
+      return Status::error(Code::unsupported, "'%.100s': %d dimensions, more than the limit of %zu", name, type.shape().dim_size(),
+                           limits_.max_rank);
+    for (const auto& dim : type.shape().dim()) {
+      if (!dim.has_dim_value()) {
+        value.dims.push_back({-1, dim.dim_param()});
+      } else if (dim.dim_value() < 0) {  // some exporters write -1 for "unknown"
+        value.dims.push_back({-1, ""});
+      } else {
+        value.dims.push_back({dim.dim_value(), ""});
+      }
+    }
+    list.push_back(std::move(value));
+    return {};
+  }
+
+  Status import_node(const onnx::NodeProto& source, int index) {
+    Node node;
+    node.op_type = source.op_type();
+    node.domain = source.domain() == "ai.onnx" ? "" : source.domain();
+    node.name = unique_name(source, index);
+    if (node.op_type.empty()) return fail(node, Code::invalid_argument, "it has no operator type");
+    node.inputs.assign(source.input().begin(), source.input().end());
+    node.outputs.assign(source.output().begin(), source.output().end());
+    for (const onnx::AttributeProto& attribute : source.attribute()) {
+      Expected<Attribute> value = import_attribute(node, attribute);
+      if (!value) return value.status();
+      if (!node.attributes.emplace(attribute.name(), *std::move(value)).second)
+        return fail(node, Code::invalid_argument, "attribute '" + attribute.name() + "' is defined twice");
+    }
+    graph_.nodes.push_back(std::move(node));
+    return {};
+  }
+
+  std::string unique_name(const onnx::NodeProto& source, int index) {
+    std::string name = source.name();
+    if (!name.empty() && used_names_.insert(name).second) return name;
+    name = source.op_type() + "_" + std::to_string(index);
+    while (node_names_.count(name)) name += "_";
+    node_names_.insert(name);
+    used_names_.insert(name);
+    return name;
+  }
+
+  Expected<Attribute> import_attribute(const Node& node, const onnx::AttributeProto& source) {
+    using Type = onnx::AttributeProto;
+    const std::string quoted = "attribute '" + source.name() + "'";
+    if (source.name().empty()) return fail(node, Code::invalid_argument, "an attribute has no name");
+    if (!source.ref_attr_name().empty()) return fail(node, Code::unsupported, quoted + " refers to a function's attribute");
+    switch (source.type()) {
+      case Type::INT: return Attribute(source.i());
+      case Type::FLOAT: return Attribute(source.f());
+      case Type::STRING: return Attribute(source.s());
+      case Type::INTS: return Attribute(std::vector<int64_t>(source.ints().begin(), source.ints().end()));
+      case Type::FLOATS: return Attribute(std::vector<float>(source.floats().begin(), source.floats().end()));
+      case Type::STRINGS: return Attribute(std::vector<std::string>(source.strings().begin(), source.strings().end()));
+      case Type::TENSOR: {
+        Expected<Tensor> tensor = proto::import_tensor(source.t(), limits_, external_);
+        if (!tensor) return fail(node, tensor.status().code(), quoted + ": " + tensor.status().text());
+        return Attribute(*std::move(tensor));
+      }
+      case Type::GRAPH:
+      case Type::GRAPHS: return fail(node, Code::unsupported, "subgraphs (" + quoted + ") are not supported");
+      default: return fail(node, Code::unsupported, quoted + " has an unsupported type");
+    }
+  }
+
+  static Status fail(const Node& node, Code code, const std::string& text) {
+    return Status::error(code, "%.40s '%.100s': %.200s", node.op_type.c_str(), node.name.c_str(), text.c_str());
+  }
+
+  const OnnxLimits& limits_;
+  proto::ExternalData* external_;
+  Graph graph_;
+  std::unordered_set<std::string> node_names_, used_names_;
+};
+
+// Parses one protobuf message from a whole file.
+Status parse_file(const std::string& path, const OnnxLimits& limits, google::protobuf::Message& message) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) return Status::error(Code::io, "'%.250s' is no readable file", path.c_str());
+  const uint64_t size = std::filesystem::file_size(path, error);
+  if (error) return Status::error(Code::io, "'%.250s': %s", path.c_str(), error.message().c_str());
+  if (size > limits.max_file_bytes || size > uint64_t(std::numeric_limits<int>::max()))
+    return Status::error(Code::overflow, "'%.250s' has %llu bytes, more than the limit", path.c_str(),
+                         static_cast<unsigned long long>(size));
+  std::ifstream file(path, std::ios::binary);
+  google::protobuf::io::IstreamInputStream stream(&file);
+  google::protobuf::io::CodedInputStream coded(&stream);
+  coded.SetTotalBytesLimit(std::numeric_limits<int>::max());
+  if (!file || !message.ParseFromCodedStream(&coded) || !coded.ConsumedEntireMessage())
+    return Status::error(Code::invalid_argument, "'%.250s' is truncated or no such protobuf message", path.c_str());
+  return {};
+}
+
+// Runs a function that may throw bad_alloc and returns an Expected.
+template <class F>
+auto guarded(F&& f) -> decltype(f()) {
+  try {
+    return f();
+  } catch (const std::bad_alloc&) {
+    return Status::error(Code::out_of_memory, "no memory to import the model");
+  } catch (const std::exception& e) {
+    return Status::error(Code::internal, "import: %.200s", e.what());
+  }
+}
+
+}  // namespace
+
+Expected<Graph> load_onnx(const std::string& path, const OnnxLimits& limits) {
+  return guarded([&]() -> Expected<Graph> {
+    onnx::ModelProto model;
+    if (Status status = parse_file(path, limits, model); !status.ok()) return status;
+    const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+    proto::ExternalData external(folder.empty() ? "." : folder);
+    return Importer(limits, &external).run(model);
+  });
+}
+
+Expected<Graph> parse_onnx(std::span<const std::byte> bytes, const OnnxLimits& limits) {
+  return guarded([&]() -> Expected<Graph> {
+    if (bytes.size() > limits.max_file_bytes || bytes.size() > size_t(std::numeric_limits<int>::max()))
+      return Status::error(Code::overflow, "the model has %zu bytes, more than the limit", bytes.size());
+    onnx::ModelProto model;
+    if (!model.ParseFromArray(bytes.data(), int(bytes.size())))
+      return Status::error(Code::invalid_argument, "the model is truncated or no ONNX protobuf message");
+    return Importer(limits, nullptr).run(model);
+  });
+}
+
+Expected<Tensor> load_tensor_proto(const std::string& path, const OnnxLimits& limits) {
+  return guarded([&]() -> Expected<Tensor> {
+    onnx::TensorProto tensor;
+    if (Status status = parse_file(path, limits, tensor); !status.ok()) return status;
+    return proto::import_tensor(tensor, limits, nullptr);
+  });
+}
+
+}  // namespace octavo

@@ -1,6 +1,7 @@
 // Elementwise and row-wise routines, one table of functions per instruction set. All give the same bits on every ISA:
 // transcendentals are one polynomial with explicit fma; float reductions sum in a fixed 16-lane order
 // (lane l adds the elements l, l+16, ...; then lanes l and l+8, l+4, l+2, l+1 are added).
+// A NaN stays a NaN unless a formula says otherwise; its payload and sign may differ between ISAs.
 // Sizes are in elements. Buffers may have any alignment; out may be equal to an input of the same element size.
 // No function checks its arguments: the graph layer and the plans do.
 #pragma once
@@ -57,6 +58,7 @@ struct EltwiseKernels {
 
   // y = op(x). alpha, beta: leaky_relu and elu slope; hardsigmoid max(0, min(1, alpha*x + beta)); else ignored.
   void (*unary)(Unary op, const float* x, float* y, size_t n, float alpha, float beta);
+  // min(max(x, lo), hi)
   void (*clamp)(const float* x, float* y, size_t n, float lo, float hi);
   // y = op(a, b), then clamp(y, lo, hi). a_step, b_step: 1 = vector, 0 = one value for all.
   void (*binary)(Binary op, const float* a, int a_step, const float* b, int b_step, float* y, size_t n, float lo, float hi);
@@ -68,7 +70,7 @@ struct EltwiseKernels {
   float (*sum_squares)(const float* x, size_t n, float mean);
   // y = exp(x - max) / sum over one row. y may be x.
   void (*softmax)(const float* x, float* y, size_t n);
-  // y = (x - mean) / sqrt(var + eps) * gamma + beta over one row; var divides by n. gamma, beta may be null.
+  // y = (x - mean) * (1 / sqrt(var + eps)) * gamma + beta over one row; var divides by n. gamma, beta may be null.
   void (*layer_norm)(const float* x, const float* gamma, const float* beta, float* y, size_t n, float eps);
 
   // Pools over `taps` pixels: out[c] = max_t in[t][c]; u8, s8, f32. taps >= 1.

@@ -1,0 +1,97 @@
+// The elementwise routines on 8 lanes. Tails: vmaskmov for floats, a small buffer for bytes.
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <xsimd/xsimd.hpp>
+
+#include "octavo/eltwise.h"
+
+namespace octavo::OCTAVO_ISA {
+namespace {
+
+#include "kernels/x86/eltwise_xsimd.inl.h"
+
+struct Vec : XsimdVec<xsimd::fma3<xsimd::avx2>> {
+  struct First {
+    __m256i mask;
+    size_t n;
+  };
+  static First first(size_t n) {
+    return {_mm256_cmpgt_epi32(_mm256_set1_epi32(int(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)), n};
+  }
+
+  using XsimdVec::load, XsimdVec::store, XsimdVec::load_s32;
+  static F load(const float* p, First l) { return _mm256_maskload_ps(p, l.mask); }
+  static F load(const float* p, First l, float fill) {
+    return _mm256_blendv_ps(_mm256_set1_ps(fill), _mm256_maskload_ps(p, l.mask), _mm256_castsi256_ps(l.mask));
+  }
+  static void store(float* p, F v, First l) { _mm256_maskstore_ps(p, l.mask, v); }
+  static I load_s32(const int32_t* p, First l) { return _mm256_maskload_epi32(p, l.mask); }
+  static I load_u8(const uint8_t* p, All) {
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  }
+  static I load_u8(const uint8_t* p, First l) {
+    uint8_t buffer[8] = {};
+    std::memcpy(buffer, p, l.n);
+    return load_u8(buffer, All{});
+  }
+  static void store_u8(uint8_t* p, I v, All) {
+    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
+  }
+  static void store_u8(uint8_t* p, I v, First l) {
+    uint8_t buffer[8];
+    store_u8(buffer, v, All{});
+    std::memcpy(p, buffer, l.n);
+  }
+
+  struct Bytes {
+    static constexpr int N = 32;
+    using All = XsimdVec::All;
+    struct First {
+      size_t n;
+    };
+    static First first(size_t n) { return {n}; }
+    static __m256i load(const uint8_t* p, All) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+    static __m256i load(const uint8_t* p, First l) {
+      uint8_t buffer[32] = {};
+      std::memcpy(buffer, p, l.n);
+      return load(buffer, All{});
+    }
+    static void store(uint8_t* p, __m256i v, All) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
+    static void store(uint8_t* p, __m256i v, First l) {
+      uint8_t buffer[32];
+      store(buffer, v, All{});
+      std::memcpy(p, buffer, l.n);
+    }
+    static __m256i max(__m256i a, __m256i b) { return _mm256_max_epu8(a, b); }
+    static __m256i flip(__m256i a, uint8_t mask) { return _mm256_xor_si256(a, _mm256_set1_epi8(char(mask))); }
+    // vpshufb looks up the low four bits in one 16-byte slice; the high four choose among the sixteen answers as a tree
+    // (vpblendvb takes its choice from the top bit).
+    static __m256i lookup(const uint8_t* table, __m256i i) {
+      const __m256i low = _mm256_and_si256(i, _mm256_set1_epi8(15));
+      const __m256i bit4 = _mm256_slli_epi16(i, 3), bit5 = _mm256_slli_epi16(i, 2), bit6 = _mm256_slli_epi16(i, 1);
+      const auto look = [=](int k) {
+        const __m128i slice = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table + 16 * k));
+        return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(slice), low);
+      };
+      const auto quad = [=](int k) {
+        return _mm256_blendv_epi8(_mm256_blendv_epi8(look(k), look(k + 1), bit4), _mm256_blendv_epi8(look(k + 2), look(k + 3), bit4), bit5);
+      };
+      return _mm256_blendv_epi8(_mm256_blendv_epi8(quad(0), quad(4), bit6), _mm256_blendv_epi8(quad(8), quad(12), bit6), i);
+    }
+  };
+};
+
+#include "kernels/eltwise.inl.h"
+
+}  // namespace
+}  // namespace octavo::OCTAVO_ISA
+
+extern "C" {
+extern const octavo::EltwiseKernels octavo_eltwise_avx2;
+constinit const octavo::EltwiseKernels octavo_eltwise_avx2 =
+    octavo::OCTAVO_ISA::eltwise_table<octavo::OCTAVO_ISA::Vec>("eltwise_avx2", octavo::Isa::avx2);
+}

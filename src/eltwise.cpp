@@ -1,0 +1,26 @@
+// The one list of elementwise tables.
+#include "octavo/eltwise.h"
+
+#include "kernels/kernels.h"
+
+namespace octavo {
+
+std::span<const EltwiseKernels> eltwise_tables() noexcept {
+  static const EltwiseKernels tables[] = {
+#if defined(__x86_64__)
+      octavo_eltwise_avx512vnni,
+      octavo_eltwise_avx2,
+#endif
+      octavo_eltwise_scalar,
+  };
+  return tables;
+}
+
+const EltwiseKernels& eltwise(Isa isa) noexcept {
+  const std::span<const EltwiseKernels> tables = eltwise_tables();
+  for (const EltwiseKernels& t : tables)
+    if (covers(isa, t.needs)) return t;
+  return tables.back();
+}
+
+}  // namespace octavo

@@ -14,6 +14,7 @@ namespace {
 #include "kernels/x86/eltwise_xsimd.inl.h"
 
 struct Vec : XsimdVec<xsimd::fma3<xsimd::avx2>> {
+  static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
   struct First {
     __m256i mask;
     size_t n;

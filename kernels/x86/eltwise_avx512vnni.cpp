@@ -14,6 +14,7 @@ namespace {
 #include "kernels/x86/eltwise_xsimd.inl.h"
 
 struct Vec : XsimdVec<xsimd::avx512bw> {
+  static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
   struct First {
     __mmask16 mask;
   };

@@ -7,6 +7,7 @@ set -eu
 allowed() {
   std='<[a-z_0-9]+>'              # the standard library has no dots and no slashes
   api='"octavo/[a-z_]+\.h"'
+  posix='<(unistd|fcntl|dlfcn|sys/(mman|stat|types|wait|resource|time))\.h>'
   tiny='<(cstdint|cstddef|cstring|cmath)>'
   contract='"octavo/(ukernel|eltwise|types|isa|quant)\.h"'
   case $1 in
@@ -18,11 +19,11 @@ allowed() {
     kernels/*)                   echo "$tiny|$contract|\"kernels/[a-z_0-9]+\.inl\.h\"" ;;
     src/registry.cpp|src/eltwise.cpp) echo "$std|$api|\"src/[a-z_]+\.h\"|\"kernels/kernels\.h\"" ;;
     src/cpu.cpp)                 echo "$std|$api|\"src/[a-z_]+\.h\"|<cpuid\.h>|<sys/auxv\.h>|<asm/hwcap\.h>" ;;
-    src/graph/*)                 echo "$std|$api|\"(onnx/)?[a-z_0-9]+\.h\"|<(onnx/|google/protobuf/|nlohmann/)[a-z_0-9/]+\.(h|hpp)>" ;;
-    src/cli/*)                   echo "$std|$api|\"[a-z_0-9]+\.h\"|<(CLI|nlohmann|fmt)/[A-Za-z_0-9/]+\.(h|hpp)>|<(zip|unistd)\.h>" ;;
+    src/graph/*)                 echo "$std|$posix|$api|\"(onnx/)?[a-z_0-9]+\.h\"|<(onnx/|google/protobuf/|nlohmann/)[a-z_0-9/]+\.(h|hpp)>" ;;
+    src/cli/*)                   echo "$std|$posix|$api|\"(src/cli/)?[a-z_0-9]+\.h\"|<(CLI|nlohmann|fmt)/[A-Za-z_0-9/]+\.(h|hpp)>|<zip\.h>" ;;
     src/*)                       echo "$std|$api|\"src/[a-z_]+\.h\"" ;;
-    tests/*)                     echo "$std|$api|\"[a-z_0-9]+\.h\"|<(gtest|gmock|nlohmann)/[a-z_/-]+\.(h|hpp)>|<sys/[a-z]+\.h>|<(unistd|dlfcn)\.h>" ;;
-    bench/*)                     echo "$std|$api|\"[a-z_0-9]+\.h\"|<benchmark/benchmark\.h>" ;;
+    tests/*)                     echo "$std|$posix|$api|\"(tests/)?[a-z_0-9]+\.h\"|<(gtest|gmock|nlohmann)/[a-z_/-]+\.(h|hpp)>" ;;
+    bench/*)                     echo "$std|$api|\"(bench/)?[a-z_0-9]+\.h\"|<benchmark/benchmark\.h>" ;;
     examples/*)                  echo "$std|$api" ;;
   esac
 }

@@ -37,10 +37,13 @@ class Recipe {
 
   const QuantConfig* match(const Node& node) const noexcept;  // null: keep in float
 
-  // "x86_static": u8 affine activations (histogram), s8 symmetric per-channel weights.
+  // "x86_static": u8 affine activations (histogram), s8 symmetric per-channel weights in [-128, 127].
+  // "arm_static": the same with s8 activations. Each is one global rule.
   static Expected<Recipe> preset(std::string_view name);
   static std::vector<std::string> preset_names();
   // {"base": "x86_static", "rules": [{"op_type": "Softmax", "config": null}, {"node_name": "fc*", "config": {...}}]}
+  // A rule has one matcher: "global": true, "op_type" or "node_name". A config is {"activation": {...}, "weight": {...}} with
+  // the keys of TensorConfig; what it leaves out is as in the base. The base's own rule comes first.
   // Every key is checked; errors name the rule and the key.
   static Expected<Recipe> from_json(std::string_view text);
   std::string to_json() const;

@@ -1,0 +1,55 @@
+// The two observers behind Observer::create, and the ranges of quantized values that a TensorConfig asks for.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "octavo/quantize.h"
+
+namespace octavo {
+
+struct QRange {
+  int32_t lo, hi;
+};
+// u8 [0,255], s8 [-128,127]; reduce_range halves it; narrow leaves out the lowest value of s8.
+constexpr QRange range_of(const TensorConfig& config) noexcept {
+  const int shift = config.reduce_range ? 1 : 0;
+  return {(qmin_of(config.dtype) >> shift) + (config.narrow ? 1 : 0), qmax_of(config.dtype) >> shift};
+}
+
+// The smallest and largest finite value. NaN and infinities are counted, not used: one bad sample shall not void a calibration.
+class MinMaxObserver final : public Observer {
+ public:
+  void observe(const float* data, size_t count) override;
+  Status merge(const Observer& other) override;
+  Expected<QParams> qparams(const TensorConfig& config) const override;
+
+ private:
+  float lo_ = std::numeric_limits<float>::infinity(), hi_ = -std::numeric_limits<float>::infinity();
+  uint64_t ignored_ = 0;
+};
+
+// Counts values in bins of width 2^e that begin at multiples of 2^e, and doubles the width when the range outgrows the bins.
+// Bins of one width are unions of bins of the next narrower one, and e is a function of the range alone; so the histogram
+// depends on the set of values only: not on their order, the split into calls, or the merging of parts.
+// qparams() picks the range that minimizes the squared quantization error.
+class HistogramObserver final : public Observer {
+ public:
+  static constexpr int kBins = 4096;  // of which a range uses at least half: PyTorch's 2048
+
+  void observe(const float* data, size_t count) override;
+  Status merge(const Observer& other) override;
+  Expected<QParams> qparams(const TensorConfig& config) const override;
+
+ private:
+  void grow(float lo, float hi);
+
+  float lo_ = std::numeric_limits<float>::infinity(), hi_ = -std::numeric_limits<float>::infinity();
+  int exponent_ = 0;  // bin i holds [first_ + i, first_ + i + 1) * 2^exponent_
+  int64_t first_ = 0;
+  std::vector<uint64_t> bins_;  // empty until a value other than zero is seen; zeros are exact in any range, so not counted
+  uint64_t ignored_ = 0;
+};
+
+}  // namespace octavo

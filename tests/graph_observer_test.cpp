@@ -1,0 +1,178 @@
+// Observers: known distributions, outliers, degenerate inputs, and that merging parts equals seeing the whole.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <random>
+
+#include "octavo/quantize.h"
+
+namespace octavo {
+namespace {
+
+constexpr float kInf = std::numeric_limits<float>::infinity();
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+std::vector<float> normal(size_t count, float mean, float deviation, unsigned seed = 1) {
+  std::mt19937 rng(seed);
+  std::vector<float> values(count);
+  // A sum of uniforms rather than std::normal_distribution, whose values differ between standard libraries.
+  for (float& v : values) {
+    double sum = 0;
+    for (int i = 0; i < 12; ++i) sum += rng() / 4294967296.0;
+    v = mean + deviation * float(sum - 6);
+  }
+  return values;
+}
+
+QParams observed(ObserverKind kind, const std::vector<float>& values, const TensorConfig& config = {}) {
+  auto observer = Observer::create(kind);
+  observer->observe(values.data(), values.size());
+  Expected<QParams> q = observer->qparams(config);
+  EXPECT_TRUE(q) << q.status().text();
+  return q ? *q : QParams{};
+}
+
+double squared_error(const std::vector<float>& values, const QParams& q, int lo = 0, int hi = 255) {
+  double sum = 0;
+  for (float v : values) {
+    const double n = std::clamp<double>(std::nearbyint(v / q.scale) + q.zero_point, lo, hi);
+    const double d = v - (n - q.zero_point) * q.scale;
+    sum += d * d;
+  }
+  return sum;
+}
+
+class BothObservers : public testing::TestWithParam<ObserverKind> {};
+INSTANTIATE_TEST_SUITE_P(Kind, BothObservers, testing::Values(ObserverKind::min_max, ObserverKind::histogram),
+                         [](const auto& p) { return p.param == ObserverKind::min_max ? "min_max" : "histogram"; });
+
+TEST_P(BothObservers, NothingSeenIsAnError) {
+  auto observer = Observer::create(GetParam());
+  EXPECT_STREQ(observer->qparams({}).status().text(), "no value was seen");
+  const float bad[] = {kNan, kInf, -kInf};
+  observer->observe(bad, 3);
+  EXPECT_STREQ(observer->qparams({}).status().text(), "all 3 values seen are NaN or infinite");
+}
+
+TEST_P(BothObservers, AllZeroGivesEps) {
+  EXPECT_EQ(observed(GetParam(), std::vector<float>(100, 0.0f)), (QParams{1.0f / 4096, 0}));
+}
+
+TEST_P(BothObservers, SingleValueIsRepresentedClosely) {
+  for (float value : {5.0f, -3.0f, 1e30f, -1e-2f}) {
+    const QParams q = observed(GetParam(), {value});
+    const double n = std::clamp<double>(std::nearbyint(value / q.scale) + q.zero_point, 0, 255);
+    EXPECT_NEAR((n - q.zero_point) * q.scale, value, std::max(std::fabs(value) * 1e-3f, q.scale / 2)) << value;
+  }
+}
+
+TEST_P(BothObservers, NegativeOnlyPutsZeroAtTheTop) {
+  const QParams q = observed(GetParam(), {-4, -2, -1, -3.5f});
+  EXPECT_EQ(q.zero_point, 255);
+  EXPECT_NEAR(q.scale, 4.0 / 255, 4.0 / 255 * 0.03);
+}
+
+TEST_P(BothObservers, NanAndInfinityAreIgnored) {
+  const std::vector<float> clean = normal(1000, 1, 2);
+  std::vector<float> dirty = clean;
+  dirty.insert(dirty.begin() + 500, {kNan, kInf, -kInf});
+  EXPECT_EQ(observed(GetParam(), dirty), observed(GetParam(), clean));
+}
+
+TEST_P(BothObservers, MergeEqualsTheWholeBitForBitInAnyOrder) {
+  // Parts of very different ranges, so that bins are regrown on both sides of a merge.
+  std::vector<std::vector<float>> parts = {
+      normal(999, 0, 1e-3f), normal(501, 3, 1), {0}, {}, {-1e-30f}, normal(700, -50, 5), {kNan}};
+  std::vector<float> all;
+  for (const auto& part : parts) all.insert(all.end(), part.begin(), part.end());
+  const QParams whole = observed(GetParam(), all);
+  for (int order = 0; order < 20; ++order) {
+    auto total = Observer::create(GetParam());
+    for (const auto& part : parts) {
+      auto observer = Observer::create(GetParam());
+      observer->observe(part.data(), part.size());
+      ASSERT_TRUE(total->merge(*observer).ok());
+    }
+    EXPECT_EQ(*total->qparams({}), whole) << "order " << order;
+    std::next_permutation(parts.begin(), parts.end());
+  }
+}
+
+TEST_P(BothObservers, SplitIntoCallsDoesNotMatter) {
+  const std::vector<float> values = normal(3000, 0.5f, 1);
+  auto observer = Observer::create(GetParam());
+  for (const float& v : values) observer->observe(&v, 1);
+  EXPECT_EQ(*observer->qparams({}), observed(GetParam(), values));
+}
+
+TEST_P(BothObservers, OtherKindCannotBeMerged) {
+  const bool min_max = GetParam() == ObserverKind::min_max;
+  auto other = Observer::create(min_max ? ObserverKind::histogram : ObserverKind::min_max);
+  EXPECT_EQ(Observer::create(GetParam())->merge(*other).code(), Code::invalid_argument);
+}
+
+TEST_P(BothObservers, ExtremesOfFloatDoNotOverflow) {
+  const float max = std::numeric_limits<float>::max(), tiny = std::numeric_limits<float>::denorm_min();
+  EXPECT_TRUE(std::isfinite(observed(GetParam(), {max, -max, tiny, -tiny, 0}).scale));
+  EXPECT_EQ(observed(GetParam(), {tiny, -tiny}).scale, 1.0f / 4096);
+}
+
+TEST(MinMaxObserver, UsesTheWholeRange) {
+  EXPECT_EQ(observed(ObserverKind::min_max, {-1, 0.5f, 4.1f}), choose_qparams(-1, 4.1f, 0, 255, false));
+}
+
+TEST(MinMaxObserver, RangesOfTheConfig) {
+  TensorConfig config;
+  config.dtype = DType::s8;
+  config.symmetric = true;
+  config.narrow = true;
+  EXPECT_EQ(observed(ObserverKind::min_max, {-12.7f, 3}, config), (QParams{0.1f, 0}));
+  config = {};
+  config.reduce_range = true;
+  EXPECT_EQ(observed(ObserverKind::min_max, {0, 12.7f}, config), (QParams{0.1f, 0}));
+}
+
+TEST(HistogramObserver, UniformKeepsTheWholeRange) {
+  std::vector<float> values(100001);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = float(i) / 100000.0f * 6 - 2;
+  const QParams q = observed(ObserverKind::histogram, values), whole = choose_qparams(-2, 4, 0, 255, false);
+  EXPECT_NEAR(q.scale, whole.scale, whole.scale * 0.01);
+  EXPECT_NEAR(q.zero_point, whole.zero_point, 1);
+}
+
+TEST(HistogramObserver, OutlierIsClipped) {
+  std::vector<float> values = normal(1000000, 0, 1);
+  values.push_back(12);  // clipping it costs (12 - hi)^2 once; representing it costs scale^2 / 12 a million times
+  const QParams q = observed(ObserverKind::histogram, values), whole = observed(ObserverKind::min_max, values);
+  EXPECT_LT(squared_error(values, q), 0.7 * squared_error(values, whole));
+}
+
+TEST(HistogramObserver, IsNearTheBestRangeOfAnExhaustiveSearch) {
+  std::vector<std::vector<float>> samples = {normal(20000, 0, 1), normal(20000, 2, 1), normal(20000, 0, 1)};
+  for (float& v : samples[1]) v = std::max(v - 2, 0.0f);  // after a ReLU: half are zeros
+  for (float& v : samples[2]) v = v * v * v;              // heavy tails
+  for (const auto& values : samples) {
+    const auto [lo, hi] = std::minmax_element(values.begin(), values.end());
+    double best = squared_error(values, choose_qparams(*lo, *hi, 0, 255, false));
+    for (int i = 1; i <= 40; ++i)
+      for (int j = 1; j <= 40; ++j)
+        best = std::min(best, squared_error(values, choose_qparams(*lo * i / 40, *hi * j / 40, 0, 255, false)));
+    const double found = squared_error(values, observed(ObserverKind::histogram, values));
+    EXPECT_LE(found, best * 1.02);  // bins take their values as uniform, and the search is greedy
+  }
+}
+
+TEST(HistogramObserver, SymmetricRange) {
+  TensorConfig config;
+  config.dtype = DType::s8;
+  config.symmetric = true;
+  const std::vector<float> values = normal(50000, 0.3f, 1);
+  const QParams q = observed(ObserverKind::histogram, values, config), whole = observed(ObserverKind::min_max, values, config);
+  EXPECT_EQ(q.zero_point, 0);
+  EXPECT_LE(squared_error(values, q, -128, 127), squared_error(values, whole, -128, 127));
+}
+
+}  // namespace
+}  // namespace octavo

@@ -1,0 +1,172 @@
+// THE loop of every vector brgemm: acc[i][j] = bias[j] + sum_t sum_p A_t[i][p] * B_t[p][j], int8 and f32.
+//
+// A kernel is a struct K that inherits a register vocabulary (x86/zmm.inl.h, x86/ymm.inl.h) and says how to multiply:
+//   mr, nv                 the largest tile: mr rows, nv vectors of columns; nr = nv * lanes
+//   kr, a_bytes            K values per column and dot instruction; bytes of one A element
+//   Acc, B                 the types of an accumulator and of a vector of the panel
+//   splits(vectors)        partial sums over K of a tile of so many accumulators: they hide latency where a tile is small,
+//                          and are allowed where any order gives the same bits (integers)
+//   Rows<M>, k_block       how A is read (StridedRows, or a copy in another shape) and for how many K at once
+//   a(p), load_b(p)        kr values of A at p, in every column; a vector of the panel
+//   dot(acc, a, b)         acc plus their products
+//   Tail<M>                (if has_tail) the last k % kr values of M rows, as a(p) would give them followed by zeros
+#pragma once
+
+#include "kernels/epilogue.inl.h"
+
+namespace octavo::OCTAVO_ISA {
+namespace {
+
+// Up to 14 rows from five registers. x86 scales an index by 1, 2, 4 or 8, so rows 0..6 are p + s * {0, 1, 2, 4}, 3s * {1, 2}
+// and 5s; rows 7..13 are the same from a second base. The asm statements hide how the values were made: a compiler that
+// knows would rather keep 14 pointers, and spill them.
+template <int M>
+class StridedRows {
+ public:
+  struct Scratch {};
+  OCTAVO_INLINE StridedRows(const char* a, ptrdiff_t stride, int64_t, Scratch&)
+      : p_(a), q_(a), s_(stride), s3_(3 * stride), s5_(5 * stride) {
+    static_assert(M <= 14);
+    if constexpr (M > 7) q_ += 7 * stride;
+    hide();
+    if constexpr (M > 1) asm("" : "+r"(s_));
+    if constexpr (M > 3) asm("" : "+r"(s3_));
+    if constexpr (M > 5) asm("" : "+r"(s5_));
+  }
+  OCTAVO_INLINE const char* operator[](int i) const {
+    const char* p = i < 7 ? p_ : q_;
+    switch (i % 7) {
+      case 1: return p + s_;
+      case 2: return p + s_ * 2;
+      case 3: return p + s3_;
+      case 4: return p + s_ * 4;
+      case 5: return p + s5_;
+      case 6: return p + s3_ * 2;
+      default: return p;
+    }
+  }
+  OCTAVO_INLINE void advance(ptrdiff_t bytes) {
+    p_ += bytes;
+    if constexpr (M > 7) q_ += bytes;
+    hide();
+  }
+
+ private:
+  OCTAVO_INLINE void hide() {
+    asm("" : "+r"(p_));
+    if constexpr (M > 7) asm("" : "+r"(q_));
+  }
+  const char* p_;
+  const char* q_;
+  ptrdiff_t s_, s3_, s5_;
+};
+
+// The rows' values some bytes ahead.
+template <class K, int M>
+struct At {
+  const typename K::template Rows<M>& rows;
+  ptrdiff_t bytes;
+  OCTAVO_INLINE typename K::B operator()(int i) const { return K::a(rows[i] + bytes); }
+};
+
+// kr values of K: acc += A[M][kr] * B[kr][NV], where a(i) gives row i.
+template <class K, int M, int NV, class A>
+OCTAVO_INLINE void step(typename K::Acc (&acc)[M][NV], const A& a, const char* b) {
+  typename K::B w[NV];
+  OCTAVO_UNROLL
+  for (int v = 0; v < NV; ++v) w[v] = K::load_b(b + v * K::vector_bytes);
+  OCTAVO_UNROLL
+  for (int i = 0; i < M; ++i) {
+    const typename K::B x = a(i);
+    OCTAVO_UNROLL
+    for (int v = 0; v < NV; ++v) acc[i][v] = K::dot(acc[i][v], x, w[v]);
+  }
+}
+
+// k values of one tap.
+template <class K, int M, int NV, int S>
+OCTAVO_INLINE void multiply(typename K::Acc (&acc)[S][M][NV], typename K::template Rows<M>& rows, const char* b, int64_t k) {
+  constexpr ptrdiff_t a_step = K::a_step, b_step = K::nv * K::vector_bytes;
+  int64_t steps = K::steps(k);
+  if constexpr (S > 1) {
+    for (; steps >= S; steps -= S) {
+      OCTAVO_UNROLL
+      for (int u = 0; u < S; ++u) step<K, M, NV>(acc[u], At<K, M>{rows, u * a_step}, b + u * b_step);
+      rows.advance(S * a_step);
+      b += S * b_step;
+    }
+  }
+  for (; steps > 0; --steps) {
+    step<K, M, NV>(acc[0], At<K, M>{rows, 0}, b);
+    rows.advance(a_step);
+    b += b_step;
+  }
+  if constexpr (K::has_tail) {
+    const int rest = int(k % K::kr);
+    if (rest) step<K, M, NV>(acc[0], typename K::template Tail<M>{{rows, rest}}, b);
+  }
+}
+
+template <class K, int M, int NV>
+[[gnu::noinline]] void tile(const BrgemmArgs& g) {
+  constexpr int S = K::splits(M * NV);
+  const int live = g.n - (NV - 1) * K::lanes;  // columns of the last vector
+  const typename K::Part part(live);
+  typename K::Acc acc[S][M][NV];
+  OCTAVO_UNROLL
+  for (int v = 0; v < NV; ++v) {
+    typename K::Acc seed = K::zero();
+    if constexpr (K::a_bytes == 1) {
+      if (g.epi->bias) {
+        const int32_t* bias = g.epi->bias + v * K::lanes;
+        seed = v == NV - 1 && live < K::lanes ? K::load(bias, part) : K::load(bias);
+      }
+    }
+    OCTAVO_UNROLL
+    for (int i = 0; i < M; ++i) {
+      acc[0][i][v] = seed;
+      OCTAVO_UNROLL
+      for (int u = 1; u < S; ++u) acc[u][i][v] = K::zero();
+    }
+  }
+
+  const char* b = static_cast<const char*>(g.b);
+  [[maybe_unused]] typename K::template Rows<M>::Scratch scratch;
+  for (int64_t t = 0; t < g.batch; ++t) {
+    const char* a = static_cast<const char*>(g.a[t]);
+    for (int64_t left = g.k; left > 0; left -= K::k_block) {
+      const int64_t k = left < K::k_block ? left : K::k_block;
+      typename K::template Rows<M> rows(a, g.a_stride_bytes, k, scratch);
+      multiply<K, M, NV, S>(acc, rows, b, k);
+      a += k * K::a_bytes;
+      b += (k + K::kr - 1) / K::kr * (K::nv * K::vector_bytes);
+    }
+  }
+
+  OCTAVO_UNROLL
+  for (int u = 1; u < S; ++u) {
+    OCTAVO_UNROLL
+    for (int i = 0; i < M; ++i) {
+      OCTAVO_UNROLL
+      for (int v = 0; v < NV; ++v) acc[0][i][v] = K::add(acc[0][i][v], acc[u][i][v]);
+    }
+  }
+  if (live == K::lanes) {
+    Epilogue<K, M, NV, true>(g, part)(acc[0]);
+  } else {
+    Epilogue<K, M, NV, false>(g, part)(acc[0]);
+  }
+}
+
+// Full tiles are the common case, so the largest m comes first.
+template <class K, int M = K::mr>
+OCTAVO_INLINE void brgemm(const BrgemmArgs& g) {
+  if constexpr (M > 1) {
+    if (g.m < M) return brgemm<K, M - 1>(g);
+  }
+  static_assert(K::nv == 2);
+  g.n > K::lanes ? tile<K, M, 2>(g) : tile<K, M, 1>(g);
+}
+
+}  // namespace
+}  // namespace octavo::OCTAVO_ISA

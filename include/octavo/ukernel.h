@@ -79,16 +79,24 @@ using DwconvFn = void (*)(const DwconvArgs*);
 // How weights lie in memory for a kernel. Weights are symmetric (their zero point is 0).
 // brgemm panel of one tap, nr columns:  [ceil(k/kr)][nr][kr] elements of elem_bytes (s8: 1, s8 widened to s16: 2, f32: 4)
 //     nr=32, kr=4:  k0..3 of column 0 | k0..3 of column 1 | ... | k0..3 of column 31 | k4..7 of column 0 | ...
-// dwconv: blocks of nr channels; per block [ceil(kh*kw/kr)][nr][kr] elements, taps in the order y, z, zero-padded.
+// dwconv: blocks of nr channels; per block [ceil(kh*kw/kr)][nr][kr] elements, taps in the order y, z, zero-padded;
+//     channel c of a block in column column_of(format, c).
 struct PackFormat {
   uint8_t nr = 0, kr = 0, elem_bytes = 1;
   // Added by the kernel to each A element before it multiplies (128 where s8 is flipped to u8 by xor 0x80), so that
   // packing takes a_offset * colsum(B) out of the folded bias.
   uint8_t a_offset = 0;
+  // dwconv, nr a multiple of 16: channels of a block lie in the order in which unpacking bytes leaves them: column_of().
+  bool unpack_order = false;
   friend bool operator==(const PackFormat&, const PackFormat&) = default;
 };
 constexpr size_t panel_bytes(const PackFormat& f, int64_t k) {
   return size_t((k + f.kr - 1) / f.kr) * f.kr * f.nr * f.elem_bytes;
+}
+
+// The column of a dwconv block that holds channel c of it. unpack_order: every group of 16 channels gives 4 to each quarter.
+constexpr int column_of(const PackFormat& f, int c) {
+  return f.unpack_order ? c % 16 / 4 * (f.nr / 4) + c / 16 * 4 + c % 4 : c;
 }
 
 enum class Op : uint8_t { brgemm, dwconv };

@@ -1,0 +1,318 @@
+// Direct convolution without im2col. A 1x1 convolution of stride 1 is a flat matrix product over all pixels. Any other one
+// runs tile by tile of up to mr neighbouring output pixels; each kernel tap is a pointer into the input, or into a copy of the
+// input rows with the padding filled in. Where the KW*IC bytes of a kernel row are contiguous they are one tap.
+#include "octavo/conv.h"
+
+#include <algorithm>
+#include <exception>
+#include <vector>
+
+#include "src/flat.h"
+#include "src/pack.h"
+#include "src/plan.h"
+#include "src/window.h"
+
+namespace octavo {
+using namespace detail;
+
+namespace {
+
+// The kernel rows [begin, end) that an output row needs; those in the padding are left out, together with their share of the
+// folded bias (a variant of the epilogue).
+struct RowTaps {
+  int32_t begin, end, variant;
+};
+
+}  // namespace
+
+struct ConvPlan::Impl {
+  Window w;
+  int64_t oh = 0, ow = 0, macs = 0;
+  PixelTypes types;
+  int fill = 0;                // the byte that padding is made of
+  Weights weights;
+  bool flat = false;           // 1x1, stride 1, no padding
+  bool copy = false;           // taps point into a copy of the input rows
+  bool fused = false;          // one tap is a whole kernel row
+  int64_t merged = 1;          // groups that share a panel
+  std::vector<RowTaps> rows;   // [oh]; empty: all taps for every row
+  // An output image is cut into bands of rows and segments of columns. A tile of the plan is one of these and one panel.
+  int64_t band_rows = 1, bands = 1, segment_cols = 1, segments = 1;
+
+  int64_t pixel_bytes() const noexcept { return types.in * int64_t(size_of(types.a)); }
+  int64_t in_rows(int64_t out_rows) const noexcept { return (out_rows - 1) * w.stride_h + (w.kh - 1) * w.dilation_h + 1; }
+  int64_t in_cols(int64_t out_cols) const noexcept { return (out_cols - 1) * w.stride_w + (w.kw - 1) * w.dilation_w + 1; }
+
+  // The workspace: a pointer for each tap (kh * kw of them if pixels turn out not to be dense), then the copy, then room for
+  // the last tap's k rounded up to kr.
+  size_t pointer_bytes() const noexcept { return flat ? 0 : align_up(size_t(copy ? weights.taps : w.kh * w.kw) * sizeof(void*)); }
+  size_t workspace_bytes() const noexcept {
+    if (!copy) return pointer_bytes();
+    return pointer_bytes() + align_up(size_t(in_rows(band_rows) * in_cols(segment_cols) * pixel_bytes()) + weights.kernel->format.kr);
+  }
+
+  void choose_algorithm(const ConvDesc& d);
+  void choose_blocks();
+  void pack(const ConvDesc& d);
+
+  int64_t tiles(int64_t batch) const noexcept {
+    if (batch < 1) return 0;
+    if (flat) return RowBlocks(weights, batch * oh * ow).blocks * weights.panel_count();
+    return batch * bands * segments * weights.panel_count();
+  }
+  Status check(const ConvArgs& v) const noexcept;
+  void run(const ConvArgs& v, int64_t begin, int64_t end, void* workspace) const noexcept;
+  void run_panel(const ConvArgs& v, int64_t image, const Region& out, int64_t panel, const char* in, ptrdiff_t row_stride,
+                 ptrdiff_t pixel_stride, const char** taps) const noexcept;
+};
+
+void ConvPlan::Impl::choose_algorithm(const ConvDesc& d) {
+  const int64_t icg = d.ic / d.groups, ocg = d.oc / d.groups;
+  const PackFormat& format = weights.kernel->format;
+  const bool padded = w.pad_top || w.pad_left || w.pad_bottom || w.pad_right;
+  const bool integer = d.a != DType::f32;
+  flat = w.kh == 1 && w.kw == 1 && w.stride_h == 1 && w.stride_w == 1 && !padded;
+  // Groups narrower than half a panel share it, block-diagonally: as many products, and fewer calls. Not for f32, where the
+  // zeros between the blocks would meet infinities and NaNs of other groups.
+  if (integer && ocg * 2 <= format.nr) merged = std::min<int64_t>(d.groups, format.nr / ocg);
+  const bool whole = merged == d.groups;
+  fused = whole && w.kw > 1 && w.dilation_w == 1;
+  copy = padded || (fused && d.ic % format.kr != 0);
+  weights.taps = fused ? w.kh : w.kh * w.kw;
+  weights.k = fused ? w.kw * d.ic : merged * icg;
+  if (copy && fused) weights.k = ceil_div(weights.k, format.kr) * format.kr;
+  fill = integer ? d.numerics.a.zero_point : 0;
+}
+
+void ConvPlan::Impl::choose_blocks() {
+  band_rows = oh;
+  segment_cols = ow;
+  if (flat) return;
+  // The input of a band and segment stays in L2 while the panels pass over it.
+  constexpr int64_t kInput = 128 << 10, kTiles = 16, kMinRows = 4, kMinPixelTiles = 4;
+  const int64_t mr = weights.kernel->mr, panels = weights.panel_count();
+  const int64_t rows_that_fit = kInput / (in_cols(ow) * pixel_bytes());
+  if (in_rows(1) > rows_that_fit) {
+    const int64_t cols_that_fit = kInput / (in_rows(1) * pixel_bytes());
+    segment_cols = std::clamp((cols_that_fit - in_cols(1)) / w.stride_w + 1, std::min(ow, kMinPixelTiles * mr), ow);
+    band_rows = 1;
+  } else {
+    band_rows = std::min(oh, (rows_that_fit - in_rows(1)) / w.stride_h + 1);
+  }
+  // Enough tiles for a few threads.
+  const int64_t wanted = ceil_div(kTiles, panels);
+  if (oh > 1) {
+    band_rows = std::min(band_rows, std::max(kMinRows, ceil_div(oh, wanted)));
+  } else {
+    segment_cols = std::min(segment_cols, std::max(kMinPixelTiles * mr, ceil_div(ow, wanted)));
+  }
+  bands = ceil_div(oh, band_rows);
+  band_rows = ceil_div(oh, bands);
+  bands = ceil_div(oh, band_rows);
+  segments = ceil_div(ow, segment_cols);
+  segment_cols = std::min(ow, ceil_div(ceil_div(ow, segments), mr) * mr);
+  segments = ceil_div(ow, segment_cols);
+}
+
+void ConvPlan::Impl::pack(const ConvDesc& d) {
+  const PackFormat& format = weights.kernel->format;
+  const int64_t icg = d.ic / d.groups, ocg = d.oc / d.groups;
+  const bool integer = d.a != DType::f32;
+  const DType b = weights.kernel->b;
+  const int64_t wide = fused ? w.kw : 1, taps_x = fused ? 1 : w.kw;
+  const ptrdiff_t a_bytes = ptrdiff_t(size_of(d.a)), b_bytes = ptrdiff_t(size_of(b));
+  const ptrdiff_t column_stride = icg * w.kh * w.kw;
+
+  for (int64_t g = 0; g < d.groups; g += merged) {
+    const int64_t columns = std::min(merged, d.groups - g) * ocg;
+    const int64_t first = std::min(g, d.groups - merged);  // the last panel reads `merged` groups too, though it may use fewer
+    for (int64_t j = 0; j < columns; j += format.nr)
+      weights.panels.push_back({g * ocg + j, int32_t(std::min<int64_t>(format.nr, columns - j)), first * icg * a_bytes});
+  }
+  weights.data = Buffer<char>(weights.panels.size() * size_t(weights.taps) * weights.tap_bytes());
+  Buffer<int32_t> sums;  // [kh][oc]
+  if (integer) sums = Buffer<int32_t>(size_t(w.kh * d.oc));
+  for (int64_t p = 0; p < weights.panel_count(); ++p) {
+    const Panel& panel = weights.panels[size_t(p)];
+    const int64_t first_group = panel.a_offset / a_bytes / icg;
+    // The part of the panel that belongs to one group: all of it, unless groups are merged.
+    for (int64_t j = 0, n; j < panel.n; j += n) {
+      const int64_t column = panel.column + j, group = column / ocg;
+      n = std::min(panel.n - j, (group + 1) * ocg - column);
+      for (int64_t t = 0; t < weights.taps; ++t) {
+        char* to = weights.data.get() + (size_t(p) * size_t(weights.taps) + size_t(t)) * weights.tap_bytes();
+        for (int64_t z = 0; z < wide; ++z) {
+          const ptrdiff_t at = column * column_stride + t / taps_x * w.kw + (fused ? z : t % taps_x);
+          const WeightBlock block{static_cast<const char*>(d.w) + at * b_bytes, b, icg, n, w.kh * w.kw, column_stride};
+          pack_block(format, block, z * d.ic + (group - first_group) * icg, j, to, integer ? sums.get() + t / taps_x * d.oc + column : nullptr);
+        }
+      }
+    }
+  }
+
+  // The distinct ranges of kernel rows, and for each the sums of the weights that take part. Range 0 is all rows.
+  std::vector<TapRange> variants{{0, w.kh}};
+  if (integer && (w.pad_top || w.pad_bottom)) {
+    for (int64_t y = 0; y < oh; ++y) {
+      TapRange r = valid_taps(y * w.stride_h - w.pad_top, w.kh, w.dilation_h, w.ih);
+      if (r.begin == r.end) r = {0, w.kh};  // a row that sees nothing but padding
+      const auto same = [&](const TapRange& v) { return v.begin == r.begin && v.end == r.end; };
+      const auto found = std::find_if(variants.begin(), variants.end(), same);
+      rows.push_back({int32_t(r.begin), int32_t(r.end), int32_t(found - variants.begin())});
+      if (found == variants.end()) variants.push_back(r);
+    }
+  }
+  Buffer<int32_t> variant_sums;
+  if (integer) {
+    variant_sums = Buffer<int32_t>(variants.size() * size_t(d.oc));
+    for (size_t v = 0; v < variants.size(); ++v)
+      for (int64_t y = variants[v].begin; y < variants[v].end; ++y)
+        for (int64_t j = 0; j < d.oc; ++j) variant_sums[v * size_t(d.oc) + size_t(j)] += sums[size_t(y * d.oc + j)];
+  }
+  weights.epilogue = Epilogue(d.numerics, d.a, d.oc, variant_sums.get(), int64_t(variants.size()), format.a_offset);
+}
+
+Status ConvPlan::Impl::check(const ConvArgs& v) const noexcept { return check_pixels(w, types, v); }
+
+void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* workspace) const noexcept {
+  if (flat) {
+    const FlatArgs f{v.batch * oh * ow, static_cast<const char*>(v.a), v.a_pixel_stride_bytes, static_cast<char*>(v.c),
+                     v.c_pixel_stride_bytes, static_cast<const char*>(v.residual), v.residual_pixel_stride_bytes};
+    return run_flat(weights, RowBlocks(weights, f.m), f, begin, end);
+  }
+  const int64_t panels = weights.panel_count();
+  const char** taps = static_cast<const char**>(workspace);
+  char* copied = static_cast<char*>(workspace) + pointer_bytes();
+  for (int64_t tile = begin; tile < end;) {
+    const int64_t block = tile / panels, first = tile % panels, last = std::min(panels, first + end - tile);
+    tile += last - first;
+    const int64_t image = block / (bands * segments), band = block / segments % bands, segment = block % segments;
+    Region out{band * band_rows, segment * segment_cols, 0, 0};
+    out.rows = std::min(band_rows, oh - out.y);
+    out.cols = std::min(segment_cols, ow - out.x);
+    const char* in = static_cast<const char*>(v.a) + image * w.ih * w.iw * v.a_pixel_stride_bytes;
+    ptrdiff_t pixel_stride = v.a_pixel_stride_bytes, row_stride = w.iw * pixel_stride;
+    if (copy) {
+      const Region r{out.y * w.stride_h - w.pad_top, out.x * w.stride_w - w.pad_left, in_rows(out.rows), in_cols(out.cols)};
+      copy_padded(w, r, in, pixel_stride, pixel_bytes(), fill, copied);
+      // The last tap's k may be rounded up: those bytes meet zero weights.
+      std::fill_n(copied + r.rows * r.cols * pixel_bytes(), weights.kernel->format.kr, char(0));
+      in = copied;
+      pixel_stride = pixel_bytes();
+      row_stride = r.cols * pixel_stride;
+    } else {
+      in += out.y * w.stride_h * row_stride + out.x * w.stride_w * pixel_stride;
+    }
+    for (int64_t p = first; p < last; ++p) run_panel(v, image, out, p, in, row_stride, pixel_stride, taps);
+  }
+}
+
+// `in` is the input pixel under kernel tap (0, 0) of the output region's first pixel.
+void ConvPlan::Impl::run_panel(const ConvArgs& v, int64_t image, const Region& out, int64_t p, const char* in, ptrdiff_t row_stride,
+                               ptrdiff_t pixel_stride, const char** taps) const noexcept {
+  const KernelInfo& kernel = *weights.kernel;
+  const Panel& panel = weights.panels[size_t(p)];
+  // Pixels that are not dense cannot be fused; a tap's k is then a multiple of kr, so that the packed weights are the same.
+  const bool one_tap_a_row = fused && pixel_stride == pixel_bytes();
+  const int64_t taps_x = one_tap_a_row ? 1 : w.kw;
+  BrgemmArgs g;
+  g.a = reinterpret_cast<const void* const*>(taps);
+  g.a_stride_bytes = w.stride_w * pixel_stride;
+  g.c_stride_bytes = v.c_pixel_stride_bytes;
+  g.k = fused && !one_tap_a_row ? types.in : weights.k;
+  g.n = panel.n;
+  const size_t tap_bytes = panel_bytes(kernel.format, g.k);
+  const int64_t tiles = ceil_div(out.cols, kernel.mr), each = out.cols / tiles, extra = out.cols % tiles;
+  RowTaps rows_used{0, int32_t(w.kh), 0};
+  for (int64_t y = 0; y < out.rows; ++y) {
+    if (!rows.empty()) rows_used = rows[size_t(out.y + y)];
+    EpilogueArgs epi = weights.epilogue.args(panel.column, rows_used.variant);
+    g.epi = &epi;
+    g.batch = (rows_used.end - rows_used.begin) * taps_x;
+    g.b = weights.panel(p) + size_t(rows_used.begin * taps_x) * tap_bytes;
+    const char* row = in + y * w.stride_h * row_stride + panel.a_offset;
+    const char** tap = taps;
+    for (int64_t ky = rows_used.begin; ky < rows_used.end; ++ky)
+      for (int64_t kx = 0; kx < taps_x; ++kx) *tap++ = row + ky * w.dilation_h * row_stride + kx * w.dilation_w * pixel_stride;
+    const int64_t pixel = (image * oh + out.y + y) * ow + out.x;
+    char* c = static_cast<char*>(v.c) + pixel * v.c_pixel_stride_bytes + panel.column * ptrdiff_t(size_of(epi.out));
+    if (v.residual) {
+      epi.residual = static_cast<const char*>(v.residual) + pixel * v.residual_pixel_stride_bytes +
+                     panel.column * ptrdiff_t(size_of(epi.residual_dtype));
+      epi.residual_stride_bytes = v.residual_pixel_stride_bytes;
+    }
+    for (int64_t t = 0; t < tiles; ++t) {
+      g.m = int32_t(each + (t < extra));
+      g.c = c;
+      kernel.brgemm(&g);
+      c += g.m * v.c_pixel_stride_bytes;
+      if (epi.residual) epi.residual = static_cast<const char*>(epi.residual) + g.m * v.residual_pixel_stride_bytes;
+      for (const char** i = taps; i < tap; ++i) *i += g.m * g.a_stride_bytes;
+    }
+  }
+}
+
+Expected<ConvPlan> ConvPlan::create(const ConvDesc& d) noexcept try {
+  if (Status s = check_conv(d); !s.ok()) return s;
+  const Expected<const KernelInfo*> kernel = choose_kernel(Op::brgemm, d.a, d.kernel, d.use_isa, d.isa);
+  if (!kernel) return kernel.status();
+  if (Status s = check_numerics(d.numerics, d.a, d.oc, d.ic / d.groups * d.window.kh * d.window.kw); !s.ok()) return s;
+  auto impl = std::make_shared<Impl>();
+  impl->w = d.window;
+  impl->oh = d.window.oh();
+  impl->ow = d.window.ow();
+  impl->macs = impl->oh * impl->ow * d.oc * (d.ic / d.groups) * d.window.kh * d.window.kw;
+  impl->types = {d.ic, d.oc, d.a, d.numerics.out, d.numerics.residual_dtype, d.numerics.has_residual};
+  impl->weights.kernel = *kernel;
+  impl->choose_algorithm(d);
+  impl->pack(d);
+  impl->choose_blocks();
+  return ConvPlan(std::move(impl));
+} catch (const std::exception&) {
+  return Status::error(Code::out_of_memory, "ConvPlan::create: no memory for the weights of %lld channels", static_cast<long long>(d.oc));
+}
+
+ConvPlan::ConvPlan(std::shared_ptr<const Impl> impl) noexcept : impl_(std::move(impl)) {}
+
+int64_t ConvPlan::tiles(int64_t batch) const noexcept { return impl_->tiles(batch); }
+size_t ConvPlan::workspace_bytes() const noexcept { return impl_->workspace_bytes(); }
+
+Status ConvPlan::run(const ConvArgs& v, int64_t tile_begin, int64_t tile_end, void* workspace) const noexcept {
+  if (Status s = impl_->check(v); !s.ok()) return s;
+  if (Status s = check_tiles(tile_begin, tile_end, tiles(v.batch)); !s.ok()) return s;
+  if (Status s = check_workspace(workspace, workspace_bytes()); !s.ok()) return s;
+  impl_->run(with_strides(impl_->types, v), tile_begin, tile_end, workspace);
+  return {};
+}
+
+Status ConvPlan::run(const ConvArgs& v, void* workspace, const Parallel& parallel) const noexcept {
+  if (Status s = check_parallel(parallel); !s.ok()) return s;
+  if (Status s = impl_->check(v); !s.ok()) return s;
+  if (Status s = check_workspace(workspace, workspace_bytes()); !s.ok()) return s;
+  const ConvArgs dense = with_strides(impl_->types, v);
+  run_parallel(parallel, tiles(v.batch), double(v.batch) * double(impl_->macs), workspace, workspace_bytes(),
+               [&](int64_t begin, int64_t end, void* own) { impl_->run(dense, begin, end, own); });
+  return {};
+}
+
+const KernelInfo& ConvPlan::kernel() const noexcept { return *impl_->weights.kernel; }
+size_t ConvPlan::packed_bytes() const noexcept { return impl_->weights.bytes(); }
+int64_t ConvPlan::macs() const noexcept { return impl_->macs; }
+
+std::string ConvPlan::describe() const {
+  const Impl& i = *impl_;
+  std::string s = std::string(kernel().name) + ": ";
+  if (i.flat) {
+    s += "1x1 as a flat matrix product over all pixels";
+  } else {
+    s += "direct, " + std::to_string(i.weights.taps) + (i.fused ? " taps, each a whole kernel row" : " taps") + " of k=" +
+         std::to_string(i.weights.k) + (i.copy ? ", from a padded copy of the input rows" : ", from the input in place") + ", " +
+         std::to_string(i.bands) + "x" + std::to_string(i.segments) + " blocks of " + std::to_string(i.band_rows) + "x" +
+         std::to_string(i.segment_cols) + " pixels";
+  }
+  if (i.merged > 1) s += ", " + std::to_string(i.merged) + " groups to a panel";
+  return s + "; " + std::to_string(i.weights.panel_count()) + " panels of " + std::to_string(kernel().nr) + " channels, " +
+         std::to_string(packed_bytes()) + " bytes packed, workspace " + std::to_string(workspace_bytes()) + " bytes";
+}
+
+}  // namespace octavo

@@ -1,0 +1,53 @@
+// Packed weights of a GEMM or a convolution, and the loop over a flat matrix of rows: a GEMM, or a 1x1 convolution.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "octavo/ukernel.h"
+#include "src/buffer.h"
+#include "src/numerics.h"
+
+namespace octavo::detail {
+
+// The nr or fewer output columns that one kernel call computes.
+struct Panel {
+  int64_t column = 0;         // the first one
+  int32_t n = 0;
+  ptrdiff_t a_offset = 0;     // bytes from a row's first element to the first one this panel multiplies (groups)
+};
+
+struct Weights {
+  const KernelInfo* kernel = nullptr;
+  int64_t taps = 1, k = 0;    // each panel: `taps` of panel_bytes(format, k), back to back
+  std::vector<Panel> panels;
+  Buffer<char> data;
+  Epilogue epilogue;
+
+  size_t tap_bytes() const noexcept { return panel_bytes(kernel->format, k); }
+  const char* panel(int64_t p) const noexcept { return data.get() + size_t(p) * size_t(taps) * tap_bytes(); }
+  int64_t panel_count() const noexcept { return int64_t(panels.size()); }
+  size_t bytes() const noexcept { return data.bytes() + epilogue.bytes() + panels.size() * sizeof(Panel); }
+};
+
+// How m rows are cut: row tiles as even as possible, `tiles` of them, in blocks of `per_block`. A block's rows of A stay in a
+// cache while the panels of B pass over them. A tile of the plan is one block and one panel; panels run fastest.
+struct RowBlocks {
+  int64_t tiles = 0, per_block = 1, blocks = 0;
+  RowBlocks(const Weights&, int64_t m) noexcept;
+};
+
+struct FlatArgs {
+  int64_t m = 0;
+  const char* a = nullptr;
+  ptrdiff_t a_stride = 0;
+  char* c = nullptr;
+  ptrdiff_t c_stride = 0;
+  const char* residual = nullptr;
+  ptrdiff_t residual_stride = 0;
+};
+
+// Plan tiles [begin, end) of blocks.blocks * panel_count(). weights.taps is 1.
+void run_flat(const Weights&, const RowBlocks&, const FlatArgs&, int64_t begin, int64_t end) noexcept;
+
+}  // namespace octavo::detail

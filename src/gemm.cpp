@@ -1,0 +1,112 @@
+#include "octavo/gemm.h"
+
+#include <exception>
+
+#include "src/flat.h"
+#include "src/pack.h"
+#include "src/plan.h"
+
+namespace octavo {
+using namespace detail;
+
+struct GemmPlan::Impl {
+  int64_t n = 0, k = 0;
+  bool has_residual = false;
+  DType out = DType::f32, residual_dtype = DType::f32;
+  Weights weights;
+
+  Status check(const GemmArgs& g) const noexcept {
+    if (Status s = check_at_least("m", g.m, 0); !s.ok()) return s;
+    if (Status s = check_rows("a", g.a, g.m, k * int64_t(size_of(weights.kernel->a)), g.a_stride_bytes); !s.ok()) return s;
+    if (Status s = check_rows("c", g.c, g.m, n * int64_t(size_of(out)), g.c_stride_bytes); !s.ok()) return s;
+    if (has_residual) return check_rows("residual", g.residual, g.m, n * int64_t(size_of(residual_dtype)), g.residual_stride_bytes);
+    if (g.residual) return Status::error(Code::invalid_argument, "residual is set, but the plan was made without numerics.has_residual");
+    return {};
+  }
+  void run(const GemmArgs& g, const RowBlocks& rows, int64_t begin, int64_t end) const noexcept {
+    const FlatArgs f{g.m, static_cast<const char*>(g.a), g.a_stride_bytes, static_cast<char*>(g.c), g.c_stride_bytes,
+                     static_cast<const char*>(g.residual), g.residual_stride_bytes};
+    run_flat(weights, rows, f, begin, end);
+  }
+};
+
+Expected<GemmPlan> GemmPlan::create(const GemmDesc& d) noexcept try {
+  if (Status s = check_at_least("n", d.n, 1); !s.ok()) return s;
+  if (Status s = check_at_least("k", d.k, 1); !s.ok()) return s;
+  if (!d.b) return Status::error(Code::invalid_argument, "b is null");
+  const Expected<const KernelInfo*> kernel = choose_kernel(Op::brgemm, d.a, d.kernel, d.use_isa, d.isa);
+  if (!kernel) return kernel.status();
+  if (Status s = check_numerics(d.numerics, d.a, d.n, d.k); !s.ok()) return s;
+
+  const PackFormat& format = (*kernel)->format;
+  int64_t bytes;
+  if (__builtin_mul_overflow(d.n + format.nr, d.k + format.kr, &bytes) || __builtin_mul_overflow(bytes, int64_t(format.elem_bytes) * 2, &bytes))
+    return Status::error(Code::overflow, "n * k is %lld * %lld: too many weights", static_cast<long long>(d.n), static_cast<long long>(d.k));
+
+  auto impl = std::make_shared<Impl>();
+  impl->n = d.n;
+  impl->k = d.k;
+  impl->has_residual = d.numerics.has_residual;
+  impl->out = d.numerics.out;
+  impl->residual_dtype = d.numerics.residual_dtype;
+  Weights& w = impl->weights;
+  w.kernel = *kernel;
+  w.k = d.k;
+  const int64_t panels = ceil_div(d.n, format.nr);
+  w.panels.resize(size_t(panels));
+  w.data = Buffer<char>(size_t(panels) * w.tap_bytes());
+  const bool integer = d.a != DType::f32;
+  Buffer<int32_t> sums;
+  if (integer) sums = Buffer<int32_t>(size_t(d.n));
+  const DType b = (*kernel)->b;
+  for (int64_t p = 0; p < panels; ++p) {
+    const int64_t column = p * format.nr, n = std::min<int64_t>(format.nr, d.n - column);
+    w.panels[size_t(p)] = {column, int32_t(n), 0};
+    const char* source = static_cast<const char*>(d.b) + column * d.b_col_stride * ptrdiff_t(size_of(b));
+    pack_block(format, {source, b, d.k, n, d.b_row_stride, d.b_col_stride}, 0, 0, w.data.get() + size_t(p) * w.tap_bytes(),
+               integer ? sums.get() + column : nullptr);
+  }
+  w.epilogue = Epilogue(d.numerics, d.a, d.n, sums.get(), 1, format.a_offset);
+  return GemmPlan(std::move(impl));
+} catch (const std::exception&) {
+  return Status::error(Code::out_of_memory, "GemmPlan::create: no memory for %lld x %lld weights", static_cast<long long>(d.k),
+                       static_cast<long long>(d.n));
+}
+
+GemmPlan::GemmPlan(std::shared_ptr<const Impl> impl) noexcept : impl_(std::move(impl)) {}
+
+int64_t GemmPlan::tiles(int64_t m) const noexcept {
+  return m < 1 ? 0 : RowBlocks(impl_->weights, m).blocks * impl_->weights.panel_count();
+}
+size_t GemmPlan::workspace_bytes() const noexcept { return 0; }
+
+Status GemmPlan::run(const GemmArgs& g, int64_t tile_begin, int64_t tile_end, void*) const noexcept {
+  if (Status s = impl_->check(g); !s.ok()) return s;
+  const RowBlocks rows(impl_->weights, g.m);
+  if (Status s = check_tiles(tile_begin, tile_end, rows.blocks * impl_->weights.panel_count()); !s.ok()) return s;
+  impl_->run(g, rows, tile_begin, tile_end);
+  return {};
+}
+
+Status GemmPlan::run(const GemmArgs& g, void*, const Parallel& parallel) const noexcept {
+  if (Status s = check_parallel(parallel); !s.ok()) return s;
+  if (Status s = impl_->check(g); !s.ok()) return s;
+  const RowBlocks rows(impl_->weights, g.m);
+  run_parallel(parallel, rows.blocks * impl_->weights.panel_count(), double(g.m) * double(impl_->n) * double(impl_->k), nullptr, 0,
+               [&](int64_t begin, int64_t end, void*) { impl_->run(g, rows, begin, end); });
+  return {};
+}
+
+const KernelInfo& GemmPlan::kernel() const noexcept { return *impl_->weights.kernel; }
+size_t GemmPlan::packed_bytes() const noexcept { return impl_->weights.bytes(); }
+int64_t GemmPlan::n() const noexcept { return impl_->n; }
+int64_t GemmPlan::k() const noexcept { return impl_->k; }
+
+std::string GemmPlan::describe() const {
+  const Weights& w = impl_->weights;
+  return std::string(kernel().name) + ": " + std::to_string(impl_->k) + "x" + std::to_string(impl_->n) + " weights in " +
+         std::to_string(w.panel_count()) + " panels of " + std::to_string(kernel().nr) + " columns, " + std::to_string(w.bytes()) +
+         " bytes packed; A in place in row tiles of at most " + std::to_string(kernel().mr) + ", no workspace";
+}
+
+}  // namespace octavo

@@ -1,0 +1,52 @@
+// What all plans share: choosing a kernel, checking arguments, running on the caller's threads.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "octavo/eltwise.h"
+#include "octavo/isa.h"
+#include "octavo/registry.h"
+#include "octavo/threads.h"
+#include "octavo/types.h"
+#include "src/buffer.h"
+
+namespace octavo::detail {
+
+constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// `asked` if use_isa is set, else active_isa(); an error if this machine lacks it.
+Expected<Isa> resolve_isa(bool use_isa, Isa asked) noexcept;
+
+// `forced` after checking that it fits and can run here, or the best row for (op, a, its weight type).
+Expected<const KernelInfo*> choose_kernel(Op op, DType a, const KernelInfo* forced, bool use_isa, Isa isa) noexcept;
+
+// Two dimensions of rows: `rows` rows of `row_bytes`, `stride` bytes apart. Errors name the argument `name`.
+Status check_rows(const char* name, const void* data, int64_t rows, int64_t row_bytes, ptrdiff_t stride) noexcept;
+Status check_at_least(const char* name, int64_t value, int64_t least) noexcept;
+Status check_tiles(int64_t begin, int64_t end, int64_t tiles) noexcept;
+Status check_workspace(const void* workspace, size_t bytes) noexcept;
+Status check_parallel(const Parallel&) noexcept;
+
+// Less work than this is done before another thread has woken up.
+constexpr double kMinParallelMacs = 200e3;
+
+// Runs body(begin, end, workspace of the thread) over [0, tiles) on the caller's threads.
+template <class Body>
+void run_parallel(const Parallel& parallel, int64_t tiles, double macs, void* workspace, size_t workspace_bytes, const Body& body) {
+  if (parallel.threads == 1 || tiles <= 1 || macs < kMinParallelMacs) return body(int64_t(0), tiles, workspace);
+  struct Context {
+    const Body* body;
+    char* workspace;
+    size_t bytes;
+  } context{&body, static_cast<char*>(workspace), workspace_bytes};
+  parallel.run(
+      parallel.context, tiles,
+      [](void* arg, int64_t begin, int64_t end, int thread) {
+        const Context& c = *static_cast<const Context*>(arg);
+        (*c.body)(begin, end, static_cast<void*>(c.workspace ? c.workspace + size_t(thread) * c.bytes : nullptr));
+      },
+      &context);
+}
+
+}  // namespace octavo::detail

@@ -1,0 +1,112 @@
+#include "octavo/threads.h"
+
+#include <atomic>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace octavo {
+namespace {
+
+void run_here(void*, int64_t count, Parallel::Body body, void* arg) {
+  if (count > 0) body(arg, 0, count, 0);
+}
+
+inline void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+}  // namespace
+
+Parallel single_thread() noexcept { return {1, nullptr, run_here}; }
+
+struct ThreadPool::Impl {
+  int threads = 1;
+  std::mutex callers;
+  // The job: written before `generation` goes up, read by the workers after they see that.
+  Parallel::Body body = nullptr;
+  void* arg = nullptr;
+  int64_t count = 0;
+  std::atomic<uint32_t> generation{0};  // goes up with every job, and once more with stop
+  std::atomic<int32_t> pending{0};      // workers that have not finished the job
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> workers;
+
+  // A few microseconds: as long as a wake-up through the kernel takes.
+  static constexpr int kSpins = 400;
+
+  template <class T>
+  static void wait_while(const std::atomic<T>& value, T old) {
+    for (int i = 0; i < kSpins; ++i) {
+      if (value.load(std::memory_order_acquire) != old) return;
+      pause();
+    }
+    value.wait(old, std::memory_order_acquire);
+  }
+
+  void run_share(int thread) const {
+    const int64_t begin = share(thread), end = share(thread + 1);
+    if (begin < end) body(arg, begin, end, thread);
+  }
+  // Equal shares without count * thread, which could overflow.
+  int64_t share(int thread) const {
+    const int64_t each = count / threads, extra = count % threads;
+    return each * thread + (thread < extra ? thread : extra);
+  }
+
+  void work(int thread) {
+    for (uint32_t seen = 0;;) {
+      wait_while(generation, seen);
+      seen = generation.load(std::memory_order_acquire);
+      if (stop.load(std::memory_order_relaxed)) return;
+      run_share(thread);
+      if (pending.fetch_sub(1, std::memory_order_acq_rel) == 1) pending.notify_one();
+    }
+  }
+
+  void run(int64_t n, Parallel::Body b, void* a) {
+    const std::lock_guard<std::mutex> lock(callers);
+    body = b;
+    arg = a;
+    count = n;
+    pending.store(int32_t(workers.size()), std::memory_order_relaxed);
+    generation.fetch_add(1, std::memory_order_release);
+    generation.notify_all();
+    run_share(0);
+    for (int32_t left; (left = pending.load(std::memory_order_acquire)) != 0;) wait_while(pending, left);
+  }
+
+  ~Impl() {
+    stop.store(true, std::memory_order_relaxed);
+    generation.fetch_add(1, std::memory_order_release);
+    generation.notify_all();
+    for (std::thread& t : workers) t.join();
+  }
+};
+
+Expected<ThreadPool> ThreadPool::create(int threads) noexcept try {
+  if (threads < 1 || threads > 1024) return Status::error(Code::invalid_argument, "threads is %d: must be in [1, 1024]", threads);
+  auto impl = std::make_unique<Impl>();
+  impl->threads = threads;
+  impl->workers.reserve(size_t(threads) - 1);
+  for (int i = 1; i < threads; ++i) impl->workers.emplace_back(&Impl::work, impl.get(), i);
+  return ThreadPool(std::move(impl));
+} catch (const std::exception& e) {
+  return Status::error(Code::out_of_memory, "threads is %d: cannot start them (%s)", threads, e.what());
+}
+
+ThreadPool::ThreadPool(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
+ThreadPool::ThreadPool(ThreadPool&&) noexcept = default;
+ThreadPool& ThreadPool::operator=(ThreadPool&&) noexcept = default;
+ThreadPool::~ThreadPool() = default;
+
+Parallel ThreadPool::parallel() noexcept {
+  return {impl_->threads, impl_.get(), [](void* context, int64_t count, Parallel::Body body, void* arg) {
+            static_cast<Impl*>(context)->run(count, body, arg);
+          }};
+}
+
+}  // namespace octavo

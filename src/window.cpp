@@ -1,0 +1,117 @@
+#include "src/window.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "src/plan.h"
+
+namespace octavo::detail {
+
+Status check_window(const Window& w, int64_t channels) noexcept {
+  // Sizes below 2^31 make every product of two of them fit int64.
+  constexpr int64_t kMost = INT32_MAX;
+  const struct {
+    const char* name;
+    int64_t value, least;
+  } fields[] = {
+      {"window.ih", w.ih, 1},
+      {"window.iw", w.iw, 1},
+      {"window.kh", w.kh, 1},
+      {"window.kw", w.kw, 1},
+      {"window.stride_h", w.stride_h, 1},
+      {"window.stride_w", w.stride_w, 1},
+      {"window.dilation_h", w.dilation_h, 1},
+      {"window.dilation_w", w.dilation_w, 1},
+      {"window.pad_top", w.pad_top, 0},
+      {"window.pad_left", w.pad_left, 0},
+      {"window.pad_bottom", w.pad_bottom, 0},
+      {"window.pad_right", w.pad_right, 0},
+  };
+  for (const auto& f : fields)
+    if (f.value < f.least || f.value > kMost)
+      return Status::error(Code::invalid_argument, "%s is %lld: must be in [%lld, %lld]", f.name, static_cast<long long>(f.value),
+                           static_cast<long long>(f.least), static_cast<long long>(kMost));
+  const int64_t tall = w.ih + w.pad_top + w.pad_bottom, wide = w.iw + w.pad_left + w.pad_right;
+  const int64_t reach_h = w.dilation_h * (w.kh - 1) + 1, reach_w = w.dilation_w * (w.kw - 1) + 1;
+  if (reach_h > tall)
+    return Status::error(Code::invalid_argument, "window.kh: the kernel spans %lld rows, the padded input has %lld",
+                         static_cast<long long>(reach_h), static_cast<long long>(tall));
+  if (reach_w > wide)
+    return Status::error(Code::invalid_argument, "window.kw: the kernel spans %lld columns, the padded input has %lld",
+                         static_cast<long long>(reach_w), static_cast<long long>(wide));
+  int64_t bytes;
+  if (__builtin_mul_overflow(tall, wide, &bytes) || __builtin_mul_overflow(bytes, 8 * channels, &bytes))
+    return Status::error(Code::overflow, "window.ih, window.iw: %lld x %lld pixels of %lld channels do not fit a 64-bit size",
+                         static_cast<long long>(tall), static_cast<long long>(wide), static_cast<long long>(channels));
+  return {};
+}
+
+Status check_conv(const ConvDesc& d) noexcept {
+  if (Status s = check_at_least("ic", d.ic, 1); !s.ok()) return s;
+  if (Status s = check_at_least("oc", d.oc, 1); !s.ok()) return s;
+  if (Status s = check_at_least("groups", d.groups, 1); !s.ok()) return s;
+  if (d.ic % d.groups != 0 || d.oc % d.groups != 0)
+    return Status::error(Code::invalid_argument, "groups is %lld: must divide ic (%lld) and oc (%lld)", static_cast<long long>(d.groups),
+                         static_cast<long long>(d.ic), static_cast<long long>(d.oc));
+  if (!d.w) return Status::error(Code::invalid_argument, "w is null");
+  constexpr int64_t kMost = INT32_MAX;
+  if (d.ic > kMost || d.oc > kMost)
+    return Status::error(Code::overflow, "ic is %lld and oc is %lld: at most %lld", static_cast<long long>(d.ic), static_cast<long long>(d.oc),
+                         static_cast<long long>(kMost));
+  if (Status s = check_window(d.window, std::max(d.ic, d.oc)); !s.ok()) return s;
+  // Packed weights hold up to 2 * 255 times what they hold dense: two bytes an element, one column of a panel in use.
+  int64_t weights;
+  if (__builtin_mul_overflow(d.ic * d.window.kh, d.window.kw, &weights) || __builtin_mul_overflow(weights, d.oc, &weights) ||
+      __builtin_mul_overflow(weights, 4096, &weights) || __builtin_mul_overflow(weights, d.window.oh() * d.window.ow(), &weights))
+    return Status::error(Code::overflow, "oc * ic * kh * kw: too many weights or products for 64 bits");
+  return {};
+}
+
+ConvArgs with_strides(const PixelTypes& t, ConvArgs v) noexcept {
+  if (v.a_pixel_stride_bytes == 0) v.a_pixel_stride_bytes = t.in * ptrdiff_t(size_of(t.a));
+  if (v.c_pixel_stride_bytes == 0) v.c_pixel_stride_bytes = t.out * ptrdiff_t(size_of(t.c));
+  if (v.residual_pixel_stride_bytes == 0) v.residual_pixel_stride_bytes = t.out * ptrdiff_t(size_of(t.residual));
+  return v;
+}
+
+Status check_pixels(const Window& w, const PixelTypes& t, const ConvArgs& v) noexcept {
+  if (Status s = check_at_least("batch", v.batch, 0); !s.ok()) return s;
+  int64_t in, out;
+  if (__builtin_mul_overflow(v.batch, w.ih * w.iw, &in) || __builtin_mul_overflow(v.batch, w.oh() * w.ow(), &out))
+    return Status::error(Code::overflow, "batch is %lld: too many pixels", static_cast<long long>(v.batch));
+  const ConvArgs d = with_strides(t, v);
+  if (Status s = check_rows("a", v.a, in, t.in * int64_t(size_of(t.a)), d.a_pixel_stride_bytes); !s.ok()) return s;
+  if (Status s = check_rows("c", v.c, out, t.out * int64_t(size_of(t.c)), d.c_pixel_stride_bytes); !s.ok()) return s;
+  if (t.has_residual) return check_rows("residual", v.residual, out, t.out * int64_t(size_of(t.residual)), d.residual_pixel_stride_bytes);
+  if (v.residual) return Status::error(Code::invalid_argument, "residual is set, but the plan was made without numerics.has_residual");
+  return {};
+}
+
+TapRange valid_taps(int64_t first, int64_t taps, int64_t dilation, int64_t size) noexcept {
+  const int64_t begin = first >= 0 ? 0 : std::min(taps, ceil_div(-first, dilation));
+  const int64_t end = first >= size ? 0 : std::min(taps, (size - 1 - first) / dilation + 1);
+  return {begin, std::max(begin, end)};
+}
+
+void copy_padded(const Window& w, const Region& r, const char* image, ptrdiff_t pixel_stride, int64_t pixel_bytes, int fill, char* out) noexcept {
+  const int64_t left = std::clamp<int64_t>(-r.x, 0, r.cols), right = std::clamp<int64_t>(r.x + r.cols - w.iw, 0, r.cols - left);
+  const int64_t real = r.cols - left - right;
+  for (int64_t y = r.y; y < r.y + r.rows; ++y, out += r.cols * pixel_bytes) {
+    if (y < 0 || y >= w.ih || real <= 0) {
+      std::memset(out, fill, size_t(r.cols * pixel_bytes));
+      continue;
+    }
+    std::memset(out, fill, size_t(left * pixel_bytes));
+    char* to = out + left * pixel_bytes;
+    const char* from = image + (y * w.iw + r.x + left) * pixel_stride;
+    if (pixel_stride == pixel_bytes) {
+      std::memcpy(to, from, size_t(real * pixel_bytes));
+      to += real * pixel_bytes;
+    } else {
+      for (int64_t x = 0; x < real; ++x, to += pixel_bytes, from += pixel_stride) std::memcpy(to, from, size_t(pixel_bytes));
+    }
+    std::memset(to, fill, size_t(right * pixel_bytes));
+  }
+}
+
+}  // namespace octavo::detail

@@ -1,0 +1,52 @@
+#include "options.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+
+#include "error.h"
+#include "text.h"
+
+namespace octavo::cli {
+namespace {
+
+Shape parse_shape(const std::string& text, const std::string& argument) {
+  Shape shape;
+  const char* p = text.data();
+  const char* const end = p + text.size();
+  while (true) {
+    int64_t size = 0;
+    const auto [next, error] = std::from_chars(p, end, size);
+    if (error != std::errc() || size < 1) throw Failure(fmt::format("--shape {}: expected NAME=1x3x224x224", argument));
+    shape.push_back(size);
+    if (next == end) return shape;
+    if (*next != 'x') throw Failure(fmt::format("--shape {}: expected NAME=1x3x224x224", argument));
+    p = next + 1;
+  }
+}
+
+}  // namespace
+
+std::pair<std::string, std::string> split_assignment(const std::string& argument, const Graph& graph) {
+  const ValueInfo* best = nullptr;
+  for (const ValueInfo& input : graph.inputs) {
+    const bool fits = argument.size() > input.name.size() && argument.starts_with(input.name) && argument[input.name.size()] == '=';
+    if (fits && (!best || input.name.size() > best->name.size())) best = &input;
+  }
+  if (best) return {best->name, argument.substr(best->name.size() + 1)};
+  const size_t equals = argument.find('=');
+  if (equals == std::string::npos) throw Failure(fmt::format("'{}': expected NAME=VALUE", argument));
+  throw Failure(fmt::format("the model has no input '{}' (its inputs: {})", argument.substr(0, equals), names_of(graph.inputs)));
+}
+
+std::map<std::string, Shape> parse_shapes(const std::vector<std::string>& arguments, const Graph& graph) {
+  std::map<std::string, Shape> shapes;
+  for (const std::string& argument : arguments) {
+    const auto [name, text] = split_assignment(argument, graph);
+    if (!shapes.emplace(name, parse_shape(text, argument)).second)
+      throw Failure(fmt::format("--shape: input '{}' is given twice", name));
+  }
+  return shapes;
+}
+
+}  // namespace octavo::cli

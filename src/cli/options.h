@@ -1,0 +1,49 @@
+// Options that several commands share, worded once.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "command.h"
+#include "octavo/graph.h"
+
+namespace octavo::cli {
+
+inline void add_json(CLI::App& cmd, bool& json) { cmd.add_flag("--json", json, "Print one JSON object instead of text"); }
+
+inline void add_model(CLI::App& cmd, std::string& model) {
+  cmd.add_option("MODEL", model, "The ONNX model")->required()->option_text(" ");
+}
+
+inline void add_threads(CLI::App& cmd, int& threads) {
+  cmd.add_option("--threads", threads, "Threads to run on (default 1); the results do not depend on it")
+      ->check(CLI::Range(1, 1024))
+      ->option_text("N");
+}
+
+inline void add_shapes(CLI::App& cmd, std::vector<std::string>& shapes) {
+  cmd.add_option("--shape", shapes, "Shape of an input with dynamic dimensions; an open batch is 1 otherwise. May be repeated")
+      ->option_text("NAME=1x3x224x224")
+      ->allow_extra_args(false);
+}
+
+// Declares a subcommand whose options live in an `Options` and whose work is `run(options)`.
+template <class Options, class Declare>
+void add_command(CLI::App& app, Action& action, const char* name, const char* description, Declare declare,
+                 int (*run)(const Options&)) {
+  auto options = std::make_shared<Options>();
+  CLI::App* cmd = app.add_subcommand(name, description);
+  declare(*cmd, *options);
+  cmd->callback([options, run, &action] { action = [options, run] { return run(*options); }; });
+}
+
+// "NAME=1x3x224x224" for each of `arguments`. Throws Failure for anything else, or for a name that is no input of the graph.
+std::map<std::string, Shape> parse_shapes(const std::vector<std::string>& arguments, const Graph& graph);
+
+// Splits "NAME=VALUE". Names may hold '=' themselves, so that the longest input name that fits wins.
+std::pair<std::string, std::string> split_assignment(const std::string& argument, const Graph& graph);
+
+}  // namespace octavo::cli

@@ -10,9 +10,7 @@ endif()
 
 # Kernels are leaf code: no exceptions, no RTTI, no guards around statics (there are none), no errno from math.
 set(OCTAVO_KERNEL_FLAGS -O3 -fno-exceptions -fno-rtti -fno-threadsafe-statics -fno-math-errno -fno-trapping-math
-                        -fno-asynchronous-unwind-tables -fno-stack-protector
-                        # GCC 12 takes the undefined registers inside its own AVX-512 header for uninitialized ones.
-                        $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
+                        -fno-asynchronous-unwind-tables -fno-stack-protector)
 if(OCTAVO_SANITIZE)
   list(TRANSFORM OCTAVO_KERNEL_FLAGS REPLACE "-O3" "-O1")  # unrolled loops full of checks take minutes to compile
 endif()

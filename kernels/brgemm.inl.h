@@ -36,13 +36,20 @@ class StridedRows {
   OCTAVO_INLINE const char* operator[](int i) const {
     const char* p = i < 7 ? p_ : q_;
     switch (i % 7) {
-      case 1: return p + s_;
-      case 2: return p + s_ * 2;
-      case 3: return p + s3_;
-      case 4: return p + s_ * 4;
-      case 5: return p + s5_;
-      case 6: return p + s3_ * 2;
-      default: return p;
+      case 1:
+        return p + s_;
+      case 2:
+        return p + s_ * 2;
+      case 3:
+        return p + s3_;
+      case 4:
+        return p + s_ * 4;
+      case 5:
+        return p + s5_;
+      case 6:
+        return p + s3_ * 2;
+      default:
+        return p;
     }
   }
   OCTAVO_INLINE void advance(ptrdiff_t bytes) {

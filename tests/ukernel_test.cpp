@@ -92,7 +92,9 @@ class Rig {
     std::vector<int8_t> bi(is_float ? 0 : size_t(c.batch * c.k * c.n));
     noise_.fill(bf.data(), bf.size());
     for (int8_t& v : bi) {
-      v = c.operands == Operands::random ? int8_t(noise_.next() >> 40) : c.operands == Operands::extreme_low ? int8_t(-128) : int8_t(127);
+      v = c.operands == Operands::random        ? int8_t(noise_.next() >> 40)
+          : c.operands == Operands::extreme_low ? int8_t(-128)
+                                                : int8_t(127);
     }
     for (int64_t t = 0; t < c.batch; ++t)
       for (int64_t p = 0; p < c.k; ++p)
@@ -145,7 +147,8 @@ class Rig {
     std::vector<float> scale(size_t(c.n), 1.0f), bias_f(size_t(c.n), 0.0f);
     for (int j = 0; j < c.n; ++j) {
       // Powers of two around the range of the output: products are exact, and many of them are ties.
-      scale[size_t(j)] = j % 3 == 0 ? std::ldexp(1.0f, -std::ilogb(float(largest)) + 7 + j % 2) : noise_.real(0.2f, 300.0f) / float(largest);
+      scale[size_t(j)] =
+          j % 3 == 0 ? std::ldexp(1.0f, -std::ilogb(float(largest)) + 7 + j % 2) : noise_.real(0.2f, 300.0f) / float(largest);
       bias_f[size_t(j)] = c.epi.bias ? noise_.real(-20, 20) : 0.0f;
       store(bias_at + 4 * j, bias[size_t(j)] - offset[size_t(j)]);
       store(scale_at + 4 * j, scale[size_t(j)]);
@@ -194,7 +197,8 @@ class Rig {
           store(to, clamp(v, e.lo, e.hi));
         } else {
           float v = float(sum) * scale[size_t(j)];
-          if (res) v = std::fma(float(sum), scale[size_t(j)], float(load_q(res, e.residual_dtype) - e.residual_zp) * e.residual_scale);
+          if (res)
+            v = std::fma(float(sum), scale[size_t(j)], float(load_q(res, e.residual_dtype) - e.residual_zp) * e.residual_scale);
           *to = char(int32_t(std::nearbyint(clamp(v, e.lo, e.hi))) + e.zp);
         }
       }
@@ -212,8 +216,8 @@ class Rig {
     g.epi = &e;
     kernel_.brgemm(&g);
     for (size_t i = 0; i < c_bytes; ++i)
-      ASSERT_EQ(int(uint8_t(expected[i])), int(uint8_t(out[i])) ) << c.text(kernel_) << " row " << i / size_t(c_stride) << " byte "
-                                                  << i % size_t(c_stride);
+      ASSERT_EQ(int(uint8_t(expected[i])), int(uint8_t(out[i])))
+          << c.text(kernel_) << " row " << i / size_t(c_stride) << " byte " << i % size_t(c_stride);
   }
 
  private:
@@ -243,11 +247,11 @@ std::vector<Epi> epilogues(const KernelInfo& k) {
                      {DType::f32, false, Residual::none, 0, -3.25f, kInf}};
   std::vector<Epi> all(std::begin(f32), std::end(f32));
   if (k.a == DType::f32) return all;
-  const Epi q[] = {{DType::s32, true, Residual::none, 0, 0, 0},      {DType::s32, false, Residual::none, 0, 0, 0},
-                   {DType::u8, true, Residual::none, 7, 0, 255},     {DType::u8, false, Residual::none, 0, 0, 255},
-                   {DType::u8, true, Residual::same, 128, 128, 255}, {DType::u8, true, Residual::other, 255, 3, 250},
+  const Epi q[] = {{DType::s32, true, Residual::none, 0, 0, 0},        {DType::s32, false, Residual::none, 0, 0, 0},
+                   {DType::u8, true, Residual::none, 7, 0, 255},       {DType::u8, false, Residual::none, 0, 0, 255},
+                   {DType::u8, true, Residual::same, 128, 128, 255},   {DType::u8, true, Residual::other, 255, 3, 250},
                    {DType::s8, true, Residual::none, -128, -128, 127}, {DType::s8, true, Residual::none, 5, 5, 90},
-                   {DType::s8, false, Residual::same, -3, -128, 127}, {DType::s8, true, Residual::other, 127, -128, 127}};
+                   {DType::s8, false, Residual::same, -3, -128, 127},  {DType::s8, true, Residual::other, 127, -128, 127}};
   all.insert(all.end(), std::begin(q), std::end(q));
   return all;
 }
@@ -344,7 +348,8 @@ TEST_P(Ukernel, TiesAndOverflow) {
         for (int j = 0; j < k.nr; ++j) {
           const float v = clamp(float(bias[size_t(j)]) * scale, e.lo, e.hi);
           const int expected = int(std::nearbyint(v)) + zp;
-          ASSERT_EQ(expected, load_q(&out[size_t(j)], e.out)) << k.name << " bias " << bias[size_t(j)] << " scale " << scale << " zp " << zp;
+          ASSERT_EQ(expected, load_q(&out[size_t(j)], e.out))
+              << k.name << " bias " << bias[size_t(j)] << " scale " << scale << " zp " << zp;
         }
       }
 }

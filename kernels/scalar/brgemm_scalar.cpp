@@ -45,7 +45,8 @@ inline void store(Acc acc, const EpilogueArgs& e, char* c, const char* r, int j)
     return;
   }
   float v = float(acc) * e.scale[j];
-  if (e.residual) v = __builtin_fmaf(float(acc), e.scale[j], float(load_q(r, j, e.residual_dtype) - e.residual_zp) * e.residual_scale);
+  if (e.residual)
+    v = __builtin_fmaf(float(acc), e.scale[j], float(load_q(r, j, e.residual_dtype) - e.residual_zp) * e.residual_scale);
   const int32_t q = int32_t(__builtin_rintf(clamp(v, e.lo, e.hi))) + e.zp;
   c[j] = char(q);
 }

@@ -100,10 +100,14 @@ struct Zmm {
  private:
   static OCTAVO_INLINE __m128i quarter(I x, int j) {
     switch (j) {
-      case 1: return _mm512_extracti32x4_epi32(x, 1);
-      case 2: return _mm512_extracti32x4_epi32(x, 2);
-      case 3: return _mm512_extracti32x4_epi32(x, 3);
-      default: return _mm512_castsi512_si128(x);
+      case 1:
+        return _mm512_extracti32x4_epi32(x, 1);
+      case 2:
+        return _mm512_extracti32x4_epi32(x, 2);
+      case 3:
+        return _mm512_extracti32x4_epi32(x, 3);
+      default:
+        return _mm512_castsi512_si128(x);
     }
   }
 };

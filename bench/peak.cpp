@@ -1,0 +1,132 @@
+// The loops are assembly: the compiler's flags are the baseline's, and nothing may be optimized away or spilled.
+#include "peak.h"
+
+#include <algorithm>
+#include <cstring>
+#include <ctime>
+#include <vector>
+
+namespace octavo::bench {
+namespace {
+
+// Twelve independent accumulators cover latency times throughput of every core so far (5 cycles x 2).
+#if defined(__x86_64__)
+#define TWELVE(op) op(0) op(1) op(2) op(3) op(4) op(5) op(6) op(7) op(8) op(9) op(10) op(11)
+#define CLOBBERS                                                                                                               \
+  "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", \
+      "xmm15", "cc"
+#define LOOP(body) asm volatile("vzeroall\n1:\n" body body "sub $1, %0\njnz 1b\nvzeroupper\n" : "+r"(n) : : CLOBBERS)
+
+#define DPBUSD_ZMM(i) "vpdpbusd %%zmm15, %%zmm14, %%zmm" #i "\n"
+#define DPBUSD_EVEX(i) "%{evex%} vpdpbusd %%ymm15, %%ymm14, %%ymm" #i "\n"
+#define DPBUSD_VEX(i) "%{vex%} vpdpbusd %%ymm15, %%ymm14, %%ymm" #i "\n"
+#define MADD(i) "vpmaddwd %%ymm15, %%ymm14, %%ymm13\nvpaddd %%ymm13, %%ymm" #i ", %%ymm" #i "\n"
+#define FMA_ZMM(i) "vfmadd231ps %%zmm15, %%zmm14, %%zmm" #i "\n"
+#define FMA_YMM(i) "vfmadd231ps %%ymm15, %%ymm14, %%ymm" #i "\n"
+
+void dpbusd_zmm(long n) { LOOP(TWELVE(DPBUSD_ZMM)); }
+void dpbusd_evex(long n) { LOOP(TWELVE(DPBUSD_EVEX)); }
+void dpbusd_vex(long n) { LOOP(TWELVE(DPBUSD_VEX)); }
+void madd_ymm(long n) { LOOP(TWELVE(MADD)); }
+void fma_zmm(long n) { LOOP(TWELVE(FMA_ZMM)); }
+void fma_ymm(long n) { LOOP(TWELVE(FMA_YMM)); }
+
+constexpr PeakLoop kLoops[] = {
+    {"vpdpbusd_zmm", Isa::avx512vnni, 24 * 64, dpbusd_zmm}, {"vpdpbusd_ymm_evex", Isa::avx512vnni, 24 * 32, dpbusd_evex},
+    {"vpdpbusd_ymm", Isa::avxvnni, 24 * 32, dpbusd_vex},    {"vpmaddwd_vpaddd_ymm", Isa::avx2, 24 * 16, madd_ymm},
+    {"fma_zmm", Isa::avx512vnni, 24 * 16, fma_zmm},         {"fma_ymm", Isa::avx2, 24 * 8, fma_ymm},
+};
+constexpr const char* kName[2][3] = {{"vpdpbusd_zmm", "vpdpbusd_ymm", "vpmaddwd_vpaddd_ymm"}, {"fma_zmm", "fma_ymm", "fma_ymm"}};
+
+const char* loop_name(Isa isa, DType a) {
+  const int type = a == DType::f32;
+  if (covers(isa, Isa::avx512vnni)) return kName[type][0];
+  if (covers(isa, Isa::avxvnni)) return kName[type][1];
+  if (covers(isa, Isa::avx2)) return kName[type][2];
+  return "";
+}
+
+// Reads blocks of 1 KiB in the widest registers.
+#define READ16(op, reg, bytes) \
+  asm volatile(".set i, 0\n.rept 16\n" op " i*" bytes "(%0), %%" reg "\n.set i, i+1\n.endr\n" : : "r"(p) : "xmm0", "memory")
+void read_blocks(const char* p, size_t blocks) {
+  const bool zmm = covers(detected_isa(), Isa::avx512vnni), ymm = covers(detected_isa(), Isa::avx2);
+  for (const char* end = p + blocks * 1024; p != end; p += zmm ? 1024 : ymm ? 512 : 256) {
+    if (zmm) {
+      READ16("vmovups", "zmm0", "64");
+    } else if (ymm) {
+      READ16("vmovups", "ymm0", "32");
+    } else {
+      READ16("movups", "xmm0", "16");
+    }
+  }
+  if (ymm) asm volatile("vzeroupper");
+}
+#else
+constexpr std::span<const PeakLoop> kLoops;
+void read_blocks(const char* p, size_t blocks) {
+  for (const char* end = p + blocks * 1024; p != end; p += 8) asm volatile("" : : "r"(*reinterpret_cast<const uint64_t*>(p)));
+}
+
+const char* loop_name(Isa, DType) { return ""; }
+#endif
+
+const PeakLoop* find(std::string_view name) {
+  for (const PeakLoop& loop : peak_loops())
+    if (name == loop.name) return &loop;
+  return nullptr;
+}
+
+double cpu_seconds() {
+  timespec t;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
+}
+
+// The shortest of `repeats` runs: whatever disturbs a run makes it longer.
+template <class Run>
+double best_seconds(int repeats, Run run) {
+  run();
+  double best = 1e30;
+  for (int i = 0; i < repeats; ++i) {
+    const double start = cpu_seconds();
+    run();
+    best = std::min(best, cpu_seconds() - start);
+  }
+  return best;
+}
+
+}  // namespace
+
+std::span<const PeakLoop> peak_loops() { return kLoops; }
+
+double peak_gmacs(const PeakLoop& loop) {
+  static std::vector<double> known(peak_loops().size(), 0.0);
+  double& gmacs = known[size_t(&loop - peak_loops().data())];
+  if (gmacs == 0) {
+    constexpr long kIterations = 100000;  // about a millisecond
+    gmacs = double(kIterations) * loop.macs_per_iteration / best_seconds(20, [&] { loop.run(kIterations); }) * 1e-9;
+  }
+  return gmacs;
+}
+
+const PeakLoop* peak_loop_of(const KernelInfo& kernel) {
+  const bool ymm_variant = std::string_view(kernel.name).ends_with("_ymm");
+  return ymm_variant ? find("vpdpbusd_ymm_evex") : peak_loop_of(kernel.needs, kernel.a);
+}
+
+const PeakLoop* peak_loop_of(Isa isa, DType a) { return find(loop_name(isa, a)); }
+
+double read_gbytes(size_t bytes) {
+  constexpr size_t kBlock = 1024;
+  const size_t blocks = bytes / kBlock;
+  std::vector<char> buffer((blocks + 1) * kBlock, 1);
+  const char* begin = buffer.data() + (kBlock - reinterpret_cast<uintptr_t>(buffer.data()) % kBlock);
+  const size_t passes = std::max<size_t>(1, (size_t(8) << 20) / (blocks * kBlock));
+  const double seconds = best_seconds(8, [&] {
+    for (size_t pass = 0; pass < passes; ++pass) read_blocks(begin, blocks);
+  });
+  return double(passes * blocks * kBlock) / seconds * 1e-9;
+}
+
+}  // namespace octavo::bench

@@ -1,0 +1,32 @@
+// What this machine can do at best, measured once per process: the denominators of the counter `peak`.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string_view>
+
+#include "octavo/isa.h"
+#include "octavo/ukernel.h"
+
+namespace octavo::bench {
+
+struct PeakLoop {
+  const char* name;  // the instruction and the register width
+  Isa needs;
+  double macs_per_iteration;
+  void (*run)(long iterations);  // nothing but the instruction, on registers
+};
+std::span<const PeakLoop> peak_loops();
+
+// 1e9 multiply-accumulates per second of CPU time, the best of several short runs. Measured at the first call.
+double peak_gmacs(const PeakLoop& loop);
+
+// The loop that a kernel's dot instruction is measured against; null for scalar kernels.
+const PeakLoop* peak_loop_of(const KernelInfo& kernel);
+// The one for (isa, type) in the widest registers: what plans are measured against.
+const PeakLoop* peak_loop_of(Isa isa, DType a);
+
+// 1e9 bytes per second that one thread reads from a buffer of that size again and again.
+double read_gbytes(size_t bytes);
+
+}  // namespace octavo::bench

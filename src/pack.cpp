@@ -78,10 +78,10 @@ size_t dwconv_bytes(const PackFormat& f, int64_t taps, int64_t channels) noexcep
 
 void pack_dwconv(const PackFormat& f, const void* w, DType dtype, int64_t taps, int64_t channels, void* packed, int32_t* sums) noexcept {
   const size_t block_bytes = panel_bytes(f, taps);
-  for (int64_t c = 0; c < channels; c += f.nr) {
-    const WeightBlock block{static_cast<const char*>(w) + c * taps * int64_t(size_of(dtype)), dtype, taps,
-                            std::min<int64_t>(f.nr, channels - c), 1, taps};
-    pack_block(f, block, 0, 0, static_cast<char*>(packed) + size_t(c / f.nr) * block_bytes, sums ? sums + c : nullptr);
+  for (int64_t c = 0; c < channels; ++c) {
+    const WeightBlock channel{static_cast<const char*>(w) + c * taps * int64_t(size_of(dtype)), dtype, taps, 1, 1, taps};
+    pack_block(f, channel, 0, column_of(f, int(c % f.nr)), static_cast<char*>(packed) + size_t(c / f.nr) * block_bytes,
+               sums ? sums + c : nullptr);
   }
 }
 

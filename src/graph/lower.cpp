@@ -1,0 +1,88 @@
+#include "octavo/gemm.h"
+#include "step.h"
+
+namespace octavo {
+namespace {
+
+using net::Kind;
+using net::Net;
+
+Status named(const net::Op& op, const Status& s) {
+  return Status::error(s.code(), "node '%s' (%s): %s", op.node.name.c_str(), op.node.op_type.c_str(), s.text());
+}
+
+const char* precision_of(const Net& net, const net::Op& op) {
+  const DType out = op.out.empty() || op.out[0] < 0 ? DType::f32 : net.values[op.out[0]].dtype;
+  switch (op.kind) {
+    case Kind::linear:
+      return op.in_q.empty() ? "float" : "int8";
+    case Kind::pool:
+      return out == DType::f32 ? "float" : "int8";
+    case Kind::quantize:
+    case Kind::dequantize:
+    case Kind::requantize:
+    case Kind::add:
+    case Kind::mul:
+    case Kind::table:
+      return "int8";
+    case Kind::shuffle:
+    case Kind::to_last:
+    case Kind::to_first:
+    case Kind::copy:
+      return "copy";
+    case Kind::generic:
+      for (const char* name :
+           {"Concat", "Slice", "Split", "Pad", "Transpose", "Gather", "Tile", "Expand", "DepthToSpace", "SpaceToDepth"})
+        if (op.node.op_type == name) return "copy";
+      return "float";
+    default:
+      return "float";
+  }
+}
+
+}  // namespace
+
+int64_t product(const Shape& shape, size_t begin, size_t end) {
+  int64_t n = 1;
+  for (size_t i = begin; i < end; ++i) n *= shape[i];
+  return n;
+}
+
+Expected<Lowered> lower(const Net& net, const net::Op& op, Isa isa) {
+  Lowered r;
+  r.report.name = op.node.name;
+  r.report.op_type = op.node.op_type;
+  r.report.fused = op.fused;
+  r.report.precision = precision_of(net, op);
+  if (!op.out.empty() && op.out[0] >= 0) {
+    const net::Value& y = net.values[op.out[0]];
+    r.report.output_shape = y.shape;
+    if (y.channels_last && y.shape.size() > 2)
+      std::rotate(r.report.output_shape.begin() + 1, r.report.output_shape.end() - 1, r.report.output_shape.end());
+  }
+  if (r.report.precision == "float") r.report.why_not_int8 = op.why_not_int8;
+
+  const EltwiseKernels& kernels = eltwise(isa);
+  r.report.kernel = kernels.name;
+  if (op.kind == Kind::linear) {
+    Expected<std::unique_ptr<Step>> step = lower_linear(net, op, isa, r.report);
+    if (!step) return named(op, step.status());
+    r.step = *std::move(step);
+  } else if (op.kind == Kind::pool) {
+    Expected<std::unique_ptr<Step>> step = lower_pool(net, op, isa);
+    if (!step) return named(op, step.status());
+    r.step = *std::move(step);
+  }
+  if (!r.step) r.step = lower_quantized(net, op, kernels);
+  if (!r.step) r.step = lower_float(net, op, kernels);
+  if (!r.step) r.step = lower_movement(net, op, kernels);
+  if (!r.step) {
+    Expected<std::unique_ptr<Step>> step = lower_generic(net, op, kernels);
+    if (!step) return step.status();
+    r.step = *std::move(step);
+    r.report.kernel = "generic";
+  }
+  return r;
+}
+
+}  // namespace octavo

@@ -1,0 +1,120 @@
+// Steps that move bytes: layouts, channel shuffle, Concat, copies.
+#include <cstring>
+
+#include "step.h"
+
+namespace octavo {
+namespace {
+
+using net::Kind;
+using net::Net;
+
+// [batch][rows][cols] -> [batch][cols][rows]
+class TransposeStep : public Step {
+ public:
+  TransposeStep(const EltwiseKernels& k, int64_t batch, int64_t rows, int64_t cols, size_t size)
+      : k_(k), batch_(batch), rows_(rows), cols_(cols), size_(size) {
+    work = 2 * batch * rows * cols;
+  }
+  Status run(const Frame& f) const noexcept override {
+    const std::byte* x = static_cast<const std::byte*>(f.at(in[0]));
+    std::byte* y = static_cast<std::byte*>(f.at(out[0]));
+    // Few small matrices over many images (channel shuffle) split by matrix, one large one by the longer side.
+    if (batch_ > 1) {
+      split(f, batch_, std::max<int64_t>(1, 16384 / (rows_ * cols_)), [&](int64_t begin, int64_t end) {
+        for (int64_t b = begin; b < end; ++b)
+          one(x + size_t(b * rows_ * cols_) * size_, y + size_t(b * rows_ * cols_) * size_, 0, rows_, 0, cols_);
+      });
+    } else if (rows_ > cols_) {
+      split(f, rows_, std::max<int64_t>(64, 16384 / cols_), [&](int64_t begin, int64_t end) { one(x, y, begin, end, 0, cols_); });
+    } else {
+      split(f, cols_, std::max<int64_t>(64, 16384 / rows_), [&](int64_t begin, int64_t end) { one(x, y, 0, rows_, begin, end); });
+    }
+    return {};
+  }
+
+ private:
+  void one(const std::byte* x, std::byte* y, int64_t row, int64_t row_end, int64_t col, int64_t col_end) const noexcept {
+    const std::byte* from = x + size_t(row * cols_ + col) * size_;
+    std::byte* to = y + size_t(col * rows_ + row) * size_;
+    const int64_t rows = row_end - row, cols = col_end - col;
+    if (size_ == 1 || size_ == 4) return k_.transpose(from, cols_, to, rows_, size_t(rows), size_t(cols), size_);
+    for (int64_t i = 0; i < rows; ++i)
+      for (int64_t j = 0; j < cols; ++j)
+        std::memcpy(to + size_t(j * rows_ + i) * size_, from + size_t(i * cols_ + j) * size_, size_);
+  }
+
+  const EltwiseKernels& k_;
+  int64_t batch_, rows_, cols_;
+  size_t size_;
+};
+
+// Each input is rows of piece_[i] bytes; the output's rows hold one of each.
+class ConcatStep : public Step {
+ public:
+  ConcatStep(std::vector<size_t> pieces, int64_t rows) : pieces_(std::move(pieces)), rows_(rows) {
+    for (size_t p : pieces_) row_ += p;
+    work = rows_ * int64_t(row_) / 4;
+  }
+  Status run(const Frame& f) const noexcept override {
+    std::byte* y = static_cast<std::byte*>(f.at(out[0]));
+    split(f, rows_, std::max<int64_t>(1, int64_t(65536 / (row_ + 1))), [&](int64_t begin, int64_t end) {
+      size_t at = 0;
+      for (size_t i = 0; i < pieces_.size(); ++i) {
+        const std::byte* x = static_cast<const std::byte*>(f.at(in[i]));
+        for (int64_t r = begin; r < end && pieces_[i] > 0; ++r)
+          std::memcpy(y + size_t(r) * row_ + at, x + size_t(r) * pieces_[i], pieces_[i]);
+        at += pieces_[i];
+      }
+    });
+    return {};
+  }
+
+ private:
+  std::vector<size_t> pieces_;
+  int64_t rows_;
+  size_t row_ = 0;
+};
+
+class CopyStep : public Step {
+ public:
+  explicit CopyStep(size_t bytes) : bytes_(bytes) {}
+  Status run(const Frame& f) const noexcept override {
+    if (bytes_ > 0) std::memmove(f.at(out[0]), f.at(in[0]), bytes_);
+    return {};
+  }
+
+ private:
+  size_t bytes_;
+};
+
+}  // namespace
+
+std::unique_ptr<Step> lower_movement(const Net& net, const net::Op& op, const EltwiseKernels& k) {
+  if (op.in.empty() || op.in[0] < 0 || op.out.empty() || op.out[0] < 0) return nullptr;
+  const net::Value &x = net.values[op.in[0]], &y = net.values[op.out[0]];
+  const size_t size = size_of(y.dtype);
+  const int64_t n = product(y.shape);
+  if (op.kind == Kind::copy) return std::make_unique<CopyStep>(size_t(n) * size);
+  if (n == 0) return nullptr;
+  if (op.kind == Kind::to_last)
+    return std::make_unique<TransposeStep>(k, x.shape[0], x.shape[1], n / (x.shape[0] * x.shape[1]), size);
+  if (op.kind == Kind::to_first)
+    return std::make_unique<TransposeStep>(k, x.shape[0], n / (x.shape[0] * x.shape.back()), x.shape.back(), size);
+  if (op.kind == Kind::shuffle)
+    return std::make_unique<TransposeStep>(k, n / y.shape.back(), op.groups, y.shape.back() / op.groups, size);
+  if (op.kind == Kind::generic && op.node.domain.empty() && op.node.op_type == "Concat") {
+    const int64_t given = op.node.get_int("axis", 0);
+    const int64_t axis = given < 0 ? given + int64_t(y.shape.size()) : given;
+    if (axis < 0 || axis >= int64_t(y.shape.size())) return nullptr;
+    std::vector<size_t> pieces;
+    for (int v : op.in) {
+      if (v < 0 || net.values[v].dtype != y.dtype || net.values[v].shape.size() != y.shape.size()) return nullptr;
+      pieces.push_back(size_t(product(net.values[v].shape, size_t(axis), y.shape.size())) * size);
+    }
+    return std::make_unique<ConcatStep>(std::move(pieces), product(y.shape, 0, size_t(axis)));
+  }
+  return nullptr;
+}
+
+}  // namespace octavo

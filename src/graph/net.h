@@ -1,0 +1,122 @@
+// The internal form that Program::compile rewrites: values and operators by index, with users at hand. It starts as a copy
+// of the ONNX graph (Net::from); rewrites fuse operators, move quantization and choose layouts; lowering reads the rest.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "octavo/conv.h"
+#include "octavo/graph.h"
+#include "octavo/quant.h"
+
+namespace octavo::net {
+
+inline constexpr float kInf = std::numeric_limits<float>::infinity();
+
+enum class Kind : uint8_t {
+  generic,     // what node.op_type says
+  alias,       // the bytes of in[0] under another shape
+  linear,      // Conv, Gemm or MatMul with constant weights: op.linear; in = {x} or {x, residual}
+  pool,        // MaxPool, AveragePool, their global forms: op.pool
+  quantize,    // f32 -> u8, s8, per tensor: out_q
+  dequantize,  // u8, s8, s32 -> f32, per tensor: in_q[0]
+  requantize,  // u8, s8 -> u8, s8: in_q[0], out_q
+  add,         // two quantized tensors of one shape: in_q[0], in_q[1], out_q
+  mul,         // likewise
+  table,       // u8, s8 -> u8, s8 through 256 entries: op.table
+  affine,      // clamp(x * channel_scale + channel_bias): one scale and bias for each channel
+  shuffle,     // channel shuffle: channels [groups][c/groups] become [c/groups][groups]
+  to_last,     // [n, c, spatial...] -> [n, spatial..., c]
+  to_first,    // and back
+  copy,        // in[0] into a graph output that cannot be computed in place
+};
+
+// Weights and window of a Conv, Gemm or MatMul.
+struct Linear {
+  bool conv = false;
+  Window window;           // conv
+  int64_t groups = 1;      // conv
+  int64_t ic = 0, oc = 0;  // Gemm and MatMul: k and n
+  Tensor weight;           // f32 or s8: [oc][ic/groups][kh][kw], [k][n], or [n][k] where transposed
+  bool transposed = false;
+  std::vector<float> w_scale;     // s8: one or oc
+  std::vector<float> bias;        // empty, or [oc]
+  std::vector<int32_t> bias_s32;  // empty, or [oc] in units of in_q[0].scale * w_scale
+};
+
+struct Pool {
+  PoolKind kind = PoolKind::max;
+  Window window;
+  bool count_include_pad = false;
+};
+
+struct Value {
+  std::string name;
+  DType dtype = DType::f32;
+  Shape shape;  // as it lies in memory: [n, spatial..., c] where channels_last
+  bool channels_last = false;
+  std::optional<Tensor> constant;
+  bool kept = false;       // named in CompileOptions::keep
+  bool output = false;     // of the graph
+  int producer = -1;       // operator; -1: graph input or constant
+  std::vector<int> users;  // operators, one entry for each use
+};
+
+struct Op {
+  Kind kind = Kind::generic;
+  Node node;                       // origin; attributes follow the layout
+  std::vector<int> in, out;        // values; -1: absent
+  std::vector<std::string> fused;  // names of the other nodes computed here
+  std::optional<Linear> linear;
+  std::optional<Pool> pool;
+  std::vector<QParams> in_q;
+  QParams out_q;
+  float lo = -kInf, hi = kInf;  // clamp of the real-valued result
+  std::vector<float> channel_scale, channel_bias;
+  std::vector<uint8_t> table;
+  int64_t groups = 1;  // shuffle
+  std::string why_not_int8;
+  int64_t order = 0;  // position in the graph; an operator that took over others stands where the last one stood
+  bool dead = false;
+};
+
+struct Net {
+  int64_t opset = 13;
+  std::vector<Value> values;
+  std::vector<Op> ops;
+  std::vector<int> inputs, outputs;
+
+  // `shapes` must know every value of the graph.
+  static Expected<Net> from(const Graph& graph, const ShapeMap& shapes, const std::vector<std::string>& keep);
+
+  int add_value(std::string name, DType dtype, Shape shape, bool channels_last = false);
+  int add_constant(std::string name, Tensor tensor);
+  int add_op(Op op);   // links op.in and op.out
+  void erase(int op);  // unlinks
+  void set_input(int op, size_t index, int value);
+  void set_inputs(int op, std::vector<int> values);
+  void replace_uses(int value, int by);  // in operators and graph outputs
+  // Takes over `later`'s output (which becomes the only output of `op`), its name, and its place in the order.
+  void absorb(int op, int later);
+
+  const Op* producer(int value) const;
+  // The operator that is the only user of a value nobody else sees (no graph output, not kept); -1 if there is none.
+  int only_user(int value) const;
+  const Tensor* constant(const Op& op, size_t index) const;  // null: absent or computed at run time
+  std::vector<int> sorted() const;                           // live operators, producers first, else by `order`
+  void sweep();                                              // erases operators whose results nobody uses
+};
+
+// The elements of a constant as floats; empty if it is neither f32 nor f64.
+std::vector<float> floats(const Tensor& t);
+// The elements of a constant as integers; empty if it is no integer tensor.
+std::vector<int64_t> integers(const Tensor& t);
+// One value per channel, if t (f32, constant) broadcasts over a tensor of this rank along `axis` only.
+std::optional<std::vector<float>> per_channel(const Tensor& t, size_t rank, size_t axis, int64_t channels);
+
+}  // namespace octavo::net

@@ -1,0 +1,40 @@
+// The rewrites of Program::compile, in the order in which it applies them. Each leaves a Net that computes the same.
+#pragma once
+
+#include "net.h"
+
+namespace octavo::net {
+
+// QuantizeLinear and DequantizeLinear with constant per-tensor parameters become Kind::quantize and Kind::dequantize;
+// operators that only rename bytes (Reshape, Flatten, Squeeze, Identity ...) become Kind::alias; pools Kind::pool; batch norm
+// that found no convolution Kind::affine; Reshape-Transpose-Reshape over channels Kind::shuffle.
+Status recognize(Net& net);
+
+// Moves DequantizeLinear down and QuantizeLinear up through operators that only move or select elements, so that those
+// work on bytes and the pairs meet; then pairs that meet become nothing or Kind::requantize.
+void move_quantization(Net& net);
+
+// Conv, Gemm and MatMul with constant weights become Kind::linear: int8 where input and weights are quantized, else f32.
+Status recognize_linear(Net& net);
+
+// Linear operators take over what follows: bias, residual Add, Relu or Clip, QuantizeLinear.
+void fuse_epilogues(Net& net);
+
+// DequantizeLinear -> operator -> QuantizeLinear becomes one operator on bytes: Add, Mul, average pools, tables.
+Status fuse_quantized(Net& net);
+
+// Relu and Clip after float elementwise operators; Mul and Add by channel constants after Kind::affine.
+void fuse_float(Net& net);
+
+// Chooses the memory layout of every value: channels last around linear operators and pools, as ONNX has it elsewhere.
+Status choose_layouts(Net& net);
+
+// For each float operator why it is not int8; the first operator that strict mode refuses, as an error.
+Status explain(Net& net, bool strict);
+
+// The clamp that a Relu or a Clip with constant limits is; nothing for other operators.
+std::optional<std::pair<float, float>> clamp_of(const Net& net, const Op& op);
+// Elementwise with one operand.
+bool is_unary(const Op& op);
+
+}  // namespace octavo::net

@@ -19,7 +19,7 @@ constexpr KernelInfo test_only(KernelInfo row) {
 using enum DType;
 // In priority order: among the eligible rows of an (op, a, b) the first one wins.
 constexpr KernelInfo kKernels[] = {
-    // name, needs, a, b, mr, {nr kr bytes a_offset}, run
+    // name, needs, a, b, mr, {nr kr bytes a_offset unpack_order}, run
 #if defined(__x86_64__)
     brgemm("brgemm_u8s8_avx512vnni_14x32x4", Isa::avx512vnni, u8, s8, 14, {32, 4, 1, 0},
            octavo_brgemm_u8s8_avx512vnni_14x32x4),
@@ -36,6 +36,18 @@ constexpr KernelInfo kKernels[] = {
                      octavo_brgemm_u8s8_avx512vnni_6x16x4_ymm)),
     test_only(brgemm("brgemm_s8s8_avx512vnni_6x16x4_ymm", Isa::avx512vnni, s8, s8, 6, {16, 4, 1, 128},
                      octavo_brgemm_s8s8_avx512vnni_6x16x4_ymm)),
+    dwconv("dwconv_u8s8_avx512vnni_2x64x4", Isa::avx512vnni, u8, s8, 2, {64, 4, 1, 0, true}, octavo_dwconv_u8s8_avx512vnni_2x64x4),
+    dwconv("dwconv_u8s8_avxvnni_2x32x4", Isa::avxvnni, u8, s8, 2, {32, 4, 1, 0, true}, octavo_dwconv_u8s8_avxvnni_2x32x4),
+    dwconv("dwconv_u8s8_avx2_2x32x2", Isa::avx2, u8, s8, 2, {32, 2, 2, 0, true}, octavo_dwconv_u8s8_avx2_2x32x2),
+    dwconv("dwconv_s8s8_avx512vnni_2x64x4", Isa::avx512vnni, s8, s8, 2, {64, 4, 1, 128, true}, octavo_dwconv_s8s8_avx512vnni_2x64x4),
+    dwconv("dwconv_s8s8_avxvnni_2x32x4", Isa::avxvnni, s8, s8, 2, {32, 4, 1, 128, true}, octavo_dwconv_s8s8_avxvnni_2x32x4),
+    dwconv("dwconv_s8s8_avx2_2x32x2", Isa::avx2, s8, s8, 2, {32, 2, 2, 128, true}, octavo_dwconv_s8s8_avx2_2x32x2),
+    dwconv("dwconv_f32f32_avx512vnni_4x16x1", Isa::avx512vnni, f32, f32, 4, {16, 1, 4, 0}, octavo_dwconv_f32f32_avx512vnni_4x16x1),
+    dwconv("dwconv_f32f32_avx2_4x8x1", Isa::avx2, f32, f32, 4, {8, 1, 4, 0}, octavo_dwconv_f32f32_avx2_4x8x1),
+    test_only(dwconv("dwconv_u8s8_avx512vnni_2x32x4", Isa::avx512vnni, u8, s8, 2, {32, 4, 1, 0, true},
+                     octavo_dwconv_u8s8_avx512vnni_2x32x4)),
+    test_only(dwconv("dwconv_s8s8_avx512vnni_2x32x4", Isa::avx512vnni, s8, s8, 2, {32, 4, 1, 128, true},
+                     octavo_dwconv_s8s8_avx512vnni_2x32x4)),
 #endif
     brgemm("brgemm_u8s8_scalar_4x4x1", Isa::scalar, u8, s8, 4, {4, 1, 1, 0}, octavo_brgemm_u8s8_scalar_4x4x1),
     brgemm("brgemm_s8s8_scalar_4x4x1", Isa::scalar, s8, s8, 4, {4, 1, 1, 0}, octavo_brgemm_s8s8_scalar_4x4x1),
@@ -44,6 +56,9 @@ constexpr KernelInfo kKernels[] = {
                      octavo_brgemm_u8s8_scalar_3x5x3)),
     test_only(brgemm("brgemm_s8s8_scalar_2x8x8", Isa::scalar, s8, s8, 2, {8, 8, 1, 128},
                      octavo_brgemm_s8s8_scalar_2x8x8)),
+    dwconv("dwconv_u8s8_scalar_1x8x1", Isa::scalar, u8, s8, 1, {8, 1, 1, 0}, octavo_dwconv_u8s8_scalar_1x8x1),
+    dwconv("dwconv_s8s8_scalar_1x8x1", Isa::scalar, s8, s8, 1, {8, 1, 1, 0}, octavo_dwconv_s8s8_scalar_1x8x1),
+    dwconv("dwconv_f32f32_scalar_1x8x1", Isa::scalar, f32, f32, 1, {8, 1, 4, 0}, octavo_dwconv_f32f32_scalar_1x8x1),
 };
 
 }  // namespace

@@ -111,6 +111,7 @@ void check(int64_t groups) {
 
 TEST(Allocation, Conv) { check<ConvPlan>(1); }
 TEST(Allocation, GroupedConv) { check<ConvPlan>(10); }
+TEST(Allocation, Depthwise) { check<DepthwisePlan>(40); }
 
 TEST(Allocation, Pool) {
   PoolDesc d;

@@ -1,0 +1,66 @@
+#include "conv_test_util.h"
+
+namespace octavo {
+namespace {
+using namespace test;
+
+Shape depthwise(Window w, int64_t channels, int64_t batch) { return {w, channels, channels, channels, batch}; }
+
+TEST(Depthwise, RandomShapesEqualReference) {
+  Noise noise(5);
+  for (DType a : {DType::u8, DType::s8, DType::f32})
+    for (const KernelInfo* kernel : runnable_kernels(Op::dwconv, a))
+      for (DType out : {DType::s32, DType::f32, DType::u8, DType::s8}) {
+        if (a == DType::f32 && out != DType::f32) continue;
+        for (int i = 0; i < 60; ++i) {
+          const Shape s = random_shape(noise);
+          check_conv<DepthwisePlan>(noise, kernel, a, out, depthwise(s.window, noise.integer(1, 150), s.batch));
+        }
+      }
+}
+
+TEST(Depthwise, NamedShapesEqualReference) {
+  const Shape shapes[] = {
+      depthwise(window(28, 3, 1, 1), 32, 1),   depthwise(window(28, 3, 2, 1), 96, 1),  depthwise(window(14, 5, 1, 2), 40, 2),
+      depthwise(window(7, 3, 1, 1), 960, 1),   depthwise(window(9, 3, 1, 2, 2), 65, 1), depthwise(window(9, 3, 1, 0), 64, 3),
+      depthwise(window(5, 3, 1, 5), 3, 1),     depthwise({25, 5, 10, 4, 2, 2, 1, 1, 4, 1, 5, 1}, 64, 1),
+      depthwise({1, 300, 1, 7, 1, 1, 1, 3, 0, 9, 0, 9}, 20, 1),
+  };
+  Noise noise(6);
+  for (const Shape& s : shapes)
+    for (DType a : {DType::u8, DType::s8, DType::f32})
+      for (DType out : {DType::s32, DType::f32, DType::u8, DType::s8})
+        if (a != DType::f32 || out == DType::f32) check_conv<DepthwisePlan>(noise, nullptr, a, out, s);
+}
+
+TEST(Depthwise, Errors) {
+  const int8_t w[36] = {};
+  const float scale = 1;
+  ConvDesc d;
+  d.window = window(4, 3, 1, 1), d.ic = d.oc = d.groups = 2, d.w = w, d.numerics.w_scale = &scale, d.numerics.w_scale_count = 1;
+  const Expected<DepthwisePlan> plan = DepthwisePlan::create(d);
+  ASSERT_TRUE(expect_plan(plan, "depthwise"));
+  uint8_t a[32] = {};
+  float c[32];
+  alignas(64) char workspace[4096];
+  ASSERT_LE(plan->workspace_bytes(), sizeof workspace);
+  ConvArgs v;
+  v.batch = 1, v.a = a, v.c = c;
+  EXPECT_TRUE(plan->run(v, workspace, single_thread()).ok());
+  expect_error(plan->run(v, nullptr, single_thread()), Code::invalid_argument, "workspace is null");
+  expect_error(plan->run(v, 0, 99, workspace), Code::invalid_argument, "tile_end");
+  v.a = nullptr;
+  expect_error(plan->run(v, workspace, single_thread()), Code::invalid_argument, "a is null");
+
+  d.groups = 1;
+  expect_error(DepthwisePlan::create(d).status(), Code::invalid_argument, "groups is 1");
+  d.groups = 2, d.oc = 4;
+  expect_error(DepthwisePlan::create(d).status(), Code::invalid_argument, "groups is 2");
+  d.oc = 2, d.window.stride_w = 0;
+  expect_error(DepthwisePlan::create(d).status(), Code::invalid_argument, "window.stride_w");
+  d.window.stride_w = 1, d.kernel = find_kernel("brgemm_u8s8_scalar_4x4x1");
+  expect_error(DepthwisePlan::create(d).status(), Code::invalid_argument, "kernel");
+}
+
+}  // namespace
+}  // namespace octavo

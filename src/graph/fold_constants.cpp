@@ -1,0 +1,134 @@
+#include <algorithm>
+#include <new>
+#include <unordered_set>
+
+#include "ops.h"
+#include "shape.h"
+
+namespace octavo {
+namespace {
+
+// Kept even where its input is a constant: it says that the constant is quantized.
+bool must_stay(const Node& node) { return node.op_type == "DequantizeLinear" && node.domain.empty(); }
+
+class ConstantFolder {
+ public:
+  ConstantFolder(Graph& graph, size_t budget) : graph_(graph), budget_(budget), values_(graph, kMaxConstantBytes) {
+    for (const ValueInfo& output : graph.outputs) graph_outputs_.insert(output.name);
+    for (const ValueInfo& input : graph.inputs) graph_inputs_.insert(input.name);
+    used_ = graph_outputs_;
+    for (const Node& node : graph.nodes) used_.insert(node.inputs.begin(), node.inputs.end());
+  }
+
+  Status run(const std::map<std::string, Shape>& input_shapes) {
+    for (const ValueInfo& input : graph_.inputs) {
+      Expected<TypeShape> type = input_shape(input, input_shapes);
+      if (type) values_.set_type(input.name, *std::move(type));
+      else if (input_shapes.count(input.name)) return type.status();
+    }
+    std::vector<Node> kept;
+    for (Node& node : graph_.nodes) {
+      for (std::string& input : node.inputs)
+        if (const auto it = aliases_.find(input); it != aliases_.end()) input = it->second;
+      // Shapes may be unknown here (dynamic inputs, foreign operators): such nodes simply stay.
+      const bool typed = values_.visit(node).ok();
+      if ((typed && to_initializers(node)) || vanishes(node, typed)) continue;
+      kept.push_back(std::move(node));
+    }
+    for (Node& node : kept) {
+      rename(node.inputs);
+      rename(node.outputs);
+    }
+    graph_.nodes = std::move(kept);
+    remove_dead(graph_);
+    return {};
+  }
+
+ private:
+  // Results up to this size that Shape and its followers give are known even where the budget is smaller.
+  static constexpr size_t kMaxConstantBytes = size_t(1) << 16;
+
+  bool is_graph_output(const Node& node) const {
+    return std::any_of(node.outputs.begin(), node.outputs.end(), [&](const std::string& o) { return graph_outputs_.count(o) != 0; });
+  }
+
+  bool to_initializers(const Node& node) {
+    if (must_stay(node) || is_graph_output(node)) return false;
+    // A value may be known and yet be no constant of the graph: what comes from a DequantizeLinear that must stay.
+    std::vector<const Tensor*> inputs;
+    bool constant = true;
+    for (const std::string& input : node.inputs) {
+      const auto it = graph_.initializers.find(input);
+      inputs.push_back(it == graph_.initializers.end() ? nullptr : &it->second);
+      constant = constant && (input.empty() || inputs.back());
+    }
+    if (!constant && !reads_only_shapes(node)) return false;
+    std::vector<TypeShape> types;
+    std::vector<Tensor> results;
+    size_t bytes = 0;
+    for (const std::string& output : node.outputs) {
+      if (output.empty()) return false;
+      types.push_back(*values_.type(output));
+      bytes += size_t(*element_count(types.back().shape, types.back().dtype)) * size_of(types.back().dtype);
+      if (const Tensor* value = values_.constant(output)) results.push_back(*value);
+    }
+    if (bytes > budget_) return false;
+    if (results.size() < types.size()) {
+      const ops::OpInfo* op = ops::find(node.op_type, node.domain);
+      if (!op->eval) return false;
+      Expected<std::vector<Tensor>> computed = evaluate(*op, node, graph_.opset, inputs, types);
+      if (!computed) return false;  // compile() will say why
+      results = *std::move(computed);
+    }
+    budget_ -= bytes;
+    for (size_t i = 0; i < node.outputs.size(); ++i) {
+      values_.set_constant(node.outputs[i], results[i]);
+      graph_.initializers[node.outputs[i]] = std::move(results[i]);
+    }
+    return true;
+  }
+
+  // Nodes whose first output is their first input: later nodes read the input instead.
+  bool vanishes(const Node& node, bool typed) {
+    if (!node.domain.empty() || node.inputs.empty() || node.outputs.empty()) return false;
+    const std::string &in = node.inputs[0], &out = node.outputs[0];
+    for (size_t i = 1; i < node.outputs.size(); ++i)
+      if (!node.outputs[i].empty() && used_.count(node.outputs[i])) return false;  // Dropout's mask
+    const bool reshape = node.op_type == "Reshape" || node.op_type == "Flatten" || node.op_type == "Squeeze" || node.op_type == "Unsqueeze";
+    const bool copies = node.op_type == "Identity" || (node.op_type == "Dropout" && (typed || node.inputs.size() < 3)) ||
+                        (reshape && typed && values_.type(in)->shape == values_.type(out)->shape);
+    if (!copies || in.empty()) return false;
+    if (!graph_outputs_.count(out)) {
+      aliases_[out] = in;
+      return true;
+    }
+    // The output's name must stay: it becomes the name of the input, if that is an inner value.
+    if (graph_inputs_.count(in) || graph_.initializers.count(in) || graph_outputs_.count(in) || renames_.count(in)) return false;
+    renames_[in] = out;
+    return true;
+  }
+
+  void rename(std::vector<std::string>& names) const {
+    for (std::string& name : names)
+      if (const auto it = renames_.find(name); it != renames_.end()) name = it->second;
+  }
+
+  Graph& graph_;
+  size_t budget_;
+  Propagation values_;
+  std::unordered_set<std::string> graph_inputs_, graph_outputs_, used_;
+  std::unordered_map<std::string, std::string> aliases_;  // vanished value -> the value it equals
+  std::unordered_map<std::string, std::string> renames_;  // inner value -> graph output it equals
+};
+
+}  // namespace
+
+Status fold_constants(Graph& graph, const std::map<std::string, Shape>& input_shapes, size_t max_bytes) {
+  try {
+    return ConstantFolder(graph, max_bytes).run(input_shapes);
+  } catch (const std::bad_alloc&) {
+    return Status::error(Code::out_of_memory, "no memory to fold constants");
+  }
+}
+
+}  // namespace octavo

@@ -1,0 +1,498 @@
+// Convolutions, pools, matrix products and normalizations. Program lowers most of them to plans; the loops here are what
+// folding and odd cases use: plain, and in one fixed order.
+#include <cmath>
+#include <limits>
+
+#include "ops/common.h"
+#include "ops/window.h"
+
+namespace octavo::ops {
+namespace {
+
+constexpr float kInf = std::numeric_limits<float>::infinity();
+
+const float* f32(const View& v) { return static_cast<const float*>(v.data); }
+float* f32_out(const View& v) { return static_cast<float*>(v.data); }
+
+Status expect_f32(const InferContext& ctx) {
+  for (size_t i = 0; i < ctx.inputs.size(); ++i)
+    if (ctx.inputs[i] && ctx.inputs[i]->dtype != DType::f32) return bad_type(ctx, i);
+  return {};
+}
+
+// ---- Conv, ConvTranspose
+
+// Channels and groups of a convolution with input x and weights w ([M, C/g, k...]; transposed: [C, M/g, k...]).
+struct ConvShape {
+  int64_t batch, in_channels, out_channels, groups;
+  Window window;
+};
+
+Status conv_shape(const Node& node, const int64_t* x, int x_rank, const int64_t* w, int w_rank, bool transposed, ConvShape& c) {
+  c.groups = int_attribute(node, "group", 1);
+  if (x_rank < 3 || w_rank != x_rank) return fail(node, Code::invalid_argument, "input and weights need the same rank of at least 3");
+  c.batch = x[0];
+  c.in_channels = x[1];
+  const bool fits = c.groups > 0 && (transposed ? w[0] == x[1] && x[1] % c.groups == 0 && w[1] <= kMaxRank * (int64_t(1) << 40) / c.groups
+                                                : x[1] % c.groups == 0 && w[1] == x[1] / c.groups && w[0] % c.groups == 0);
+  if (!fits)
+    return fail(node, Code::invalid_argument, "%lld input channels in %lld groups do not fit weights of %lld x %lld",
+                static_cast<long long>(x[1]), static_cast<long long>(c.groups), static_cast<long long>(w[0]), static_cast<long long>(w[1]));
+  c.out_channels = transposed ? w[1] * c.groups : w[0];
+  c.window.rank = x_rank - 2;
+  const auto* kernel = attribute<std::vector<int64_t>>(node, "kernel_shape");
+  if (kernel && !std::equal(kernel->begin(), kernel->end(), w + 2, w + w_rank))
+    return fail(node, Code::invalid_argument, "kernel_shape differs from the weights' shape");
+  std::copy_n(w + 2, c.window.rank, c.window.kernel);
+  std::copy_n(x + 2, c.window.rank, transposed ? c.window.narrow : c.window.wide);
+  return transposed ? resolve_transposed_window(node, c.window) : resolve_window(node, false, c.window);
+}
+
+template <bool kTransposed>
+Inferred infer_conv(const InferContext& ctx) {
+  if (Status s = expect_inputs(ctx, 2, 3); !s.ok()) return s;
+  if (Status s = expect_f32(ctx); !s.ok()) return s;
+  const Shape &x = ctx.inputs[0]->shape, &w = ctx.inputs[1]->shape;
+  ConvShape c;
+  if (Status s = conv_shape(ctx.node, x.data(), int(x.size()), w.data(), int(w.size()), kTransposed, c); !s.ok()) return s;
+  if (const TypeShape* bias = input_of(ctx, 2))
+    if (bias->shape != Shape{c.out_channels}) return misshapen(ctx, "one bias for each output channel is needed");
+  Shape y = {c.batch, c.out_channels};
+  const int64_t* spatial = kTransposed ? c.window.wide : c.window.narrow;
+  y.insert(y.end(), spatial, spatial + c.window.rank);
+  return std::vector<TypeShape>{{DType::f32, std::move(y)}};
+}
+
+template <bool kTransposed>
+Status eval_conv(const EvalContext& ctx) {
+  const View &x = ctx.inputs[0], &w = ctx.inputs[1], bias = view_of(ctx, 2), &y = ctx.outputs[0];
+  ConvShape c;
+  if (Status s = conv_shape(ctx.node, x.dims, x.rank, w.dims, w.rank, kTransposed, c); !s.ok()) return s;
+  const int64_t taps = c.window.taps(), in_size = kTransposed ? c.window.narrow_count() : c.window.wide_count();
+  const int64_t out_size = kTransposed ? c.window.wide_count() : c.window.narrow_count();
+  const int64_t ic_group = c.in_channels / c.groups, oc_group = c.out_channels / c.groups;
+  const int64_t stride = c.window.stride[c.window.rank - 1];
+  for (int64_t n = 0; n < c.batch; ++n) {
+    for (int64_t oc = 0; oc < c.out_channels; ++oc) {
+      float* out = f32_out(y) + (n * c.out_channels + oc) * out_size;
+      std::fill_n(out, out_size, bias.data ? f32(bias)[oc] : 0.0f);
+      const int64_t group = oc / oc_group;
+      for (int64_t i = 0; i < ic_group; ++i) {
+        const int64_t ic = group * ic_group + i;
+        const float* in = f32(x) + (n * c.in_channels + ic) * in_size;
+        const float* weights = f32(w) + (kTransposed ? ic * oc_group + oc % oc_group : oc * ic_group + i) * taps;
+        for_taps(c.window, [&](const int64_t* tap, int64_t flat) {
+          const float weight = weights[flat];
+          for_tap_rows(c.window, tap, [&](int64_t wide, int64_t narrow, int64_t count) {
+            if constexpr (kTransposed) {
+              for (int64_t j = 0; j < count; ++j) out[wide + j * stride] += weight * in[narrow + j];
+            } else {
+              for (int64_t j = 0; j < count; ++j) out[narrow + j] += weight * in[wide + j * stride];
+            }
+          });
+        });
+      }
+    }
+  }
+  return {};
+}
+
+// ---- pools
+
+Status pool_window(const Node& node, const int64_t* x, int rank, Window& w) {
+  const auto* kernel = attribute<std::vector<int64_t>>(node, "kernel_shape");
+  if (rank < 3 || !kernel || int(kernel->size()) != rank - 2)
+    return fail(node, Code::invalid_argument, "kernel_shape does not fit an input of rank %d", rank);
+  w.rank = rank - 2;
+  std::copy_n(kernel->data(), w.rank, w.kernel);
+  std::copy_n(x + 2, w.rank, w.wide);
+  return resolve_window(node, int_attribute(node, "ceil_mode", 0) != 0, w);
+}
+
+Inferred infer_pool(const InferContext& ctx) {
+  if (Status s = expect_inputs(ctx, 1, 1); !s.ok()) return s;
+  const DType dtype = ctx.inputs[0]->dtype;
+  const bool max = ctx.node.op_type == "MaxPool";
+  if (dtype != DType::f32 && !(max && (dtype == DType::u8 || dtype == DType::s8))) return bad_type(ctx, 0);
+  TypeShape y = *ctx.inputs[0];
+  Window w;
+  if (Status s = pool_window(ctx.node, y.shape.data(), int(y.shape.size()), w); !s.ok()) return s;
+  std::copy_n(w.narrow, w.rank, y.shape.begin() + 2);
+  std::vector<TypeShape> outputs = {y};
+  if (max) outputs.push_back({DType::s64, y.shape});
+  return outputs;
+}
+
+// The index that MaxPool reports: into the whole tensor, the spatial dimensions reversed for storage_order 1.
+int64_t reported_index(const Window& w, int64_t plane, int64_t offset, bool column_major) {
+  if (!column_major) return plane * w.wide_count() + offset;
+  int64_t index[kMaxRank], flat = 0;
+  for (int d = w.rank - 1; d >= 0; --d) {
+    index[d] = offset % w.wide[d];
+    offset /= w.wide[d];
+  }
+  for (int d = w.rank - 1; d >= 0; --d) flat = flat * w.wide[d] + index[d];
+  return plane * w.wide_count() + flat;
+}
+
+template <class T>
+void max_pool(const EvalContext& ctx, const Window& w) {
+  const View &x = ctx.inputs[0], &y = ctx.outputs[0];
+  int64_t* indices = ctx.outputs.size() > 1 ? static_cast<int64_t*>(ctx.outputs[1].data) : nullptr;
+  const bool column_major = int_attribute(ctx.node, "storage_order", 0) != 0;
+  const int64_t in_size = w.wide_count(), out_size = w.narrow_count(), planes = x.dims[0] * x.dims[1];
+  const int64_t stride = w.stride[w.rank - 1];
+  for (int64_t plane = 0; plane < planes; ++plane) {
+    const T* in = static_cast<const T*>(x.data) + plane * in_size;
+    T* out = static_cast<T*>(y.data) + plane * out_size;
+    std::fill_n(out, out_size, std::numeric_limits<T>::has_infinity ? -std::numeric_limits<T>::infinity() : std::numeric_limits<T>::lowest());
+    if (indices) std::fill_n(indices + plane * out_size, out_size, int64_t(-1));
+    for_taps(w, [&](const int64_t* tap, int64_t) {
+      for_tap_rows(w, tap, [&](int64_t wide, int64_t narrow, int64_t n) {
+        for (int64_t j = 0; j < n; ++j) {
+          const T v = in[wide + j * stride];
+          if (indices && (v > out[narrow + j] || indices[plane * out_size + narrow + j] < 0))
+            indices[plane * out_size + narrow + j] = reported_index(w, plane, wide + j * stride, column_major);
+          out[narrow + j] = v > out[narrow + j] ? v : out[narrow + j];
+        }
+      });
+    });
+  }
+}
+
+Status eval_max_pool(const EvalContext& ctx) {
+  const View& x = ctx.inputs[0];
+  Window w;
+  if (Status s = pool_window(ctx.node, x.dims, x.rank, w); !s.ok()) return s;
+  if (x.dtype == DType::f32) max_pool<float>(ctx, w);
+  else if (x.dtype == DType::u8) max_pool<uint8_t>(ctx, w);
+  else max_pool<int8_t>(ctx, w);
+  return {};
+}
+
+// Taps of the window at `position` that count: those inside the input, or inside the padded input.
+int64_t pool_divisor(const Window& w, int64_t position, bool include_pad) {
+  int64_t count = 1;
+  for (int d = w.rank - 1; d >= 0; --d) {
+    const int64_t start = position % w.narrow[d] * w.stride[d] - w.pad_begin[d];
+    position /= w.narrow[d];
+    const int64_t lo = include_pad ? -w.pad_begin[d] : 0, hi = w.wide[d] + (include_pad ? w.pad_end[d] : 0);
+    int64_t inside = 0;
+    for (int64_t k = 0; k < w.kernel[d]; ++k) inside += start + k * w.dilation[d] >= lo && start + k * w.dilation[d] < hi;
+    count *= inside;
+  }
+  return std::max<int64_t>(count, 1);
+}
+
+Status eval_average_pool(const EvalContext& ctx) {
+  const View &x = ctx.inputs[0], &y = ctx.outputs[0];
+  Window w;
+  if (Status s = pool_window(ctx.node, x.dims, x.rank, w); !s.ok()) return s;
+  const bool include_pad = int_attribute(ctx.node, "count_include_pad", 0) != 0;
+  const int64_t in_size = w.wide_count(), out_size = w.narrow_count(), planes = x.dims[0] * x.dims[1];
+  const int64_t stride = w.stride[w.rank - 1];
+  std::fill_n(f32_out(y), planes * out_size, 0.0f);
+  for (int64_t plane = 0; plane < planes; ++plane) {
+    const float* in = f32(x) + plane * in_size;
+    float* out = f32_out(y) + plane * out_size;
+    for_taps(w, [&](const int64_t* tap, int64_t) {
+      for_tap_rows(w, tap, [&](int64_t wide, int64_t narrow, int64_t n) {
+        for (int64_t j = 0; j < n; ++j) out[narrow + j] += in[wide + j * stride];
+      });
+    });
+  }
+  for (int64_t i = 0; i < out_size; ++i) {
+    const float divisor = float(pool_divisor(w, i, include_pad));
+    for (int64_t plane = 0; plane < planes; ++plane) f32_out(y)[plane * out_size + i] /= divisor;
+  }
+  return {};
+}
+
+Inferred infer_global_pool(const InferContext& ctx) {
+  if (Status s = expect_inputs(ctx, 1, 1); !s.ok()) return s;
+  if (Status s = expect_f32(ctx); !s.ok()) return s;
+  TypeShape y = *ctx.inputs[0];
+  if (y.shape.size() < 3) return misshapen(ctx, "an input of rank 3 or more is needed");
+  std::fill(y.shape.begin() + 2, y.shape.end(), 1);
+  return std::vector<TypeShape>{std::move(y)};
+}
+
+template <bool kMax>
+Status eval_global_pool(const EvalContext& ctx) {
+  const View &x = ctx.inputs[0], &y = ctx.outputs[0];
+  const int64_t planes = y.count(), n = planes ? x.count() / planes : 0;
+  if (planes > 0 && n == 0) return fail(ctx.node, Code::invalid_argument, "the input is empty");
+  for (int64_t i = 0; i < planes; ++i) {
+    float lo, hi;
+    if (kMax) ctx.eltwise.min_max(f32(x) + i * n, size_t(n), &lo, &hi);
+    f32_out(y)[i] = kMax ? hi : ctx.eltwise.sum(f32(x) + i * n, size_t(n)) / float(n);
+  }
+  return {};
+}
+
+// ---- Gemm, MatMul
+
+struct GemmShape {
+  int64_t m, n, k;
+  bool trans_a, trans_b;
+};
+
+GemmShape gemm_shape(const Node& node, const int64_t* a, const int64_t* b) {
+  GemmShape g;
+  g.trans_a = int_attribute(node, "transA", 0) != 0;
+  g.trans_b = int_attribute(node, "transB", 0) != 0;
+  g.m = a[g.trans_a ? 1 : 0];
+  g.k = a[g.trans_a ? 0 : 1];
+  g.n = b[g.trans_b ? 0 : 1];
+  return g;
+}
+
+Inferred infer_gemm(const InferContext& ctx) {
+  if (Status s = expect_inputs(ctx, ctx.opset < 11 ? 3 : 2, 3); !s.ok()) return s;
+  if (Status s = expect_f32(ctx); !s.ok()) return s;
+  const Shape &a = ctx.inputs[0]->shape, &b = ctx.inputs[1]->shape;
+  if (a.size() != 2 || b.size() != 2) return misshapen(ctx, "A and B must be matrices");
+  const GemmShape g = gemm_shape(ctx.node, a.data(), b.data());
+  if (b[g.trans_b ? 1 : 0] != g.k) return misshapen(ctx, "the inner dimensions of A and B differ");
+  Shape y = {g.m, g.n};
+  if (const TypeShape* c = input_of(ctx, 2)) {
+    Shape wide;
+    if (!broadcast_shapes(c->shape, y, wide) || wide != y) return misshapen(ctx, "C does not broadcast to the result");
+  }
+  return std::vector<TypeShape>{{DType::f32, std::move(y)}};
+}
+
+Status eval_gemm(const EvalContext& ctx) {
+  const View &a = ctx.inputs[0], &b = ctx.inputs[1], c = view_of(ctx, 2), &y = ctx.outputs[0];
+  const GemmShape g = gemm_shape(ctx.node, a.dims, b.dims);
+  const float alpha = float_attribute(ctx.node, "alpha", 1), beta = float_attribute(ctx.node, "beta", 1);
+  const int64_t a_row = g.trans_a ? 1 : g.k, a_step = g.trans_a ? g.m : 1, b_row = g.trans_b ? 1 : g.n, b_step = g.trans_b ? g.k : 1;
+  const int64_t c_step = c.rank > 0 && c.dims[c.rank - 1] > 1 ? 1 : 0;
+  const int64_t c_row = c.rank > 1 && c.dims[0] > 1 ? c.dims[1] : 0;
+  for (int64_t i = 0; i < g.m; ++i) {
+    float* out = f32_out(y) + i * g.n;
+    std::fill_n(out, g.n, 0.0f);
+    for (int64_t p = 0; p < g.k; ++p) {
+      const float v = f32(a)[i * a_row + p * a_step];
+      const float* row = f32(b) + p * b_row;
+      for (int64_t j = 0; j < g.n; ++j) out[j] += v * row[j * b_step];
+    }
+    for (int64_t j = 0; j < g.n; ++j) {
+      out[j] = alpha == 1 ? out[j] : out[j] * alpha;
+      if (c.data) out[j] += (beta == 1 ? 1.0f : beta) * f32(c)[i * c_row + j * c_step];
+    }
+  }
+  return {};
+}
+
+// The shapes with vectors as matrices: a [1, k], b [k, 1].
+struct MatMulOperand {
+  int64_t dims[kMaxRank];
+  int rank;
+};
+MatMulOperand as_matrix(const int64_t* dims, int rank, bool left) {
+  MatMulOperand m = {{}, std::max(rank, 2)};
+  if (rank == 1) {
+    m.dims[0] = left ? 1 : dims[0];
+    m.dims[1] = left ? dims[0] : 1;
+  } else {
+    std::copy_n(dims, rank, m.dims);
+  }
+  return m;
+}
+
+Inferred infer_matmul(const InferContext& ctx) {
+  if (Status s = expect_inputs(ctx, 2, 2); !s.ok()) return s;
+  const TypeShape &a = *ctx.inputs[0], &b = *ctx.inputs[1];
+  if (a.dtype != DType::f32 && a.dtype != DType::s32 && a.dtype != DType::s64) return bad_type(ctx, 0);
+  if (a.dtype != b.dtype) return misshapen(ctx, "types differ");
+  if (a.shape.empty() || b.shape.empty()) return misshapen(ctx, "scalars have no matrix product");
+  const MatMulOperand ma = as_matrix(a.shape.data(), int(a.shape.size()), true), mb = as_matrix(b.shape.data(), int(b.shape.size()), false);
+  if (ma.dims[ma.rank - 1] != mb.dims[mb.rank - 2]) return misshapen(ctx, "the inner dimensions differ");
+  Shape y;
+  if (!broadcast_shapes(Shape(ma.dims, ma.dims + ma.rank - 2), Shape(mb.dims, mb.dims + mb.rank - 2), y))
+    return misshapen(ctx, "the batch dimensions do not broadcast");
+  if (a.shape.size() > 1) y.push_back(ma.dims[ma.rank - 2]);
+  if (b.shape.size() > 1) y.push_back(mb.dims[mb.rank - 1]);
+  return std::vector<TypeShape>{{a.dtype, std::move(y)}};
+}
+
+// The batch dimensions of a matrix operand as a view, for broadcasting whole matrices.
+View batch_view(const MatMulOperand& m) {
+  View v;
+  v.rank = m.rank - 2;
+  std::copy_n(m.dims, v.rank, v.dims);
+  return v;
+}
+
+template <class T>
+void matmul(const View& a, const View& b, const View& y) {
+  using U = std::conditional_t<std::is_floating_point_v<T>, T, std::make_unsigned_t<std::conditional_t<std::is_floating_point_v<T>, int, T>>>;
+  const MatMulOperand ma = as_matrix(a.dims, a.rank, true), mb = as_matrix(b.dims, b.rank, false);
+  const int64_t m = ma.dims[ma.rank - 2], k = ma.dims[ma.rank - 1], n = mb.dims[mb.rank - 1];
+  const View inputs[] = {batch_view(ma), batch_view(mb)};
+  View batches;
+  batches.rank = std::max(inputs[0].rank, inputs[1].rank);
+  std::copy_n(y.dims, batches.rank, batches.dims);
+  BroadcastLoop<2>(batches, inputs).for_rows([&](int64_t out, const int64_t(&in)[2], int64_t count, const int64_t(&step)[2]) {
+    for (int64_t batch = 0; batch < count; ++batch) {
+      const T* pa = static_cast<const T*>(a.data) + (in[0] + batch * step[0]) * m * k;
+      const T* pb = static_cast<const T*>(b.data) + (in[1] + batch * step[1]) * k * n;
+      T* py = static_cast<T*>(y.data) + (out + batch) * m * n;
+      for (int64_t i = 0; i < m; ++i, py += n) {
+        std::fill_n(py, n, T(0));
+        for (int64_t p = 0; p < k; ++p) {
+          const U v = U(pa[i * k + p]);
+          for (int64_t j = 0; j < n; ++j) py[j] = T(U(py[j]) + v * U(pb[p * n + j]));
+        }
+      }
+    }
+  });
+}
+
+Status eval_matmul(const EvalContext& ctx) {
+  const View &a = ctx.inputs[0], &b = ctx.inputs[1], &y = ctx.outputs[0];
+  if (a.dtype == DType::f32) matmul<float>(a, b, y);
+  else if (a.dtype == DType::s32) matmul<int32_t>(a, b, y);
+  else matmul<int64_t>(a, b, y);
+  return {};
+}
+
+// ---- normalizations
+
+Inferred infer_batch_norm(const InferContext& ctx) {
+  if (Status s = expect_inputs(ctx, 5, 5); !s.ok()) return s;
+  if (Status s = expect_f32(ctx); !s.ok()) return s;
+  const Shape& x = ctx.inputs[0]->shape;
+  if (int_attribute(ctx.node, "training_mode", 0) != 0 || (ctx.opset < 14 && ctx.node.outputs.size() > 1))
+    return fail(ctx.node, Code::unsupported, "training mode is not supported");
+  if (ctx.opset < 9 && int_attribute(ctx.node, "spatial", 1) == 0) return fail(ctx.node, Code::unsupported, "spatial=0 is not supported");
+  if (x.empty()) return misshapen(ctx, "the input is a scalar");
+  for (size_t i = 1; i < 5; ++i)
+    if (ctx.inputs[i]->shape != Shape{x.size() > 1 ? x[1] : 1}) return misshapen(ctx, "one parameter for each channel is needed");
+  return std::vector<TypeShape>{*ctx.inputs[0]};
+}
+
+// y = x * scale + shift for rows of `inner` elements, one pair for each (row modulo channels).
+void scale_rows(const float* x, float* y, int64_t inner, float scale, float shift) {
+  for (int64_t i = 0; i < inner; ++i) y[i] = x[i] * scale + shift;
+}
+
+Status eval_batch_norm(const EvalContext& ctx) {
+  const View &x = ctx.inputs[0], &y = ctx.outputs[0];
+  const int64_t channels = x.rank > 1 ? x.dims[1] : 1;
+  int64_t inner = 1;
+  for (int d = 2; d < x.rank; ++d) inner *= x.dims[d];
+  const double epsilon = double(float_attribute(ctx.node, "epsilon", 1e-5f));
+  for (int64_t row = 0; row < x.dims[0] * channels; ++row) {
+    const int64_t c = row % channels;
+    const double scale = double(f32(ctx.inputs[1])[c]) / std::sqrt(double(f32(ctx.inputs[4])[c]) + epsilon);
+    const double shift = double(f32(ctx.inputs[2])[c]) - double(f32(ctx.inputs[3])[c]) * scale;
+    scale_rows(f32(x) + row * inner, f32_out(y) + row * inner, inner, float(scale), float(shift));
+  }
+  return {};
+}
+
+Inferred infer_instance_norm(const InferContext& ctx) {
+  if (Status s = expect_inputs(ctx, 3, 3); !s.ok()) return s;
+  if (Status s = expect_f32(ctx); !s.ok()) return s;
+  const Shape& x = ctx.inputs[0]->shape;
+  if (x.size() < 3 || ctx.inputs[1]->shape != Shape{x[1]} || ctx.inputs[2]->shape != Shape{x[1]})
+    return misshapen(ctx, "one parameter for each channel of an input of rank 3 or more is needed");
+  return std::vector<TypeShape>{*ctx.inputs[0]};
+}
+
+Status eval_instance_norm(const EvalContext& ctx) {
+  const View &x = ctx.inputs[0], &y = ctx.outputs[0];
+  const int64_t channels = x.dims[1], rows = x.dims[0] * channels, n = rows ? x.count() / rows : 0;
+  const float epsilon = float_attribute(ctx.node, "epsilon", 1e-5f);
+  for (int64_t row = 0; row < rows && n > 0; ++row) {
+    const float* in = f32(x) + row * n;
+    const float mean = ctx.eltwise.sum(in, size_t(n)) / float(n);
+    const float variance = ctx.eltwise.sum_squares(in, size_t(n), mean) / float(n);
+    const double scale = double(f32(ctx.inputs[1])[row % channels]) / std::sqrt(double(variance) + double(epsilon));
+    scale_rows(in, f32_out(y) + row * n, n, float(scale), float(double(f32(ctx.inputs[2])[row % channels]) - double(mean) * scale));
+  }
+  return {};
+}
+
+Inferred infer_layer_norm(const InferContext& ctx) {
+  if (Status s = expect_inputs(ctx, 2, 3); !s.ok()) return s;
+  if (Status s = expect_f32(ctx); !s.ok()) return s;
+  const Shape& x = ctx.inputs[0]->shape;
+  int64_t axis = int_attribute(ctx.node, "axis", -1);
+  if (!normalize_axis(axis, int64_t(x.size()))) return misshapen(ctx, "the axis is out of range");
+  const Shape normalized(x.begin() + axis, x.end());
+  for (size_t i = 1; i < ctx.inputs.size(); ++i)
+    if (ctx.inputs[i] && ctx.inputs[i]->shape != normalized) return misshapen(ctx, "scale and bias need the shape of the normalized dimensions");
+  Shape statistics = x;
+  std::fill(statistics.begin() + axis, statistics.end(), 1);
+  return std::vector<TypeShape>{*ctx.inputs[0], {DType::f32, statistics}, {DType::f32, statistics}};
+}
+
+Status eval_layer_norm(const EvalContext& ctx) {
+  const View &x = ctx.inputs[0], &scale = ctx.inputs[1], bias = view_of(ctx, 2), &y = ctx.outputs[0];
+  const int64_t n = scale.count(), rows = n ? x.count() / n : 0;
+  const float epsilon = float_attribute(ctx.node, "epsilon", 1e-5f);
+  for (int64_t row = 0; row < rows; ++row) {
+    const float* in = f32(x) + row * n;
+    const float mean = ctx.eltwise.sum(in, size_t(n)) / float(n);
+    if (ctx.outputs.size() > 1 && ctx.outputs[1].data) f32_out(ctx.outputs[1])[row] = mean;
+    if (ctx.outputs.size() > 2 && ctx.outputs[2].data)
+      f32_out(ctx.outputs[2])[row] = 1 / std::sqrt(ctx.eltwise.sum_squares(in, size_t(n), mean) / float(n) + epsilon);
+    ctx.eltwise.layer_norm(in, f32(scale), f32(bias), f32_out(y) + row * n, size_t(n), epsilon);
+  }
+  return {};
+}
+
+Inferred infer_lrn(const InferContext& ctx) {
+  if (Status s = expect_inputs(ctx, 1, 1); !s.ok()) return s;
+  if (Status s = expect_f32(ctx); !s.ok()) return s;
+  if (ctx.inputs[0]->shape.size() < 2) return misshapen(ctx, "an input of rank 2 or more is needed");
+  if (int_attribute(ctx.node, "size", 0) < 1) return fail(ctx.node, Code::invalid_argument, "size must be positive");
+  return std::vector<TypeShape>{*ctx.inputs[0]};
+}
+
+// y = x / (bias + alpha / size * sum of squares over `size` neighbouring channels) ^ beta
+Status eval_lrn(const EvalContext& ctx) {
+  const View &x = ctx.inputs[0], &y = ctx.outputs[0];
+  const int64_t size = int_attribute(ctx.node, "size", 1), channels = x.dims[1];
+  const float alpha = float_attribute(ctx.node, "alpha", 1e-4f) / float(size), beta = float_attribute(ctx.node, "beta", 0.75f);
+  const float bias = float_attribute(ctx.node, "bias", 1);
+  int64_t inner = 1;
+  for (int d = 2; d < x.rank; ++d) inner *= x.dims[d];
+  for (int64_t row = 0; row < x.dims[0] * channels; ++row) {
+    const int64_t c = row % channels;
+    const int64_t first = std::max<int64_t>(0, c - (size - 1) / 2), last = std::min(channels - 1, c + size / 2);
+    const float* in = f32(x) + row * inner;
+    float* out = f32_out(y) + row * inner;
+    std::fill_n(out, inner, 0.0f);
+    for (int64_t k = first - c; k <= last - c; ++k)
+      for (int64_t i = 0; i < inner; ++i) out[i] += in[k * inner + i] * in[k * inner + i];
+    scale_rows(out, out, inner, alpha, bias);
+    ctx.eltwise.binary(Binary::pow, out, 1, &beta, 0, out, size_t(inner), -kInf, kInf);
+    ctx.eltwise.binary(Binary::div, in, 1, out, 1, out, size_t(inner), -kInf, kInf);
+  }
+  return {};
+}
+
+constexpr OpInfo kOps[] = {
+    {"Conv", "", infer_conv<false>, eval_conv<false>},
+    {"ConvTranspose", "", infer_conv<true>, eval_conv<true>},
+    {"MaxPool", "", infer_pool, eval_max_pool},
+    {"AveragePool", "", infer_pool, eval_average_pool},
+    {"GlobalAveragePool", "", infer_global_pool, eval_global_pool<false>},
+    {"GlobalMaxPool", "", infer_global_pool, eval_global_pool<true>},
+    {"Gemm", "", infer_gemm, eval_gemm},
+    {"MatMul", "", infer_matmul, eval_matmul},
+    {"BatchNormalization", "", infer_batch_norm, eval_batch_norm},
+    {"InstanceNormalization", "", infer_instance_norm, eval_instance_norm},
+    {"LayerNormalization", "", infer_layer_norm, eval_layer_norm},
+    {"LRN", "", infer_lrn, eval_lrn},
+};
+
+}  // namespace
+
+std::span<const OpInfo> nn_ops() noexcept { return kOps; }
+
+}  // namespace octavo::ops

@@ -1,0 +1,94 @@
+// QuantizeLinear and DequantizeLinear: per tensor and per axis.
+#include "ops/common.h"
+
+namespace octavo::ops {
+namespace {
+
+// Scale of one value for the whole tensor, or of one for each index of `axis`; the zero point has the scale's shape.
+Status check_parameters(const InferContext& ctx) {
+  const Shape &in = ctx.inputs[0]->shape, &scale = ctx.inputs[1]->shape;
+  if (ctx.inputs[1]->dtype != DType::f32) return bad_type(ctx, 1);
+  if (int_attribute(ctx.node, "block_size", 0) != 0) return fail(ctx.node, Code::unsupported, "blocked quantization is not supported");
+  if (input_of(ctx, 2) && input_of(ctx, 2)->shape != scale) return misshapen(ctx, "the shapes of scale and zero point differ");
+  if (scale.empty() || scale == Shape{1}) return {};
+  int64_t axis = int_attribute(ctx.node, "axis", 1);
+  if (scale.size() != 1 || !normalize_axis(axis, int64_t(in.size())) || in[size_t(axis)] != scale[0])
+    return misshapen(ctx, "one scale, or one for each index of the axis, is needed");
+  return {};
+}
+
+Inferred infer_quantize(const InferContext& ctx) {
+  if (Status s = expect_inputs(ctx, 2, 3); !s.ok()) return s;
+  if (Status s = check_parameters(ctx); !s.ok()) return s;
+  if (ctx.inputs[0]->dtype != DType::f32) return bad_type(ctx, 0);
+  DType dtype = DType::u8;
+  if (input_of(ctx, 2)) {
+    dtype = ctx.inputs[2]->dtype;
+    if (dtype != DType::u8 && dtype != DType::s8) return bad_type(ctx, 2);
+  } else if (const int64_t wanted = int_attribute(ctx.node, "output_dtype", 0); wanted != 0) {
+    if (wanted != 2 && wanted != 3) return fail(ctx.node, Code::unsupported, "output_dtype %lld", static_cast<long long>(wanted));
+    dtype = wanted == 2 ? DType::u8 : DType::s8;
+  }
+  return std::vector<TypeShape>{{dtype, ctx.inputs[0]->shape}};
+}
+
+Inferred infer_dequantize(const InferContext& ctx) {
+  if (Status s = expect_inputs(ctx, 2, 3); !s.ok()) return s;
+  if (Status s = check_parameters(ctx); !s.ok()) return s;
+  const DType dtype = ctx.inputs[0]->dtype;
+  if (dtype != DType::u8 && dtype != DType::s8 && dtype != DType::s32) return bad_type(ctx, 0);
+  if (input_of(ctx, 2) && ctx.inputs[2]->dtype != dtype) return misshapen(ctx, "the types of input and zero point differ");
+  return std::vector<TypeShape>{{DType::f32, ctx.inputs[0]->shape}};
+}
+
+int32_t zero_point_at(const View& zp, int64_t i) {
+  if (!zp.data) return 0;
+  if (zp.dtype == DType::u8) return static_cast<const uint8_t*>(zp.data)[i];
+  if (zp.dtype == DType::s8) return static_cast<const int8_t*>(zp.data)[i];
+  return static_cast<const int32_t*>(zp.data)[i];
+}
+
+// f(offset, count, scale, zero point) for each run of elements that share their parameters.
+template <class F>
+void for_runs(const EvalContext& ctx, F&& f) {
+  const View &x = ctx.inputs[0], &scale = ctx.inputs[1], zp = view_of(ctx, 2);
+  const float* scales = static_cast<const float*>(scale.data);
+  const int64_t total = x.count(), groups = scale.count();
+  if (groups == 1) return f(int64_t(0), total, scales[0], zero_point_at(zp, 0));
+  int64_t axis = int_attribute(ctx.node, "axis", 1), inner = 1;
+  normalize_axis(axis, x.rank);
+  for (int d = int(axis) + 1; d < x.rank; ++d) inner *= x.dims[d];
+  if (inner == 0) return;
+  for (int64_t offset = 0; offset < total; offset += inner) {
+    const int64_t i = offset / inner % groups;
+    f(offset, inner, scales[i], zero_point_at(zp, i));
+  }
+}
+
+Status eval_quantize(const EvalContext& ctx) {
+  const View &x = ctx.inputs[0], &y = ctx.outputs[0];
+  for_runs(ctx, [&](int64_t offset, int64_t n, float scale, int32_t zp) {
+    ctx.eltwise.quantize(static_cast<const float*>(x.data) + offset, static_cast<char*>(y.data) + offset, y.dtype, size_t(n), scale, zp);
+  });
+  return {};
+}
+
+Status eval_dequantize(const EvalContext& ctx) {
+  const View &x = ctx.inputs[0], &y = ctx.outputs[0];
+  for_runs(ctx, [&](int64_t offset, int64_t n, float scale, int32_t zp) {
+    ctx.eltwise.dequantize(static_cast<const char*>(x.data) + offset * int64_t(size_of(x.dtype)), x.dtype,
+                           static_cast<float*>(y.data) + offset, size_t(n), scale, zp);
+  });
+  return {};
+}
+
+constexpr OpInfo kOps[] = {
+    {"QuantizeLinear", "", infer_quantize, eval_quantize},
+    {"DequantizeLinear", "", infer_dequantize, eval_dequantize},
+};
+
+}  // namespace
+
+std::span<const OpInfo> quantize_ops() noexcept { return kOps; }
+
+}  // namespace octavo::ops

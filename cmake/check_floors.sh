@@ -24,7 +24,7 @@ allowed() {
     src/*)                       echo "$std|$api|\"src/[a-z_]+\.h\"" ;;
     tests/*)                     echo "$std|$posix|$api|\"(tests/)?[a-z_0-9]+\.h\"|<(gtest|gmock|nlohmann)/[a-z_/-]+\.(h|hpp)>" ;;
     bench/*)                     echo "$std|$api|\"(bench/)?[a-z_0-9]+\.h\"|<benchmark/benchmark\.h>" ;;
-    examples/*)                  echo "$std|$api" ;;
+    examples/*)                  echo "$std|$api|\"[a-z_0-9]+\.h\"" ;;
   esac
 }
 arch_of() { f=${1#kernels/}; echo "${f%%/*}"; }

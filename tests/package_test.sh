@@ -35,6 +35,18 @@ echo "== examples/engine, pkg-config"
 "$scratch/engine_pc"
 only_base_libraries "$scratch/engine_pc"
 
+if [ -e "$prefix/include/octavo/kernels/x86" ] && [ "$(uname -m)" = x86_64 ]; then
+  echo "== a tile of one's own, from the installed loop templates"
+  cat > "$scratch/tile.cpp" << 'END'
+#include "kernels/x86/dot.inl.h"
+#include "kernels/x86/ymm.inl.h"
+using namespace octavo::OCTAVO_ISA;
+extern "C" void my_brgemm_f32f32_avx2_5x16x1(const octavo::BrgemmArgs* g) { brgemm<Fma<Ymm, 5>>(*g); }
+END
+  "$cxx" -std=c++20 -O2 -Wall -Wextra -Werror -mavx2 -mfma -DOCTAVO_ISA=mine -I"$prefix/include" -I"$prefix/include/octavo" \
+      -c "$scratch/tile.cpp" -o "$scratch/tile.o"
+fi
+
 if [ -e "$pc/octavo-graph.pc" ]; then
   echo "== examples/resnet50, pkg-config"
   "$cxx" -std=c++20 "$source/examples/resnet50/main.cpp" $(packaged --cflags --libs octavo-graph) -o "$scratch/resnet50_pc"

@@ -1,5 +1,4 @@
 // ModelProto -> Graph. The file is untrusted; errors name the node or tensor.
-#include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl.h>
 
 #include <filesystem>
@@ -180,9 +179,7 @@ Status parse_file(const std::string& path, const OnnxLimits& limits, google::pro
                          static_cast<unsigned long long>(size));
   std::ifstream file(path, std::ios::binary);
   google::protobuf::io::IstreamInputStream stream(&file);
-  google::protobuf::io::CodedInputStream coded(&stream);
-  coded.SetTotalBytesLimit(std::numeric_limits<int>::max());
-  if (!file || !message.ParseFromCodedStream(&coded) || !coded.ConsumedEntireMessage())
+  if (!file || !message.ParseFromZeroCopyStream(&stream))
     return Status::error(Code::invalid_argument, "'%.250s' is truncated or no such protobuf message", path.c_str());
   return {};
 }

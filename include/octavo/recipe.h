@@ -21,6 +21,7 @@ struct TensorConfig {
   bool narrow = false;           // s8: [-127, 127]
   ObserverKind observer = ObserverKind::histogram;
   float eps = 1.0f / 4096;
+  friend bool operator==(const TensorConfig&, const TensorConfig&) = default;
 };
 
 struct QuantConfig {

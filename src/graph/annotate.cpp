@@ -1,0 +1,334 @@
+#include "annotate.h"
+
+#include <algorithm>
+#include <numeric>
+#include <unordered_set>
+
+#include "annotate_ops.h"
+#include "recipe_check.h"
+
+namespace octavo {
+namespace {
+
+constexpr int kNone = -1;
+
+class Annotator {
+ public:
+  Annotator(const Graph& graph, const Recipe& recipe) : graph_(graph), recipe_(recipe) {}
+
+  Expected<QuantPlan> run() {
+    if (Status s = classify(); !s.ok()) return s;
+    link_values();
+    infer();
+    grow_regions();
+    find_able();
+    demand_backwards();
+    for (size_t n = 0; n < size(); ++n) explain(n);
+    collect_values();
+    return std::move(plan_);
+  }
+
+ private:
+  struct Value {
+    int producer = kNone;
+    std::vector<int> users;  // one entry for each use
+    bool output = false;
+    bool able = false;     // can come in int8: from an int8 node, or straight from a graph input
+    bool reaches = false;  // some path leads to a linear node
+    bool input = false;
+    const TensorConfig* wanted = nullptr;  // somebody reads it in int8
+  };
+  struct NodeInfo {
+    const QuantConfig* config = nullptr;
+    Role role = Role::none;
+    int head = kNone;  // the linear or Add node whose kernel computes this node
+    int tail = kNone;  // of a head: the last node of its region
+    std::string why_not;
+  };
+
+  size_t size() const { return graph_.nodes.size(); }
+  const Node& node(int n) const { return graph_.nodes[size_t(n)]; }
+  NodeInfo& info(int n) { return info_[size_t(n)]; }
+  Value& value(const std::string& name) { return values_[name]; }
+  Value& result(int n) { return value(node(n).outputs[0]); }
+  bool is_constant(const std::string& name) const { return graph_.initializers.count(name) != 0; }
+
+  Status classify() {
+    info_.resize(size());
+    plan_.nodes.resize(size());
+    for (size_t n = 0; n < size(); ++n) {
+      const Node& node = graph_.nodes[n];
+      if (is_quantization(node))
+        return Status::error(Code::invalid_argument, "node '%.100s' (%.40s): the model is already quantized", node.name.c_str(),
+                             node.op_type.c_str());
+      info_[n].config = recipe_.match(node);
+      if (!info_[n].config) {
+        info_[n].why_not = "the recipe keeps it in float";
+        continue;
+      }
+      if (Status s = check_config(*info_[n].config); !s.ok())
+        return Status::error(s.code(), "config of node '%.100s': %s", node.name.c_str(), s.text());
+      info_[n].role = role_of(graph_, node);
+      if (info_[n].role == Role::none) info_[n].why_not = "operator " + node.op_type + " has no int8 kernel";
+      if (info_[n].role != Role::linear) continue;
+      QuantizedWeight weight;
+      info_[n].why_not = find_weight(graph_, node, weight);
+      if (!info_[n].why_not.empty()) {
+        info_[n].role = Role::none;
+        continue;
+      }
+      weight.config = info_[n].config->weight;
+      plan_.nodes[n].weight = weight;
+    }
+    return {};
+  }
+
+  void link_values() {
+    for (size_t n = 0; n < size(); ++n) {
+      for (const std::string& input : graph_.nodes[n].inputs)
+        if (!input.empty()) value(input).users.push_back(int(n));
+      for (const std::string& output : graph_.nodes[n].outputs)
+        if (!output.empty()) value(output).producer = int(n);
+    }
+    for (const ValueInfo& v : graph_.inputs) {
+      value(v.name).input = true;
+      value(v.name).able = v.dtype == DType::f32;
+    }
+    for (const ValueInfo& v : graph_.outputs) value(v.name).output = true;
+  }
+
+  // Shapes for dynamic dimensions of size 1. A graph for which that fails is annotated as if no Add broadcast: then compile
+  // finds what it cannot fuse, and the values are the same.
+  void infer() {
+    std::map<std::string, Shape> inputs;
+    for (const ValueInfo& v : graph_.inputs) {
+      if (!v.has_shape) return;
+      for (const Dim& d : v.dims) inputs[v.name].push_back(d.size < 0 ? 1 : d.size);
+    }
+    if (Expected<ShapeMap> shapes = infer_shapes(graph_, inputs)) shapes_ = *std::move(shapes);
+  }
+
+  bool same_shape(const std::string& a, const std::string& b) const {
+    const auto x = shapes_.find(a), y = shapes_.find(b);
+    return x == shapes_.end() || y == shapes_.end() || x->second.shape == y->second.shape;
+  }
+
+  // The node that alone reads the result of n, if the recipe wants it in int8.
+  int only_user(int n) {
+    const Value& v = result(n);
+    if (v.output || v.users.size() != 1) return kNone;
+    const int user = v.users[0];
+    return info(user).config && info(user).head == kNone ? user : kNone;
+  }
+
+  void take(int head, int n) {
+    info(n).head = head;
+    info(head).tail = n;
+  }
+
+  const std::string& other_operand(int add, const std::string& operand) const {
+    return node(add).inputs[node(add).inputs[0] == operand ? 1 : 0];
+  }
+
+  void take_clamp(int head) {
+    const int user = only_user(info(head).tail);
+    if (user != kNone && info(user).role == Role::clamp) take(head, user);
+  }
+
+  void grow_regions() {
+    for (int n = int(size()) - 1; n >= 0; --n) {  // backwards: of two that meet in an Add, the later one takes it
+      if (info(n).role != Role::linear) continue;
+      take(n, n);
+      const QuantizedWeight& w = *plan_.nodes[size_t(n)].weight;
+      const int64_t channels = graph_.initializers.at(node(n).inputs[w.input]).shape()[size_t(w.axis)];
+      int user = only_user(n);
+      if (node(n).op_type != "Conv" && !w.bias && user != kNone && info(user).role == Role::add &&
+          is_bias(graph_, other_operand(user, node(n).outputs[0]), channels)) {
+        take(n, user);
+        user = only_user(user);
+      }
+      if (user != kNone && info(user).role == Role::add) {
+        const std::string& sum = node(info(n).tail).outputs[0];
+        const std::string& other = other_operand(user, sum);
+        if (!is_constant(other) && same_shape(sum, other)) take(n, user);
+      }
+      take_clamp(n);
+    }
+    for (int n = 0; n < int(size()); ++n) {
+      if (info(n).role != Role::add || info(n).head != kNone) continue;
+      take(n, n);
+      take_clamp(n);
+    }
+  }
+
+  void find_able() {
+    for (int n = int(size()) - 1; n >= 0; --n) {
+      bool reaches = info(n).role == Role::linear;
+      for (const std::string& output : node(n).outputs) reaches |= value(output).reaches;
+      for (const std::string& input : node(n).inputs) value(input).reaches |= reaches;
+    }
+    for (int n = 0; n < int(size()); ++n) {
+      const NodeInfo& i = info(n);
+      if (i.role == Role::none || (i.head != kNone && i.head != n)) continue;
+      if (i.role == Role::linear) {
+        result(i.tail).able = true;
+        continue;
+      }
+      if (!why_unable(n).empty()) continue;
+      if (i.tail != kNone)
+        result(i.tail).able = true;
+      else
+        for (const std::string& output : node(n).outputs) value(output).able = true;
+    }
+  }
+
+  // Why a node other than a linear one cannot work on bytes.
+  std::string why_unable(int n) {
+    const NodeInfo& i = info(n);
+    for (size_t k = 0; k < activation_inputs(node(n), i.role); ++k) {
+      const std::string& input = node(n).inputs[k];
+      if (is_constant(input)) return "input '" + input + "' is a constant";
+      if (!value(input).able) return "input '" + input + "' is computed in float";
+    }
+    if (i.role == Role::add && !same_shape(node(n).inputs[0], node(n).inputs[1])) return "its inputs are broadcast";
+    // Behind the last linear node values are scores: a pool there is cheap, and float keeps them exact.
+    if ((i.role == Role::average || i.role == Role::max) && !result(n).reaches) return "no int8 node follows";
+    return "";
+  }
+
+  void want(const std::string& name, const TensorConfig& config) { value(name).wanted = &config; }
+
+  // Consumers before producers; so the config of a value is that of its first consumer.
+  void demand_backwards() {
+    for (int n = int(size()) - 1; n >= 0; --n) {
+      const NodeInfo& i = info(n);
+      NodePlan& plan = plan_.nodes[size_t(n)];
+      if (i.head != kNone && info(i.head).role == Role::linear) {
+        plan.quantized = true;
+        const TensorConfig& config = info(i.head).config->activation;
+        if (n == i.head)
+          want(node(n).inputs[0], config);
+        else if (i.role == Role::add && result(info(i.head).tail).wanted)
+          want_residual(n, config);
+      } else if (i.head != kNone && i.head != n) {
+        plan.quantized = result(n).able && result(n).wanted;  // the clamp of an Add
+      } else if (i.role != Role::none) {
+        demand_of_follower(n);
+      }
+    }
+  }
+
+  void want_residual(int add, const TensorConfig& config) {
+    for (const std::string& input : node(add).inputs)
+      if (!is_constant(input) && !is_inside(input)) want(input, config);
+  }
+
+  bool is_inside(const std::string& name) {
+    const int producer = value(name).producer;
+    return producer != kNone && info(producer).head != kNone && info(info(producer).head).tail != producer;
+  }
+
+  void demand_of_follower(int n) {
+    const NodeInfo& i = info(n);
+    Value& out = i.tail == kNone ? result(n) : result(i.tail);
+    if (!out.able) return;
+    const TensorConfig* config = nullptr;
+    for (const std::string& output : node(i.tail == kNone ? n : i.tail).outputs)
+      if (value(output).wanted) config = value(output).wanted;
+    const bool pool = i.role == Role::average || i.role == Role::max;
+    if (!config && !pool) return;
+    if (!config || i.role == Role::add) config = &i.config->activation;
+    plan_.nodes[size_t(n)].quantized = true;
+    if (i.role != Role::add)
+      for (const std::string& output : node(n).outputs)
+        if (!output.empty() && !value(output).wanted) want(output, *config);
+    for (size_t k = 0; k < activation_inputs(node(n), i.role); ++k) want(node(n).inputs[k], *config);
+  }
+
+  void explain(size_t n) {
+    NodePlan& plan = plan_.nodes[n];
+    if (plan.quantized) return;
+    NodeInfo& i = info_[n];
+    if (i.why_not.empty()) i.why_not = why_unable(i.head == kNone ? int(n) : i.head);
+    plan.reason = i.why_not.empty() ? "its result is used in float only" : i.why_not;
+  }
+
+  // ---- values -------------------------------------------------------------------------------------------------------------
+
+  size_t find_group(size_t v) {
+    while (group_[v] != v) v = group_[v] = group_[group_[v]];
+    return v;
+  }
+
+  void collect_values() {
+    std::unordered_map<std::string, size_t> index;
+    const auto add = [&](const std::string& name) {
+      if (name.empty() || !value(name).wanted) return;
+      index[name] = plan_.values.size();
+      plan_.values.push_back({name, *value(name).wanted, plan_.values.size(), true});
+    };
+    for (const ValueInfo& v : graph_.inputs) add(v.name);
+    for (const Node& node : graph_.nodes)
+      for (const std::string& output : node.outputs) add(output);
+    group_.resize(plan_.values.size());
+    std::iota(group_.begin(), group_.end(), size_t(0));
+    for (size_t n = 0; n < size(); ++n) {
+      read_dequantized(n);
+      const bool shares =
+          info_[n].role == Role::move || info_[n].role == Role::max || (info_[n].role == Role::clamp && info_[n].head == kNone);
+      if (plan_.nodes[n].quantized && shares) share(int(n), index);
+    }
+    for (size_t v = 0; v < plan_.values.size(); ++v) plan_.values[v].group = find_group(v);
+  }
+
+  // An int8 node reads quantized values. So does a float one, unless the float value exists anyway.
+  void read_dequantized(size_t n) {
+    for (size_t k = 0; k < graph_.nodes[n].inputs.size(); ++k) {
+      const Value& v = value(graph_.nodes[n].inputs[k]);
+      if (!v.wanted) continue;
+      const bool float_exists = v.output || v.producer == kNone || !plan_.nodes[size_t(v.producer)].quantized;
+      if (plan_.nodes[n].quantized || !float_exists) plan_.nodes[n].dequantized.push_back(k);
+    }
+  }
+
+  // Joins the values of a node that moves elements, but never two Concats: chained ones would spread the widest range over
+  // whole networks, while a requantization costs little. Values of differing configs stay apart as well.
+  void share(int n, const std::unordered_map<std::string, size_t>& index) {
+    const size_t out = index.at(node(n).outputs[0]);
+    const bool concat = node(n).op_type == "Concat";
+    if (concat) concat_groups_.insert(find_group(out));
+    bool all_joined = true;
+    const auto join = [&](size_t v) {
+      const size_t a = find_group(out), b = find_group(v);
+      if (a == b) return;
+      const bool joins =
+          plan_.values[out].config == plan_.values[v].config && !(concat_groups_.count(a) && concat_groups_.count(b));
+      all_joined &= joins;
+      if (!joins) return;
+      if (concat_groups_.count(b)) concat_groups_.insert(a);
+      group_[b] = a;
+    };
+    for (size_t k = 0; k < activation_inputs(node(n), info(n).role); ++k) join(index.at(node(n).inputs[k]));
+    for (const std::string& output : node(n).outputs) {
+      if (output.empty()) continue;
+      const size_t v = index.at(output);
+      plan_.values[v].observed = !all_joined || info(n).role == Role::clamp;  // a limit may be no element of the input
+      join(v);
+    }
+  }
+
+  const Graph& graph_;
+  const Recipe& recipe_;
+  QuantPlan plan_;
+  ShapeMap shapes_;
+  std::vector<NodeInfo> info_;
+  std::unordered_map<std::string, Value> values_;
+  std::vector<size_t> group_;
+  std::unordered_set<size_t> concat_groups_;
+};
+
+}  // namespace
+
+Expected<QuantPlan> annotate(const Graph& graph, const Recipe& recipe) { return Annotator(graph, recipe).run(); }
+
+}  // namespace octavo

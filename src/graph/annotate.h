@@ -1,0 +1,47 @@
+// What prepare() decides: which values are quantized, which of them share parameters, and which nodes work on them.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "octavo/graph.h"
+#include "octavo/recipe.h"
+
+namespace octavo {
+
+struct QuantizedWeight {
+  size_t input;  // position among the node's inputs
+  int64_t axis;  // of the output channels
+  TensorConfig config;
+  std::optional<size_t> bias;  // position of the bias
+};
+
+struct NodePlan {
+  bool quantized = false;
+  std::string reason;                     // where not quantized
+  std::optional<QuantizedWeight> weight;  // Conv, Gemm, MatMul
+  std::vector<size_t> dequantized;        // inputs that are read through QuantizeLinear-DequantizeLinear
+};
+
+struct QuantizedValue {
+  std::string name;
+  TensorConfig config;
+  size_t group;   // values of one group have the same parameters: those of all the observers in it
+  bool observed;  // false: its elements are elements of other values of its group
+};
+
+struct QuantPlan {
+  std::vector<NodePlan> nodes;         // as graph.nodes
+  std::vector<QuantizedValue> values;  // graph inputs, then in the order of production
+};
+
+// Conv, Gemm and MatMul with constant weights are quantized together with what one kernel computes with them:
+//   linear -> [Add of a constant bias] -> [Add of a residual] -> [Relu | Clip],
+// so values inside of such a region stay as they are; where two linear nodes meet in an Add, the later one takes it.
+// Other nodes follow: Add of two int8 values; pools; and whatever only moves elements, which shares parameters.
+// A value is quantized only where somebody wants it in int8; the residual of a region with a float result stays float.
+// Errors name a node whose config no kernel honours, and a node that is already quantized.
+Expected<QuantPlan> annotate(const Graph& graph, const Recipe& recipe);
+
+}  // namespace octavo

@@ -1,0 +1,125 @@
+#include "annotate_ops.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace octavo {
+namespace {
+
+constexpr int64_t kMaxDepth = std::numeric_limits<int32_t>::max() / (255 * 128);
+
+const Tensor* constant(const Graph& graph, const Node& node, size_t input) noexcept {
+  if (input >= node.inputs.size()) return nullptr;
+  const auto it = graph.initializers.find(node.inputs[input]);
+  return it == graph.initializers.end() ? nullptr : &it->second;
+}
+
+bool absent(const Node& node, size_t input) noexcept { return input >= node.inputs.size() || node.inputs[input].empty(); }
+
+bool is_scalar_or_absent(const Graph& graph, const Node& node, size_t input) noexcept {
+  if (absent(node, input)) return true;
+  const Tensor* t = constant(graph, node, input);
+  return t && t->dtype() == DType::f32 && t->count() == 1;
+}
+
+// Zero is exact under every affine scheme, so padding with it shares parameters; padding with anything else need not.
+bool pads_with_zero(const Graph& graph, const Node& node) noexcept {
+  if (node.get_string("mode", "constant") != "constant") return true;
+  if (node.get_float("value", 0) != 0 || !is_scalar_or_absent(graph, node, 2)) return false;
+  return absent(node, 2) || *constant(graph, node, 2)->as<float>() == 0;
+}
+
+bool has_one_output(const Node& node) noexcept {
+  return std::count_if(node.outputs.begin(), node.outputs.end(), [](const std::string& o) { return !o.empty(); }) == 1;
+}
+
+}  // namespace
+
+Role role_of(const Graph& graph, const Node& node) noexcept {
+  static constexpr struct {
+    std::string_view op_type;
+    Role role;
+  } kRoles[] = {
+      {"Conv", Role::linear},
+      {"Gemm", Role::linear},
+      {"MatMul", Role::linear},
+      {"Add", Role::add},
+      {"Sum", Role::add},
+      {"Relu", Role::clamp},
+      {"Clip", Role::clamp},
+      {"AveragePool", Role::average},
+      {"GlobalAveragePool", Role::average},
+      {"MaxPool", Role::max},
+      {"GlobalMaxPool", Role::max},
+      {"Reshape", Role::move},
+      {"Flatten", Role::move},
+      {"Squeeze", Role::move},
+      {"Unsqueeze", Role::move},
+      {"Transpose", Role::move},
+      {"Slice", Role::move},
+      {"Split", Role::move},
+      {"Concat", Role::move},
+      {"Pad", Role::move},
+      {"Identity", Role::move},
+      {"Dropout", Role::move},
+      {"DepthToSpace", Role::move},
+      {"SpaceToDepth", Role::move},
+  };
+  if (!node.domain.empty() || absent(node, 0) || node.outputs.empty() || node.outputs[0].empty()) return Role::none;
+  const auto* row = std::find_if(std::begin(kRoles), std::end(kRoles), [&](const auto& r) { return r.op_type == node.op_type; });
+  if (row == std::end(kRoles)) return Role::none;
+  if (row->role == Role::add && (node.inputs.size() != 2 || node.inputs[1].empty())) return Role::none;
+  if (node.op_type == "Clip" && !(is_scalar_or_absent(graph, node, 1) && is_scalar_or_absent(graph, node, 2))) return Role::none;
+  if (node.op_type == "Pad" && !pads_with_zero(graph, node)) return Role::none;
+  if (node.op_type != "Split" && !has_one_output(node)) return Role::none;  // MaxPool's Indices, Dropout's mask
+  return row->role;
+}
+
+size_t activation_inputs(const Node& node, Role role) noexcept {
+  if (role == Role::none) return 0;
+  if (role == Role::add) return 2;
+  return node.op_type == "Concat" ? node.inputs.size() : 1;
+}
+
+bool is_quantization(const Node& node) noexcept {
+  static constexpr std::string_view kTypes[] = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv",
+                                                "QLinearMatMul",  "ConvInteger",      "MatMulInteger"};
+  return std::find(std::begin(kTypes), std::end(kTypes), node.op_type) != std::end(kTypes);
+}
+
+bool is_bias(const Graph& graph, const std::string& value, int64_t n) noexcept {
+  const auto it = graph.initializers.find(value);
+  if (it == graph.initializers.end() || it->second.dtype() != DType::f32 || it->second.shape().empty()) return false;
+  return it->second.count() == n && it->second.shape().back() == n;
+}
+
+std::string find_weight(const Graph& graph, const Node& node, QuantizedWeight& weight) {
+  if (constant(graph, node, 0)) return "its input is constant";
+  const Tensor* w = constant(graph, node, 1);
+  if (!w) return "its weights are not constant";
+  if (w->dtype() != DType::f32) return std::string("its weights are ") + name_of(w->dtype()) + ", not f32";
+  const bool conv = node.op_type == "Conv", gemm = node.op_type == "Gemm";
+  const size_t rank = w->shape().size();
+  if (conv ? rank != 3 && rank != 4 : rank != 2) return "weights of shape " + to_string(w->shape()) + " have no int8 kernel";
+  if (w->count() == 0) return "its weights are empty";
+  if (!std::all_of(w->as<float>(), w->as<float>() + w->count(), [](float x) { return std::isfinite(x); }))
+    return "its weights contain NaN or infinity";
+  if (gemm && node.get_int("transA", 0) != 0) return "transA has no int8 kernel";
+  if (gemm && (node.get_float("alpha", 1) != 1 || node.get_float("beta", 1) != 1)) return "alpha or beta is not 1";
+
+  weight.input = 1;
+  weight.axis = conv || (gemm && node.get_int("transB", 0) != 0) ? 0 : 1;
+  weight.bias.reset();
+  const int64_t depth = w->count() / w->shape()[size_t(weight.axis)];
+  if (depth > kMaxDepth) return "sums of " + std::to_string(depth) + " products can overflow int32";
+  if (node.op_type == "MatMul" || absent(node, 2)) return "";
+  if (!is_bias(graph, node.inputs[2], w->shape()[size_t(weight.axis)])) return "its bias is not one constant per channel";
+  const Tensor& bias = *constant(graph, node, 2);
+  if (!std::all_of(bias.as<float>(), bias.as<float>() + bias.count(), [](float x) { return std::isfinite(x); }))
+    return "its bias contains NaN or infinity";
+  weight.bias = 2;
+  return "";
+}
+
+}  // namespace octavo

@@ -1,0 +1,32 @@
+// What annotate() knows about single operators.
+#pragma once
+
+#include <string>
+
+#include "annotate.h"
+
+namespace octavo {
+
+enum class Role : uint8_t {
+  none,     // no int8 form
+  linear,   // Conv, Gemm, MatMul
+  add,      // of two operands
+  clamp,    // Relu, Clip with constant limits
+  average,  // average pools: own output parameters
+  max,      // max pools: output elements are input elements
+  move,     // output elements are elements of input 0 (Concat: of all inputs), or zeros
+};
+Role role_of(const Graph& graph, const Node& node) noexcept;
+
+// How many leading inputs of the node are activations: 2 for add, all for Concat, else 1.
+size_t activation_inputs(const Node& node, Role role) noexcept;
+
+bool is_quantization(const Node& node) noexcept;  // the node reads or writes quantized data
+
+// Fills in where the weight and the bias of a linear node are; or says why it has no int8 form.
+std::string find_weight(const Graph& graph, const Node& node, QuantizedWeight& weight);
+
+// A constant with one float for each of the n last-axis elements: [n], [1,n], [1,1,n] ...
+bool is_bias(const Graph& graph, const std::string& value, int64_t n) noexcept;
+
+}  // namespace octavo

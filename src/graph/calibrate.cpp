@@ -1,0 +1,164 @@
+#include <atomic>
+#include <cstdlib>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <thread>
+
+#include "prepare.h"
+
+namespace octavo {
+namespace {
+
+using Sample = std::map<std::string, Tensor>;
+using Observers = std::map<std::string, std::unique_ptr<Observer>>;
+
+// Samples go to whichever worker is free; each shows them to observers of its own, which are merged at the end. As observers
+// depend on the set of values alone, so does the result: not on the number of threads nor on who took which sample.
+class Calibration {
+ public:
+  Calibration(const QuantPlan& plan, const std::vector<Sample>& samples, const std::function<void(size_t, size_t)>& progress)
+      : plan_(plan), samples_(samples), progress_(progress), failed_(samples.size()) {}
+
+  Status run(const Graph& graph, int threads, Observers& observers) {
+    CompileOptions options;
+    std::unordered_map<std::string, bool> is_input;
+    for (const ValueInfo& input : graph.inputs) is_input[input.name] = true;
+    for (const QuantizedValue& v : plan_.values) {
+      if (!v.observed) continue;
+      if (is_input.count(v.name))
+        observed_inputs_.push_back(v.name);
+      else
+        options.keep.push_back(v.name);
+    }
+    Expected<Session> session = Session::create(graph, 1, options);
+    if (!session) return session.status();
+    session_ = &*session;
+
+    const size_t workers = std::min(size_t(std::max(threads, 1)), std::max<size_t>(samples_.size(), 1));
+    std::vector<Observers> seen(workers);
+    for (Observers& own : seen)
+      for (const QuantizedValue& v : plan_.values)
+        if (v.observed) own[v.name] = Observer::create(v.config.observer);
+    {
+      std::vector<std::jthread> pool;
+      for (size_t w = 1; w < workers; ++w) pool.emplace_back([&, w] { work(seen[w]); });
+      work(seen[0]);
+    }
+    if (failed_ < samples_.size()) return error_;
+    for (const Observers& own : seen)
+      for (const auto& [name, observer] : own)
+        if (Status s = observers.at(name)->merge(*observer); !s.ok()) return s;
+    return {};
+  }
+
+ private:
+  void work(Observers& observers) {
+    for (size_t i; (i = next_.fetch_add(1)) < samples_.size() && !stop_;) {
+      Status status;
+      try {
+        status = show(samples_[i], observers);
+      } catch (const std::bad_alloc&) {
+        status = Status::error(Code::out_of_memory, "out of memory");
+      }
+      const std::lock_guard lock(mutex_);
+      if (!status.ok()) {
+        stop_ = true;
+        if (i < failed_) {  // the first of the bad samples, whoever comes first
+          failed_ = i;
+          error_ = Status::error(status.code(), "calibration sample %zu: %s", i, status.text());
+        }
+        return;
+      }
+      ++done_;
+      if (progress_) progress_(done_, samples_.size());
+    }
+  }
+
+  Status show(const Sample& sample, Observers& observers) {
+    std::map<std::string, Shape> shapes;
+    for (const auto& [name, tensor] : sample) shapes[name] = tensor.shape();
+    Expected<Program> program = compiled(shapes);
+    if (!program) return program.status();
+
+    std::vector<TensorView> inputs, outputs;
+    for (const ValueInfo& info : program->inputs()) {
+      const auto it = sample.find(info.name);
+      if (it == sample.end()) return Status::error(Code::invalid_argument, "input '%.100s' is missing", info.name.c_str());
+      if (it->second.dtype() != info.dtype)
+        return Status::error(Code::invalid_argument, "input '%.100s' is %s, not %s", info.name.c_str(),
+                             name_of(it->second.dtype()), name_of(info.dtype));
+      inputs.push_back({info.dtype, it->second.shape(), const_cast<void*>(it->second.data())});
+    }
+    std::vector<Tensor> results;
+    for (const ValueInfo& info : program->outputs()) {
+      Shape shape;
+      for (const Dim& d : info.dims) shape.push_back(d.size);
+      Expected<Tensor> result = Tensor::create(info.dtype, shape);
+      if (!result) return result.status();
+      results.push_back(*std::move(result));
+    }
+    for (Tensor& result : results) outputs.push_back({result.dtype(), result.shape(), result.mutable_data()});
+
+    for (const std::string& name : observed_inputs_)
+      observers.at(name)->observe(sample.at(name).as<float>(), size_t(sample.at(name).count()));
+    Hook hook{&observers, nullptr};
+    RunHooks hooks;
+    hooks.context = &hook;
+    hooks.on_value = [](void* context, const std::string& name, const float* data, size_t count) {
+      Hook& h = *static_cast<Hook*>(context);
+      const auto it = h.observers->find(name);
+      if (it == h.observers->end() || h.error) return;
+      try {
+        it->second->observe(data, count);
+      } catch (...) {
+        h.error = std::current_exception();  // Program::run is noexcept
+      }
+    };
+    const size_t bytes = (program->workspace_bytes(1) + 63) / 64 * 64;
+    const std::unique_ptr<void, decltype(&std::free)> workspace(std::aligned_alloc(64, std::max<size_t>(bytes, 64)), &std::free);
+    if (!workspace) return Status::error(Code::out_of_memory, "no memory for a workspace of %zu bytes", bytes);
+    const Status status = program->run(inputs, outputs, workspace.get(), single_thread(), &hooks);
+    if (hook.error) std::rethrow_exception(hook.error);
+    return status;
+  }
+
+  struct Hook {
+    Observers* observers;
+    std::exception_ptr error;
+  };
+
+  // Programs are shared; compiling them is not thread-safe.
+  Expected<Program> compiled(const std::map<std::string, Shape>& shapes) {
+    const std::lock_guard lock(mutex_);
+    Expected<const Program*> program = session_->program(shapes);
+    if (!program) return program.status();
+    return **program;
+  }
+
+  const QuantPlan& plan_;
+  const std::vector<Sample>& samples_;
+  const std::function<void(size_t, size_t)>& progress_;
+  std::vector<std::string> observed_inputs_;
+  Session* session_ = nullptr;
+  std::atomic<size_t> next_ = 0;
+  std::atomic<bool> stop_ = false;
+  std::mutex mutex_;  // of what follows, and of the session
+  size_t done_ = 0, failed_;
+  Status error_;
+};
+
+}  // namespace
+
+Status calibrate(Prepared& prepared, const std::vector<Sample>& samples, int threads,
+                 const std::function<void(size_t, size_t)>& progress) try {
+  Calibration calibration(prepared.impl_->plan, samples, progress);
+  return calibration.run(prepared.impl_->graph, threads, prepared.impl_->observers);
+} catch (const std::bad_alloc&) {
+  return Status::error(Code::out_of_memory, "calibrate: out of memory");
+} catch (const std::system_error& e) {
+  return Status::error(Code::internal, "calibrate: no thread could be started: %s", e.what());
+}
+
+}  // namespace octavo

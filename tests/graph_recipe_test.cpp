@@ -103,7 +103,8 @@ TEST(Recipe, Presets) {
     EXPECT_FALSE(config->activation.symmetric || config->activation.per_channel || config->activation.reduce_range);
     EXPECT_EQ(config->weight.dtype, DType::s8);
     EXPECT_TRUE(config->weight.symmetric && config->weight.per_channel);
-    EXPECT_FALSE(config->weight.narrow);
+    EXPECT_TRUE(config->weight.narrow);
+    EXPECT_EQ(config->weight.observer, ObserverKind::min_max);
     EXPECT_EQ(config->activation.eps, 1.0f / 4096);
   }
   const Status s = Recipe::preset("x87").status();

@@ -25,7 +25,7 @@ template <class Base>
 struct Widening : Base {
   using T = typename Base::T;
   static constexpr int kGroup = 2;
-  static void interleave(const T (&t)[2], T (&d)[4]) { interleave2<Base>(t, d); }
+  static constexpr bool kManyRegisters = false;
   static T dot(T acc, T a, T w) { return Base::add32(acc, Base::madd16(a, w)); }
 };
 

@@ -81,17 +81,17 @@ struct Zmm {
 
 struct Vnni64 : Zmm {
   static constexpr int kGroup = 4;
-  static void interleave(const T (&t)[4], T (&d)[4]) { interleave4<Zmm>(t, d); }
+  static constexpr bool kManyRegisters = true;
   static T dot(T acc, T a, T w) { return _mm512_dpbusd_epi32(acc, a, w); }
 };
 struct Vnni32 : Ymm {
   static constexpr int kGroup = 4;
-  static void interleave(const T (&t)[4], T (&d)[4]) { interleave4<Ymm>(t, d); }
+  static constexpr bool kManyRegisters = true;
   static T dot(T acc, T a, T w) { return _mm256_dpbusd_epi32(acc, a, w); }
 };
 struct Vnni16 : Xmm {
   static constexpr int kGroup = 4;
-  static void interleave(const T (&t)[4], T (&d)[4]) { interleave4<Xmm>(t, d); }
+  static constexpr bool kManyRegisters = true;
   static T dot(T acc, T a, T w) { return _mm_dpbusd_epi32(acc, a, w); }
 };
 // Tails by mask.
@@ -112,11 +112,11 @@ void dwconv_int8(const DwconvArgs& g, int a_offset) {
   for (int64_t c = 0; c < g.channels; c += 64, w += groups * 256) {
     const int n = g.channels - c < 64 ? int(g.channels - c) : 64;
     if (n > 32) {
-      channels_of<Vnni64>(g, w, 64, c, n, a_offset);
+      n == 64 ? channels_of<Vnni64, false>(g, w, 64, c, n, a_offset) : channels_of<Vnni64, true>(g, w, 64, c, n, a_offset);
     } else if (n > 16) {
-      channels_of<Masked32>(g, w, 64, c, n, a_offset);
+      channels_of<Masked32, true>(g, w, 64, c, n, a_offset);
     } else {
-      channels_of<Masked16>(g, w, 64, c, n, a_offset);
+      channels_of<Masked16, true>(g, w, 64, c, n, a_offset);
     }
   }
 }

@@ -21,12 +21,12 @@ namespace {
 
 struct Vnni32 : Ymm {
   static constexpr int kGroup = 4;
-  static void interleave(const T (&t)[4], T (&d)[4]) { interleave4<Ymm>(t, d); }
+  static constexpr bool kManyRegisters = false;
   static T dot(T acc, T a, T w) { return _mm256_dpbusd_avx_epi32(acc, a, w); }
 };
 struct Vnni16 : Xmm {
   static constexpr int kGroup = 4;
-  static void interleave(const T (&t)[4], T (&d)[4]) { interleave4<Xmm>(t, d); }
+  static constexpr bool kManyRegisters = false;
   static T dot(T acc, T a, T w) { return _mm_dpbusd_avx_epi32(acc, a, w); }
 };
 

@@ -9,45 +9,86 @@
 template <class V>
 struct Row {
   typename V::T bias[4], scale[4];
-  const char* w;             // first column of this block, in quarters w_quarter bytes apart, groups w_group bytes apart
+  typename V::T flip;        // turns s8 pixels into u8
+  typename V::T residual_flip, residual_zp, lo, zp, out_flip;
+  typename V::F residual_scale, hi;
+  const char* w;             // first column of this block; quarters w_quarter bytes apart, groups of taps w_group bytes apart
   ptrdiff_t w_quarter, w_group;
+  int64_t channel;           // the first one
   int n;                     // channels, <= V::kChannels
+
+  Row(const EpilogueArgs& e, const char* weights, int nr, int64_t first_channel, int channels, int a_offset)
+      : flip(V::set_s8(a_offset)), w(weights), w_quarter(nr), w_group(4 * nr), channel(first_channel), n(channels) {
+    V::load_quarters(e.bias ? e.bias + channel : nullptr, n, bias);
+    V::load_quarters(e.scale ? e.scale + channel : nullptr, n, scale);
+    const int r = e.residual_dtype == DType::s8 ? 128 : 0, c = e.out == DType::s8 ? 128 : 0;
+    residual_flip = V::set_s8(r);
+    residual_zp = V::set_s32(e.residual_zp + r);
+    residual_scale = V::set_f32(e.residual_scale);
+    const typename V::T lo32 = V::to_s32(V::set_f32(e.lo));
+    lo = V::packs32(lo32, lo32);
+    hi = V::set_f32(e.hi);
+    zp = V::set_s16(e.zp + c);
+    out_flip = V::set_s8(c);
+  }
 };
 
 template <class V, bool kTail>
-inline typename V::T load_pixel(const char* p, int n, typename V::T flip) {
-  if constexpr (kTail) return V::bitxor(V::load(p, n), flip);
-  return V::bitxor(V::load(p), flip);
+inline typename V::T load_bytes(const char* p, int n) {
+  if constexpr (kTail) return V::load(p, n);
+  return V::load(p);
+}
+
+template <class V, bool kTail>
+inline typename V::T load_pixel(const char* p, const Row<V>& row) {
+  return V::bitxor(load_bytes<V, kTail>(p, row.n), row.flip);
+}
+
+// The bytes of two taps side by side: channels 0 to 7 of every lane, channels 8 to 15.
+template <class V>
+struct Pair {
+  typename V::T low, high;
+  Pair() = default;
+  Pair(typename V::T a, typename V::T b) : low(V::unpacklo8(a, b)), high(V::unpackhi8(a, b)) {}
+};
+
+// One dword per channel, in quarters: four taps as bytes for vpdpbusd, or two taps as words for vpmaddwd.
+template <class V>
+inline void interleave(const Pair<V> (&p)[V::kGroup / 2], typename V::T (&d)[4]) {
+  if constexpr (V::kGroup == 4) {
+    d[0] = V::unpacklo16(p[0].low, p[1].low);
+    d[1] = V::unpackhi16(p[0].low, p[1].low);
+    d[2] = V::unpacklo16(p[0].high, p[1].high);
+    d[3] = V::unpackhi16(p[0].high, p[1].high);
+  } else {
+    d[0] = V::unpacklo8(p[0].low, V::zero());
+    d[1] = V::unpackhi8(p[0].low, V::zero());
+    d[2] = V::unpacklo8(p[0].high, V::zero());
+    d[3] = V::unpackhi8(p[0].high, V::zero());
+  }
 }
 
 // u8, s8: q = rne(clamp(v)) + zp. The clamp from above is on floats, that from below on words: rounding is monotonic,
 // and whatever is below int32 (or NaN) becomes the smallest word.
 template <class V, bool kTail>
-inline void store_bytes(const typename V::T (&acc)[4], const Row<V>& row, const EpilogueArgs& e, const char* r, char* c) {
+inline void store_bytes(const typename V::T (&acc)[4], const Row<V>& row, const char* r, char* c) {
   using T = typename V::T;
-  using F = typename V::F;
-  const F hi = V::set_f32(e.hi);
-  F v[4];
+  typename V::F v[4];
   if (r) {
-    const T flip = V::set_s8(e.residual_dtype == DType::s8 ? 0x80 : 0);
-    const T zp = V::set_s32(e.residual_zp + (e.residual_dtype == DType::s8 ? 128 : 0));
-    const F m = V::set_f32(e.residual_scale);
-    const T bytes = load_pixel<V, kTail>(r, row.n, flip);
-    const T lo = V::unpacklo8(bytes, V::zero()), hi8 = V::unpackhi8(bytes, V::zero());
-    const T q[4] = {V::unpacklo16(lo, V::zero()), V::unpackhi16(lo, V::zero()), V::unpacklo16(hi8, V::zero()),
-                    V::unpackhi16(hi8, V::zero())};
+    const T bytes = V::bitxor(load_bytes<V, kTail>(r, row.n), row.residual_flip);
+    const T low = V::unpacklo8(bytes, V::zero()), high = V::unpackhi8(bytes, V::zero());
+    const T q[4] = {V::unpacklo16(low, V::zero()), V::unpackhi16(low, V::zero()), V::unpacklo16(high, V::zero()),
+                    V::unpackhi16(high, V::zero())};
     for (int i = 0; i < 4; ++i)
-      v[i] = V::fma(V::to_f32(acc[i]), V::as_f32(row.scale[i]), V::mul(V::to_f32(V::sub32(q[i], zp)), m));
+      v[i] = V::fma(V::to_f32(acc[i]), V::as_f32(row.scale[i]), V::mul(V::to_f32(V::sub32(q[i], row.residual_zp)), row.residual_scale));
   } else {
     for (int i = 0; i < 4; ++i) v[i] = V::mul(V::to_f32(acc[i]), V::as_f32(row.scale[i]));
   }
   T q[4];
-  for (int i = 0; i < 4; ++i) q[i] = V::to_s32(V::min(hi, v[i]));
-  const int flip = e.out == DType::s8 ? 128 : 0;
-  const T lo = V::packs32(V::to_s32(V::set_f32(e.lo)), V::to_s32(V::set_f32(e.lo)));
-  const T zp = V::set_s16(int16_t(e.zp + flip));
-  const T w0 = V::add16(V::max16(V::packs32(q[0], q[1]), lo), zp), w1 = V::add16(V::max16(V::packs32(q[2], q[3]), lo), zp);
-  const T bytes = V::bitxor(V::packus16(w0, w1), V::set_s8(flip));
+  for (int i = 0; i < 4; ++i) q[i] = V::to_s32(V::min(row.hi, v[i]));
+  const T w0 = V::add16(V::max16(V::packs32(q[0], q[1]), row.lo), row.zp);
+  const T w1 = V::add16(V::max16(V::packs32(q[2], q[3]), row.lo), row.zp);
+  const T bytes = V::bitxor(V::packus16(w0, w1), row.out_flip);
   if constexpr (kTail) {
     V::store(c, bytes, row.n);
   } else {
@@ -57,8 +98,7 @@ inline void store_bytes(const typename V::T (&acc)[4], const Row<V>& row, const 
 
 // s32, f32: the quarters are put back in channel order.
 template <class V>
-inline void store_words(const typename V::T (&acc)[4], const Row<V>& row, const EpilogueArgs& e, int64_t channel, const char* r,
-                        char* c) {
+inline void store_words(const typename V::T (&acc)[4], const Row<V>& row, const EpilogueArgs& e, const char* r, char* c) {
   using T = typename V::T;
   using F = typename V::F;
   T natural[4];
@@ -66,7 +106,7 @@ inline void store_words(const typename V::T (&acc)[4], const Row<V>& row, const 
   constexpr int kStep = V::kChannels / 4;
   for (int i = 0; i < 4 && i * kStep < row.n; ++i) {
     const int n = row.n - i * kStep < kStep ? row.n - i * kStep : kStep;
-    const int64_t j = channel + i * kStep;
+    const int64_t j = row.channel + i * kStep;
     T out = natural[i];
     if (e.out == DType::f32) {
       const F bias = e.bias_f32 ? V::as_f32(V::load_words(e.bias_f32 + j, n)) : V::set_f32(0);
@@ -81,52 +121,56 @@ inline void store_words(const typename V::T (&acc)[4], const Row<V>& row, const 
 }
 
 template <class V, bool kTail, bool kBytes>
-inline void store_pixel(const typename V::T (&acc)[4], const Row<V>& row, const DwconvArgs& g, int64_t channel, int64_t x) {
+inline void store_pixel(const typename V::T (&acc)[4], const Row<V>& row, const DwconvArgs& g, int64_t x) {
   const EpilogueArgs& e = *g.epi;
-  const int size = kBytes ? 1 : 4;
-  char* c = static_cast<char*>(g.c) + x * g.c_stride_bytes + channel * size;
-  const char* r = e.residual ? static_cast<const char*>(e.residual) + x * e.residual_stride_bytes + channel * size : nullptr;
+  const ptrdiff_t offset = row.channel * (kBytes ? 1 : 4);
+  char* c = static_cast<char*>(g.c) + x * g.c_stride_bytes + offset;
+  const char* r = e.residual ? static_cast<const char*>(e.residual) + x * e.residual_stride_bytes + offset : nullptr;
   if constexpr (kBytes) {
-    store_bytes<V, kTail>(acc, row, e, r, c);
+    store_bytes<V, kTail>(acc, row, r, c);
   } else {
-    store_words<V>(acc, row, e, channel, r, c);
+    store_words<V>(acc, row, e, r, c);
   }
 }
 
-// kPixels output pixels from x on, any window.
-template <class V, int kPixels, bool kTail, bool kBytes>
-inline void any_window(const DwconvArgs& g, const Row<V>& row, int64_t channel, int64_t x, typename V::T flip) {
+// kPixels output pixels from x on. K: the window is K x K; 0 = any, from the arguments.
+template <class V, int K, int kPixels, bool kTail, bool kBytes>
+inline void any_window(const DwconvArgs& g, const Row<V>& row, int64_t x) {
   using T = typename V::T;
+  const int kh = K ? K : g.kh, kw = K ? K : g.kw;
   T acc[kPixels][4];
   for (int i = 0; i < kPixels; ++i)
     for (int q = 0; q < 4; ++q) acc[i][q] = row.bias[q];
   const ptrdiff_t step = g.dilation_w * g.pixel_stride_bytes, next = g.stride_w * g.pixel_stride_bytes;
-  const ptrdiff_t start = x * next + channel;
+  const ptrdiff_t start = x * next + row.channel;
   const char* p = static_cast<const char*>(g.rows[0]) + start;
   int y = 0, z = 0;
   const char* w = row.w;
-  while (y < g.kh) {
+#pragma GCC unroll 5
+  for (int done = 0; done < kh * kw; done += V::kGroup) {
     T taps[kPixels][V::kGroup];
     for (int t = 0; t < V::kGroup; ++t) {
-      if (y == g.kh) {  // past the last tap the weights are 0
+      if (done + t >= kh * kw) {  // past the last tap the weights are 0
         for (int i = 0; i < kPixels; ++i) taps[i][t] = taps[i][0];
         continue;
       }
-      for (int i = 0; i < kPixels; ++i) taps[i][t] = load_pixel<V, kTail>(p + i * next, row.n, flip);
+      for (int i = 0; i < kPixels; ++i) taps[i][t] = load_pixel<V, kTail>(p + i * next, row);
       p += step;
-      if (++z == g.kw) {
+      if (++z == kw) {
         z = 0;
-        if (++y < g.kh) p = static_cast<const char*>(g.rows[y]) + start;
+        if (++y < kh) p = static_cast<const char*>(g.rows[y]) + start;
       }
     }
     for (int i = 0; i < kPixels; ++i) {
+      Pair<V> pairs[V::kGroup / 2];
+      for (int h = 0; h < V::kGroup / 2; ++h) pairs[h] = Pair<V>(taps[i][2 * h], taps[i][2 * h + 1]);
       T d[4];
-      V::interleave(taps[i], d);
+      interleave<V>(pairs, d);
       for (int q = 0; q < 4; ++q) acc[i][q] = V::dot(acc[i][q], d[q], V::load(w + q * row.w_quarter));
     }
     w += row.w_group;
   }
-  for (int i = 0; i < kPixels; ++i) store_pixel<V, kTail, kBytes>(acc[i], row, g, channel, x + i);
+  for (int i = 0; i < kPixels; ++i) store_pixel<V, kTail, kBytes>(acc[i], row, g, x + i);
 }
 
 // Weights of a 3x3 window for the four neighbouring pixels that two outputs share: w[y][0] = (w0 w1 w2 0) for the left one,
@@ -159,31 +203,6 @@ struct Shared3x3 {
   }
 };
 
-// Two neighbouring outputs of a 3x3 window of stride 1 and dilation 1.
-template <class V, bool kTail>
-inline void shared_3x3(const DwconvArgs& g, const Row<V>& row, const Shared3x3<V>& shared, int64_t channel, int64_t x,
-                       typename V::T flip) {
-  using T = typename V::T;
-  T acc[2][4];
-  for (int q = 0; q < 4; ++q) acc[0][q] = acc[1][q] = row.bias[q];
-  const ptrdiff_t step = g.pixel_stride_bytes;
-#pragma GCC unroll 3
-  for (int y = 0; y < 3; ++y) {
-    const char* p = static_cast<const char*>(g.rows[y]) + x * step + channel;
-#pragma GCC unroll 2
-    for (int h = 0; h < 4 / V::kGroup; ++h) {
-      T taps[V::kGroup], d[4];
-      for (int t = 0; t < V::kGroup; ++t) taps[t] = load_pixel<V, kTail>(p + (h * V::kGroup + t) * step, row.n, flip);
-      V::interleave(taps, d);
-      for (int q = 0; q < 4; ++q) {
-        acc[0][q] = V::dot(acc[0][q], d[q], shared.w[y][0][h][q]);
-        acc[1][q] = V::dot(acc[1][q], d[q], shared.w[y][1][h][q]);
-      }
-    }
-  }
-  for (int i = 0; i < 2; ++i) store_pixel<V, kTail, true>(acc[i], row, g, channel, x + i);
-}
-
 // A pointer whose target the compiler takes for new: what it points to is read where it is used, as a memory operand, and
 // not kept in registers that are needed for other things.
 template <class T>
@@ -193,34 +212,70 @@ inline const T& reread(const T& object) {
   return *p;
 }
 
-// All pixels, V::kChannels channels (kTail: n of them) from `channel` on.
-template <class V, bool kTail, bool kBytes>
-inline void row_of_pixels(const DwconvArgs& g, const char* w, int nr, int64_t channel, int n, typename V::T flip) {
-  Row<V> row;
-  V::load_quarters(g.epi->bias ? g.epi->bias + channel : nullptr, n, row.bias);
-  V::load_quarters(kBytes ? g.epi->scale + channel : nullptr, n, row.scale);
-  row.w = w;
-  row.w_quarter = nr;  // nr/4 dwords
-  row.w_group = 4 * nr;
-  row.n = n;
-  int64_t x = 0;
-  if constexpr (kBytes) {
-    if (g.kh == 3 && g.kw == 3 && g.stride_w == 1 && g.dilation_w == 1 && g.n > 1) {
-      const Shared3x3<V> shared(row);
-      for (; x + 2 <= g.n; x += 2) shared_3x3<V, kTail>(g, reread(row), reread(shared), channel, x, flip);
-    }
+// One kernel row of two neighbouring outputs, from p on. `left`: pixels 0 and 1, which the step before has already paired where
+// there are registers to keep them.
+template <class V, bool kTail>
+inline void shared_row(const Row<V>& row, const typename V::T (&w)[2][4 / V::kGroup][4], const char* p, ptrdiff_t step, Pair<V>& left,
+                       typename V::T (&acc)[2][4]) {
+  using T = typename V::T;
+  if (!V::kManyRegisters) left = Pair<V>(load_pixel<V, kTail>(p, row), load_pixel<V, kTail>(p + step, row));
+  const Pair<V> right(load_pixel<V, kTail>(p + 2 * step, row), load_pixel<V, kTail>(p + 3 * step, row));
+  const auto add = [&](int h, const Pair<V>(&pairs)[V::kGroup / 2]) {
+    T d[4];
+    interleave<V>(pairs, d);
+    for (int i = 0; i < 2; ++i)
+      for (int q = 0; q < 4; ++q) acc[i][q] = V::dot(acc[i][q], d[q], w[i][h][q]);
+  };
+  if constexpr (V::kGroup == 4) {
+    add(0, {left, right});
+  } else {
+    add(0, {left});
+    add(1, {right});
   }
-  for (; x + 2 <= g.n; x += 2) any_window<V, 2, kTail, kBytes>(g, reread(row), channel, x, flip);
-  if (x < g.n) any_window<V, 1, kTail, kBytes>(g, reread(row), channel, x, flip);
+  left = right;
 }
 
-template <class V>
+// u8 or s8 output of a 3x3 window of stride 1 and dilation 1, two neighbouring pixels at a time. Returns how many it did.
+template <class V, bool kTail>
+inline int64_t shared_3x3(const DwconvArgs& g, const Row<V>& all_row) {
+  const Shared3x3<V> all_shared(all_row);
+  const ptrdiff_t step = g.pixel_stride_bytes;
+  const char* p0 = static_cast<const char*>(g.rows[0]) + all_row.channel;
+  const char* p1 = static_cast<const char*>(g.rows[1]) + all_row.channel;
+  const char* p2 = static_cast<const char*>(g.rows[2]) + all_row.channel;
+  const auto first_pair = [&](const char* p) {
+    return Pair<V>(load_pixel<V, kTail>(p, all_row), load_pixel<V, kTail>(p + (g.n > 1 ? step : 0), all_row));
+  };
+  Pair<V> left0 = first_pair(p0), left1 = first_pair(p1), left2 = first_pair(p2);
+  int64_t x = 0;
+  for (; x + 2 <= g.n; x += 2) {
+    const Row<V>& row = reread(all_row);
+    const Shared3x3<V>& shared = reread(all_shared);
+    typename V::T acc[2][4];
+    for (int q = 0; q < 4; ++q) acc[0][q] = acc[1][q] = row.bias[q];
+    shared_row<V, kTail>(row, shared.w[0], p0, step, left0, acc);
+    shared_row<V, kTail>(row, shared.w[1], p1, step, left1, acc);
+    shared_row<V, kTail>(row, shared.w[2], p2, step, left2, acc);
+    p0 += 2 * step, p1 += 2 * step, p2 += 2 * step;
+    store_pixel<V, kTail, true>(acc[0], row, g, x);
+    store_pixel<V, kTail, true>(acc[1], row, g, x + 1);
+  }
+  return x;
+}
+
+// n <= V::kChannels channels of all pixels, from `channel` on. w: their first column in a block of nr channels.
+template <class V, bool kTail>
 inline void channels_of(const DwconvArgs& g, const char* w, int nr, int64_t channel, int n, int a_offset) {
-  const bool bytes = g.epi->out == DType::u8 || g.epi->out == DType::s8;
-  const typename V::T flip = V::set_s8(a_offset);
-  if (n == V::kChannels) {
-    bytes ? row_of_pixels<V, false, true>(g, w, nr, channel, n, flip) : row_of_pixels<V, false, false>(g, w, nr, channel, n, flip);
+  const Row<V> row(*g.epi, w, nr, channel, n, a_offset);
+  int64_t x = 0;
+  if (g.epi->out != DType::u8 && g.epi->out != DType::s8) {
+    for (; x < g.n; ++x) any_window<V, 0, 1, kTail, false>(g, reread(row), x);
+  } else if (g.kh == 3 && g.kw == 3) {
+    if (g.stride_w == 1 && g.dilation_w == 1) x = shared_3x3<V, kTail>(g, row);
+    for (; x + 2 <= g.n; x += 2) any_window<V, 3, 2, kTail, true>(g, reread(row), x);
+    if (x < g.n) any_window<V, 3, 1, kTail, true>(g, reread(row), x);
   } else {
-    bytes ? row_of_pixels<V, true, true>(g, w, nr, channel, n, flip) : row_of_pixels<V, true, false>(g, w, nr, channel, n, flip);
+    for (; x + 2 <= g.n; x += 2) any_window<V, 0, 2, kTail, true>(g, reread(row), x);
+    if (x < g.n) any_window<V, 0, 1, kTail, true>(g, reread(row), x);
   }
 }

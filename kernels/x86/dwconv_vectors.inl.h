@@ -1,4 +1,5 @@
-// The vocabulary of dwconv_int8.inl.h on 128 and 256 bits of AVX2. Each kernel adds kGroup, interleave() and dot().
+// The vocabulary of dwconv_int8.inl.h on 128 and 256 bits of AVX2. Each kernel adds kGroup, kManyRegisters (32
+// of them, not 16) and dot().
 // Tails touch only the n named bytes, words or dwords.
 
 struct Xmm {
@@ -68,16 +69,6 @@ struct Ymm {
 
   static T load(const void* p) { return _mm256_loadu_si256(static_cast<const T*>(p)); }
   static void store(void* p, T v) { _mm256_storeu_si256(static_cast<T*>(p), v); }
-  static T load(const void* p, int n) {
-    alignas(32) char buffer[32] = {};
-    std::memcpy(buffer, p, size_t(n));
-    return load(buffer);
-  }
-  static void store(void* p, T v, int n) {
-    alignas(32) char buffer[32];
-    store(buffer, v);
-    std::memcpy(p, buffer, size_t(n));
-  }
   static T mask(int n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
   static T load_words(const void* p, int n) { return _mm256_maskload_epi32(static_cast<const int*>(p), mask(n)); }
   static void store_words(void* p, T v, int n) { _mm256_maskstore_epi32(static_cast<int*>(p), mask(n), v); }
@@ -128,39 +119,19 @@ struct Ymm {
   }
 };
 
-// Four taps' bytes of a channel side by side, for vpdpbusd.
-template <class V>
-inline void interleave4(const typename V::T (&t)[4], typename V::T (&d)[4]) {
-  const auto lo01 = V::unpacklo8(t[0], t[1]), hi01 = V::unpackhi8(t[0], t[1]);
-  const auto lo23 = V::unpacklo8(t[2], t[3]), hi23 = V::unpackhi8(t[2], t[3]);
-  d[0] = V::unpacklo16(lo01, lo23);
-  d[1] = V::unpackhi16(lo01, lo23);
-  d[2] = V::unpacklo16(hi01, hi23);
-  d[3] = V::unpackhi16(hi01, hi23);
-}
-
-// Two taps' bytes of a channel as two words, for vpmaddwd.
-template <class V>
-inline void interleave2(const typename V::T (&t)[2], typename V::T (&d)[4]) {
-  const auto lo = V::unpacklo8(t[0], t[1]), hi = V::unpackhi8(t[0], t[1]);
-  d[0] = V::unpacklo8(lo, V::zero());
-  d[1] = V::unpackhi8(lo, V::zero());
-  d[2] = V::unpacklo8(hi, V::zero());
-  d[3] = V::unpackhi8(hi, V::zero());
-}
-
 // All blocks of nr = 32 channels on V32 and V16: no masks, so that only the last 15 channels take the slow partial loads.
 template <class V32, class V16>
 inline void dwconv_blocks_of_32(const DwconvArgs& g, int a_offset) {
   const ptrdiff_t groups = (ptrdiff_t(g.kh) * g.kw + V32::kGroup - 1) / V32::kGroup;
   const char* w = static_cast<const char*>(g.w);
   for (int64_t c = 0; c < g.channels; c += 32, w += groups * 128) {
-    int left = g.channels - c < 32 ? int(g.channels - c) : 32;
+    const int left = g.channels - c < 32 ? int(g.channels - c) : 32;
     if (left == 32) {
-      channels_of<V32>(g, w, 32, c, 32, a_offset);
+      channels_of<V32, false>(g, w, 32, c, 32, a_offset);
       continue;
     }
-    for (int done = 0; left > 0; done += 16, left -= 16)
-      channels_of<V16>(g, w + done, 32, c + done, left < 16 ? left : 16, a_offset);
+    if (left >= 16) channels_of<V16, false>(g, w, 32, c, 16, a_offset);
+    const int done = left / 16 * 16;
+    if (left > done) channels_of<V16, true>(g, w + done, 32, c + done, left - done, a_offset);
   }
 }

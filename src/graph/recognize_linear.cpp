@@ -268,6 +268,18 @@ Status recognize_one(Net& net, int id) {
 
 }  // namespace
 
+void dequantize_constants(Net& net, int64_t max_count) {
+  for (int id : net.sorted()) {
+    if (net.ops[id].node.op_type != "DequantizeLinear" || net.ops[id].out.empty()) continue;
+    const int y = net.ops[id].out[0];
+    const std::optional<Quantized> c = quantized_constant(net, y);
+    if (!c || c->q->count() > max_count || net.values[y].output) continue;
+    Tensor t = dequantize(*c);
+    net.erase(id);
+    net.values[y].constant = std::move(t);
+  }
+}
+
 Status recognize_linear(Net& net) {
   for (int id : net.sorted()) {
     const Op& op = net.ops[id];
@@ -276,6 +288,7 @@ Status recognize_linear(Net& net) {
       if (Status s = recognize_one(net, id); !s.ok()) return s;
   }
   net.sweep();
+  dequantize_constants(net);
   return {};
 }
 

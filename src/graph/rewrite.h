@@ -14,6 +14,9 @@ Status recognize(Net& net);
 // work on bytes and the pairs meet; then pairs that meet become nothing or Kind::requantize.
 void move_quantization(Net& net);
 
+// DequantizeLinear of constants of up to max_count elements become f32 constants.
+void dequantize_constants(Net& net, int64_t max_count = std::numeric_limits<int64_t>::max());
+
 // Conv, Gemm and MatMul with constant weights become Kind::linear: int8 where input and weights are quantized, else f32.
 Status recognize_linear(Net& net);
 

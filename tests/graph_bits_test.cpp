@@ -1,0 +1,133 @@
+// The output bytes of whole models are equal on every instruction set of this machine and for every number of threads;
+// the results are those that others expect.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <map>
+
+#include "octavo/onnx.h"
+#include "octavo/quantize.h"
+#include "octavo/session.h"
+#include "test_util.h"
+
+namespace octavo {
+namespace {
+
+const std::string kShared = OCTAVO_SHARED_DIR "/data/";
+const std::string kDemo = OCTAVO_SOURCE_DIR "/examples/demo/digits_float.onnx";
+
+std::map<std::string, Tensor> noise_inputs(const Graph& graph, uint64_t seed) {
+  std::map<std::string, Tensor> inputs;
+  test::Noise noise(seed);
+  for (const ValueInfo& info : graph.inputs) {
+    Shape shape;
+    for (const Dim& d : info.dims) shape.push_back(d.size < 0 ? 1 : d.size);
+    Tensor t = *Tensor::create(info.dtype, shape);
+    noise.fill(static_cast<float*>(t.mutable_data()), size_t(t.count()));
+    inputs[info.name] = t;
+  }
+  return inputs;
+}
+
+std::vector<Tensor> run(const Graph& graph, const std::map<std::string, Tensor>& inputs, Isa isa, int threads) {
+  CompileOptions options;
+  options.isa = isa;
+  options.use_isa = true;
+  Expected<Session> session = Session::create(graph, threads, options);
+  EXPECT_TRUE(bool(session)) << session.status().text();
+  if (!session) return {};
+  Expected<std::vector<Tensor>> result = session->run(inputs);
+  EXPECT_TRUE(bool(result)) << result.status().text();
+  return result ? *result : std::vector<Tensor>();
+}
+
+void expect_same_bytes(const Graph& graph, const std::vector<int>& thread_counts) {
+  const std::map<std::string, Tensor> inputs = noise_inputs(graph, 1);
+  const std::vector<Tensor> expected = run(graph, inputs, Isa::scalar, 1);
+  ASSERT_FALSE(expected.empty());
+  for (const IsaName& isa : isa_names()) {
+    if (!covers(detected_isa(), isa.implies)) {
+      std::printf("[ note     ] this machine has no %s\n", isa.name);
+      continue;
+    }
+    for (int threads : thread_counts) {
+      const std::vector<Tensor> got = run(graph, inputs, isa.implies, threads);
+      ASSERT_EQ(got.size(), expected.size());
+      for (size_t i = 0; i < got.size(); ++i) {
+        ASSERT_EQ(got[i].bytes(), expected[i].bytes());
+        EXPECT_EQ(std::memcmp(got[i].data(), expected[i].data(), got[i].bytes()), 0) << isa.name << ", " << threads << " threads";
+      }
+    }
+  }
+}
+
+class Shared : public testing::TestWithParam<const char*> {
+ protected:
+  std::string path() const { return kShared + GetParam(); }
+  bool absent() const { return !std::filesystem::exists(path()); }
+};
+
+TEST(Demo, SameBytesInFloat) {
+  Expected<Graph> graph = load_onnx(kDemo);
+  ASSERT_TRUE(bool(graph)) << graph.status().text();
+  expect_same_bytes(*graph, {1, 2, 3});
+}
+
+TEST(Demo, SameBytesInInt8) {
+  Expected<Graph> graph = load_onnx(kDemo);
+  ASSERT_TRUE(bool(graph)) << graph.status().text();
+  Expected<Prepared> prepared = prepare(*graph, *Recipe::preset("x86_static"));
+  ASSERT_TRUE(bool(prepared)) << prepared.status().text();
+  const Status calibrated = calibrate(*prepared, {noise_inputs(*graph, 2), noise_inputs(*graph, 3)});
+  ASSERT_TRUE(calibrated.ok()) << calibrated.text();
+  Expected<Graph> quantized = convert(*prepared);
+  ASSERT_TRUE(bool(quantized)) << quantized.status().text();
+  Expected<Program> program = Program::compile(*quantized);
+  ASSERT_TRUE(bool(program)) << program.status().text();
+  EXPECT_EQ(program->int8_mac_share(), 1);
+  expect_same_bytes(*quantized, {1, 2, 3});
+}
+
+class Bits : public Shared {};
+TEST_P(Bits, AreTheSameEverywhere) {
+  if (absent()) GTEST_SKIP() << path() << " is absent";
+  Expected<Graph> graph = load_onnx(path());
+  ASSERT_TRUE(bool(graph)) << graph.status().text();
+  expect_same_bytes(*graph, {1, 2, 3});
+}
+INSTANTIATE_TEST_SUITE_P(Models, Bits,
+                         testing::Values("mlperf-tiny/ic_resnet8_fp32.onnx", "mlperf-tiny/ic_resnet8_int8_qdq.onnx",
+                                         "mlperf-tiny/kws_dscnn_fp32_bn.onnx", "mlperf-tiny/kws_dscnn_int8_qdq.onnx",
+                                         "mlperf-tiny/vww_mobilenetv1_int8_qdq.onnx", "mlperf-tiny/ad_fcae_int8_qdq.onnx",
+                                         "cifar10-resnet/resnet20_cifar10_fp32.onnx",
+                                         "vit-mnist/vit_mnist_fp32_opset17_folded.onnx",
+                                         "onnx-real/mnist/mnist_opset8/model.onnx"));
+
+// Their weights are constants, so that the outputs do not depend on the input; a mean over equal values in another order of
+// summation may differ in the last bits.
+class Light : public Shared {};
+TEST_P(Light, GivesTheExpectedOutput) {
+  const std::string model = path() + ".onnx";
+  if (!std::filesystem::exists(model)) GTEST_SKIP() << model << " is absent";
+  Expected<Graph> graph = load_onnx(model);
+  ASSERT_TRUE(bool(graph)) << graph.status().text();
+  Expected<Tensor> expected = load_tensor_proto(path() + "_output_0.pb");
+  ASSERT_TRUE(bool(expected)) << expected.status().text();
+  const std::vector<Tensor> got = run(*graph, noise_inputs(*graph, 1), detected_isa(), 2);
+  ASSERT_EQ(got.size(), 1u);
+  ASSERT_EQ(got[0].shape(), expected->shape());
+  for (int64_t i = 0; i < got[0].count(); ++i) {
+    const float e = expected->as<float>()[i];
+    ASSERT_NEAR(got[0].as<float>()[i], e, 1e-4f * std::abs(e)) << i;
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Models, Light,
+                         testing::Values("onnx-light/light_resnet50", "onnx-light/light_densenet121",
+                                         "onnx-light/light_inception_v1", "onnx-light/light_shufflenet",
+                                         "onnx-light/light_squeezenet"));
+
+}  // namespace
+}  // namespace octavo

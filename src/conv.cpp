@@ -222,7 +222,7 @@ void ConvPlan::Impl::run_panel(const ConvArgs& v, int64_t image, const Region& o
   g.k = fused && !one_tap_a_row ? types.in : weights.k;
   g.n = panel.n;
   const size_t tap_bytes = panel_bytes(kernel.format, g.k);
-  const int64_t tiles = ceil_div(out.cols, kernel.mr), each = out.cols / tiles, extra = out.cols % tiles;
+  const int64_t tiles = ceil_div(out.cols, tile_rows(kernel, g.a_stride_bytes)), each = out.cols / tiles, extra = out.cols % tiles;
   RowTaps rows_used{0, int32_t(w.kh), 0};
   for (int64_t y = 0; y < out.rows; ++y) {
     if (!rows.empty()) rows_used = rows[size_t(out.y + y)];

@@ -1,5 +1,6 @@
-// Depthwise convolution, one kernel call for each row of output pixels. Rows that need padding are copied first, each input
-// row once for a band of output rows.
+// Depthwise convolution, one kernel call for each row of output pixels. Where there is padding, the kernel reads copies of the
+// input rows with the padding filled in, kept in a ring of as many rows as one output row sees: each input row is copied once,
+// just before it is needed, and read from L1.
 #include <algorithm>
 #include <exception>
 
@@ -21,30 +22,23 @@ struct DepthwisePlan::Impl {
   Buffer<char> packed;
   Epilogue epilogue;
   bool copy = false;
-  int64_t band_rows = 1, bands = 1;
+  int64_t band_rows = 1, bands = 1;  // a tile of the plan is a band of output rows
 
   int64_t pixel_bytes() const noexcept { return types.in * int64_t(size_of(types.a)); }
-  int64_t in_rows(int64_t out_rows) const noexcept { return (out_rows - 1) * w.stride_h + (w.kh - 1) * w.dilation_h + 1; }
+  int64_t ring_rows() const noexcept { return (w.kh - 1) * w.dilation_h + 1; }
   int64_t in_cols() const noexcept { return (ow - 1) * w.stride_w + (w.kw - 1) * w.dilation_w + 1; }
 
-  // A pointer for each kernel row, then the copy.
+  // A pointer for each kernel row, then the ring.
   size_t pointer_bytes() const noexcept { return align_up(size_t(w.kh) * sizeof(void*)); }
   size_t workspace_bytes() const noexcept {
-    return pointer_bytes() + (copy ? align_up(size_t(in_rows(band_rows) * in_cols() * pixel_bytes())) : 0);
-  }
-  void choose_blocks() {
-    constexpr int64_t kInput = 64 << 10, kTiles = 16;
-    const int64_t rows_that_fit = kInput / (in_cols() * pixel_bytes());
-    band_rows = std::clamp((rows_that_fit - in_rows(1)) / w.stride_h + 1, int64_t(1), oh);
-    band_rows = std::min(band_rows, ceil_div(oh, std::min(oh, kTiles)));
-    bands = ceil_div(oh, band_rows);
+    return pointer_bytes() + (copy ? align_up(size_t(ring_rows() * in_cols() * pixel_bytes())) : 0);
   }
   void run(const ConvArgs& v, int64_t begin, int64_t end, void* workspace) const noexcept;
 };
 
 void DepthwisePlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* workspace) const noexcept {
   const char** rows = static_cast<const char**>(workspace);
-  char* copied = static_cast<char*>(workspace) + pointer_bytes();
+  char* slots = static_cast<char*>(workspace) + pointer_bytes();
   EpilogueArgs epi = epilogue.args(0);
   epi.residual_stride_bytes = v.residual_pixel_stride_bytes;
   DwconvArgs g;
@@ -58,27 +52,27 @@ void DepthwisePlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, voi
   g.w = packed.get();
   g.c_stride_bytes = v.c_pixel_stride_bytes;
   g.epi = &epi;
-  for (int64_t tile = begin; tile < end; ++tile) {
-    const int64_t image = tile / bands, y0 = tile % bands * band_rows, count = std::min(band_rows, oh - y0);
+  const int64_t row_bytes = in_cols() * pixel_bytes(), ring = ring_rows();
+  g.pixel_stride_bytes = copy ? pixel_bytes() : v.a_pixel_stride_bytes;
+  const int64_t first = begin / bands * oh + begin % bands * band_rows;
+  const int64_t last = end / bands * oh + std::min(oh, end % bands * band_rows);
+  int64_t copied = 0;  // the input rows before this one are in the ring, those of them that are still needed
+  for (int64_t row = first; row < last; ++row) {
+    const int64_t image = row / oh, y = row % oh, top = y * w.stride_h - w.pad_top;
     const char* in = static_cast<const char*>(v.a) + image * w.ih * w.iw * v.a_pixel_stride_bytes;
-    g.pixel_stride_bytes = v.a_pixel_stride_bytes;
-    ptrdiff_t row_stride = w.iw * v.a_pixel_stride_bytes;
     if (copy) {
-      const Region r{y0 * w.stride_h - w.pad_top, -w.pad_left, in_rows(count), in_cols()};
-      copy_padded(w, r, in, v.a_pixel_stride_bytes, pixel_bytes(), fill, copied);
-      in = copied;
-      g.pixel_stride_bytes = pixel_bytes();
-      row_stride = r.cols * pixel_bytes();
+      if (y == 0 || row == first) copied = top;
+      for (int64_t iy = std::max(copied, top); iy < top + ring; ++iy)
+        copy_padded(w, {iy, -w.pad_left, 1, in_cols()}, in, v.a_pixel_stride_bytes, pixel_bytes(), fill,
+                    slots + (iy + w.pad_top) % ring * row_bytes);
+      copied = top + ring;
+      for (int64_t ky = 0; ky < w.kh; ++ky) rows[ky] = slots + (y * w.stride_h + ky * w.dilation_h) % ring * row_bytes;
     } else {
-      in += y0 * w.stride_h * row_stride;
+      for (int64_t ky = 0; ky < w.kh; ++ky) rows[ky] = in + (top + ky * w.dilation_h) * w.iw * v.a_pixel_stride_bytes;
     }
-    for (int64_t y = 0; y < count; ++y) {
-      for (int64_t ky = 0; ky < w.kh; ++ky) rows[ky] = in + (y * w.stride_h + ky * w.dilation_h) * row_stride;
-      const int64_t pixel = (image * oh + y0 + y) * ow;
-      g.c = static_cast<char*>(v.c) + pixel * v.c_pixel_stride_bytes;
-      if (v.residual) epi.residual = static_cast<const char*>(v.residual) + pixel * v.residual_pixel_stride_bytes;
-      kernel->dwconv(&g);
-    }
+    g.c = static_cast<char*>(v.c) + row * ow * v.c_pixel_stride_bytes;
+    if (v.residual) epi.residual = static_cast<const char*>(v.residual) + row * ow * v.residual_pixel_stride_bytes;
+    kernel->dwconv(&g);
   }
 }
 
@@ -108,7 +102,10 @@ Expected<DepthwisePlan> DepthwisePlan::create(const ConvDesc& d) noexcept try {
   }
   pack_dwconv(format, d.w, (*kernel)->b, taps, d.ic, impl->packed.get(), sums.get());
   impl->epilogue = Epilogue(d.numerics, d.a, d.oc, sums.get(), 1, format.a_offset);
-  impl->choose_blocks();
+  // Bands are for threads only: one thread runs through the bands of its range as if they were one.
+  constexpr int64_t kBands = 16;
+  impl->band_rows = ceil_div(impl->oh, std::min(impl->oh, kBands));
+  impl->bands = ceil_div(impl->oh, impl->band_rows);
   return DepthwisePlan(std::move(impl));
 } catch (const std::exception&) {
   return Status::error(Code::out_of_memory, "DepthwisePlan::create: no memory for %lld channels", static_cast<long long>(d.oc));
@@ -144,7 +141,7 @@ int64_t DepthwisePlan::macs() const noexcept { return impl_->macs; }
 std::string DepthwisePlan::describe() const {
   const Impl& i = *impl_;
   return std::string(kernel().name) + ": depthwise, row by row " +
-         (i.copy ? "from a padded copy of the input rows" : "from the input in place") + ", " + std::to_string(i.bands) + " bands of " +
+         (i.copy ? "from padded copies of the input rows" : "from the input in place") + ", " + std::to_string(i.bands) + " bands of " +
          std::to_string(i.band_rows) + " rows; " + std::to_string(packed_bytes()) + " bytes packed, workspace " +
          std::to_string(workspace_bytes()) + " bytes";
 }

@@ -13,45 +13,54 @@ RowBlocks::RowBlocks(const Weights& w, int64_t m) noexcept {
   const KernelInfo& kernel = *w.kernel;
   const int64_t tile_bytes = kernel.mr * w.k * int64_t(size_of(kernel.a));
   const int64_t block_bytes = w.panel_count() * int64_t(w.tap_bytes()) <= kSmallB ? kL1Block : kL2Block;
-  tiles = ceil_div(m, kernel.mr);
-  if (tiles == 0) return;
-  const int64_t most = std::max(kMinTiles, block_bytes / tile_bytes);
+  if (m < 1) return;
+  const int64_t tiles = ceil_div(m, kernel.mr), most = std::max(kMinTiles, block_bytes / tile_bytes);
   blocks = ceil_div(tiles, most);
-  per_block = ceil_div(tiles, blocks);
-  blocks = ceil_div(tiles, per_block);
+  rows = std::min(m, ceil_div(tiles, blocks) * ceil_div(m, tiles));
+  blocks = ceil_div(m, rows);
 }
+
+// A row tile passes over a few neighbouring panels before the next one does, so that rows of C are written in longer runs: as many
+// panels as fit half of L1, or four where not even one fits and they come from L2 anyway.
+constexpr int64_t kMaxGroup = 8, kL1Group = 16 << 10;
 
 void run_flat(const Weights& w, const RowBlocks& rows, const FlatArgs& f, int64_t begin, int64_t end) noexcept {
   if (begin == end) return;
   const BrgemmFn kernel = w.kernel->brgemm;
-  const int64_t panels = w.panel_count(), each = f.m / rows.tiles, extra = f.m % rows.tiles;
-  const ptrdiff_t c_bytes = ptrdiff_t(size_of(w.epilogue.args(0).out));
+  const int64_t panels = w.panel_count(), most = tile_rows(*w.kernel, f.a_stride);
+  const ptrdiff_t c_bytes = ptrdiff_t(size_of(w.epilogue.out())), r_bytes = ptrdiff_t(size_of(w.epilogue.args(0).residual_dtype));
   BrgemmArgs g;
   g.k = w.k;
   g.a_stride_bytes = f.a_stride;
   g.c_stride_bytes = f.c_stride;
   const char* a;
   g.a = reinterpret_cast<const void* const*>(&a);
-  int64_t block = begin / panels, p = begin % panels;
-  for (int64_t tile = begin; tile < end; ++tile) {
-    const Panel& panel = w.panels[size_t(p)];
-    EpilogueArgs epi = w.epilogue.args(panel.column);
-    epi.residual_stride_bytes = f.residual_stride;
-    const ptrdiff_t residual_column = panel.column * ptrdiff_t(size_of(epi.residual_dtype));
-    g.b = w.panel(p);
-    g.n = panel.n;
-    g.epi = &epi;
-    const int64_t first = block * rows.per_block, last = std::min(rows.tiles, first + rows.per_block);
-    int64_t row = first * each + std::min(first, extra);
-    for (int64_t t = first; t < last; ++t) {
+  EpilogueArgs epilogues[kMaxGroup];
+  const int64_t group = std::clamp<int64_t>(kL1Group / int64_t(w.tap_bytes()), w.tap_bytes() > kL1Group ? 4 : 1, kMaxGroup);
+  for (int64_t tile = begin, next; tile < end; tile = next) {
+    const int64_t block = tile / panels, p_begin = tile % panels, p_end = std::min({panels, p_begin + group, p_begin + end - tile});
+    next = tile + p_end - p_begin;
+    for (int64_t p = p_begin; p < p_end; ++p) {
+      epilogues[p - p_begin] = w.epilogue.args(w.panels[size_t(p)].column);
+      epilogues[p - p_begin].residual_stride_bytes = f.residual_stride;
+    }
+    int64_t row = block * rows.rows;
+    const int64_t count = std::min(rows.rows, f.m - row), tiles = ceil_div(count, most), each = count / tiles, extra = count % tiles;
+    for (int64_t t = 0; t < tiles; ++t) {
       g.m = int32_t(each + (t < extra));
-      a = f.a + row * f.a_stride + panel.a_offset;
-      g.c = f.c + row * f.c_stride + panel.column * c_bytes;
-      if (f.residual) epi.residual = f.residual + row * f.residual_stride + residual_column;
-      kernel(&g);
+      for (int64_t p = p_begin; p < p_end; ++p) {
+        const Panel& panel = w.panels[size_t(p)];
+        EpilogueArgs& epi = epilogues[p - p_begin];
+        a = f.a + row * f.a_stride + panel.a_offset;
+        g.b = w.panel(p);
+        g.n = panel.n;
+        g.c = f.c + row * f.c_stride + panel.column * c_bytes;
+        if (f.residual) epi.residual = f.residual + row * f.residual_stride + panel.column * r_bytes;
+        g.epi = &epi;
+        kernel(&g);
+      }
       row += g.m;
     }
-    if (++p == panels) p = 0, ++block;
   }
 }
 

@@ -1,6 +1,7 @@
 // Packed weights of a GEMM or a convolution, and the loop over a flat matrix of rows: a GEMM, or a 1x1 convolution.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -30,10 +31,17 @@ struct Weights {
   size_t bytes() const noexcept { return data.bytes() + epilogue.bytes() + panels.size() * sizeof(Panel); }
 };
 
-// How m rows are cut: row tiles as even as possible, `tiles` of them, in blocks of `per_block`. A block's rows of A stay in a
-// cache while the panels of B pass over them. A tile of the plan is one block and one panel; panels run fastest.
+// The most rows that a kernel call should take. Rows of A a multiple of 4 KiB apart compete for the same few lines of L1 (64 sets of
+// 64 bytes, 8 ways or more): taller tiles than that evict their own rows.
+inline int64_t tile_rows(const KernelInfo& kernel, ptrdiff_t a_stride) noexcept {
+  constexpr int kWays = 7;  // one is left to B
+  return a_stride % 4096 == 0 && kernel.mr > kWays ? std::max(kWays, kernel.mr / 2) : kernel.mr;
+}
+
+// How m rows are cut into blocks. A block's rows of A stay in a cache while the panels of B pass over them. A tile of the plan is
+// one block and one panel; panels run fastest.
 struct RowBlocks {
-  int64_t tiles = 0, per_block = 1, blocks = 0;
+  int64_t rows = 1, blocks = 0;  // of each block but the last
   RowBlocks(const Weights&, int64_t m) noexcept;
 };
 

@@ -20,7 +20,7 @@ struct GemmPlan::Impl {
     if (Status s = check_rows("a", g.a, g.m, k * int64_t(size_of(weights.kernel->a)), g.a_stride_bytes); !s.ok()) return s;
     if (Status s = check_rows("c", g.c, g.m, n * int64_t(size_of(out)), g.c_stride_bytes); !s.ok()) return s;
     if (has_residual) return check_rows("residual", g.residual, g.m, n * int64_t(size_of(residual_dtype)), g.residual_stride_bytes);
-    if (g.residual) return Status::error(Code::invalid_argument, "residual is set, but the plan was made without numerics.has_residual");
+    if (g.residual) return residual_error();
     return {};
   }
   void run(const GemmArgs& g, const RowBlocks& rows, int64_t begin, int64_t end) const noexcept {

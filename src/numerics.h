@@ -31,6 +31,7 @@ class Epilogue {
     if (e.bias_f32) e.bias_f32 += column;
     return e;
   }
+  DType out() const noexcept { return base_.out; }
   size_t bytes() const noexcept { return bias_.bytes() + scale_.bytes() + bias_f32_.bytes(); }
 
  private:

@@ -26,42 +26,37 @@ Expected<const KernelInfo*> choose_kernel(Op op, DType a, const KernelInfo* forc
   return Status::error(Code::unsupported, "there is no %s_%s%s kernel for isa 0x%x", op_name, name_of(a), name_of(b), unsigned(*use));
 }
 
-Status check_at_least(const char* name, int64_t value, int64_t least) noexcept {
-  if (value >= least) return {};
+Status least_error(const char* name, int64_t value, int64_t least) noexcept {
   return Status::error(Code::invalid_argument, "%s is %lld: must be at least %lld", name, static_cast<long long>(value),
                        static_cast<long long>(least));
 }
 
-Status check_rows(const char* name, const void* data, int64_t rows, int64_t row_bytes, ptrdiff_t stride) noexcept {
-  if (rows == 0) return {};
+Status rows_error(const char* name, const void* data, int64_t rows, int64_t row_bytes, ptrdiff_t stride) noexcept {
   if (!data) return Status::error(Code::invalid_argument, "%s is null", name);
-  if (rows > 1 && stride < row_bytes)
+  if (stride < row_bytes)
     return Status::error(Code::invalid_argument, "%s: the stride is %lld bytes: must be at least the %lld bytes of a row", name,
                          static_cast<long long>(stride), static_cast<long long>(row_bytes));
-  int64_t last;
-  if (__builtin_mul_overflow(rows - 1, int64_t(stride), &last) || __builtin_add_overflow(last, row_bytes, &last))
-    return Status::error(Code::overflow, "%s: %lld rows of stride %lld do not fit a 64-bit offset", name, static_cast<long long>(rows),
-                         static_cast<long long>(stride));
-  return {};
+  return Status::error(Code::overflow, "%s: %lld rows of stride %lld do not fit a 64-bit offset", name, static_cast<long long>(rows),
+                       static_cast<long long>(stride));
 }
 
-Status check_tiles(int64_t begin, int64_t end, int64_t tiles) noexcept {
-  if (begin >= 0 && begin <= end && end <= tiles) return {};
+Status tiles_error(int64_t begin, int64_t end, int64_t tiles) noexcept {
   return Status::error(Code::invalid_argument, "tile_begin is %lld and tile_end is %lld: must be 0 <= tile_begin <= tile_end <= %lld",
                        static_cast<long long>(begin), static_cast<long long>(end), static_cast<long long>(tiles));
 }
 
-Status check_workspace(const void* workspace, size_t bytes) noexcept {
-  if (bytes == 0) return {};
+Status workspace_error(const void* workspace, size_t bytes) noexcept {
   if (!workspace) return Status::error(Code::invalid_argument, "workspace is null: %zu bytes are needed", bytes);
-  if (reinterpret_cast<uintptr_t>(workspace) % kAlign == 0) return {};
   return Status::error(Code::invalid_argument, "workspace is %p: must be aligned to %zu bytes", workspace, kAlign);
 }
 
-Status check_parallel(const Parallel& p) noexcept {
+Status parallel_error(const Parallel& p) noexcept {
   if (p.threads < 1) return Status::error(Code::invalid_argument, "parallel.threads is %d: must be at least 1", p.threads);
-  if (p.threads > 1 && !p.run) return Status::error(Code::invalid_argument, "parallel.run is null");
-  return {};
+  return Status::error(Code::invalid_argument, "parallel.run is null");
+}
+
+Status residual_error() noexcept {
+  return Status::error(Code::invalid_argument, "residual is set, but the plan was made without numerics.has_residual");
 }
 
 }  // namespace octavo::detail

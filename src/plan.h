@@ -21,12 +21,37 @@ Expected<Isa> resolve_isa(bool use_isa, Isa asked) noexcept;
 // `forced` after checking that it fits and can run here, or the best row for (op, a, its weight type).
 Expected<const KernelInfo*> choose_kernel(Op op, DType a, const KernelInfo* forced, bool use_isa, Isa isa) noexcept;
 
-// Two dimensions of rows: `rows` rows of `row_bytes`, `stride` bytes apart. Errors name the argument `name`.
-Status check_rows(const char* name, const void* data, int64_t rows, int64_t row_bytes, ptrdiff_t stride) noexcept;
-Status check_at_least(const char* name, int64_t value, int64_t least) noexcept;
-Status check_tiles(int64_t begin, int64_t end, int64_t tiles) noexcept;
-Status check_workspace(const void* workspace, size_t bytes) noexcept;
-Status check_parallel(const Parallel&) noexcept;
+// The checks that every run() makes: inline where all is well, so that they cost next to nothing; the errors are elsewhere.
+[[gnu::cold]] Status least_error(const char* name, int64_t value, int64_t least) noexcept;
+[[gnu::cold]] Status rows_error(const char* name, const void* data, int64_t rows, int64_t row_bytes, ptrdiff_t stride) noexcept;
+[[gnu::cold]] Status tiles_error(int64_t begin, int64_t end, int64_t tiles) noexcept;
+[[gnu::cold]] Status workspace_error(const void* workspace, size_t bytes) noexcept;
+[[gnu::cold]] Status parallel_error(const Parallel&) noexcept;
+[[gnu::cold]] Status residual_error() noexcept;
+
+inline Status check_at_least(const char* name, int64_t value, int64_t least) noexcept {
+  if (value >= least) [[likely]] return {};
+  return least_error(name, value, least);
+}
+// `rows` rows of `row_bytes`, `stride` bytes apart. Errors name the argument `name`.
+inline Status check_rows(const char* name, const void* data, int64_t rows, int64_t row_bytes, ptrdiff_t stride) noexcept {
+  int64_t last = 0;
+  const bool overflow = __builtin_mul_overflow(rows, int64_t(stride), &last) || __builtin_add_overflow(last, row_bytes, &last);
+  if (rows == 0 || (data && (rows == 1 || (stride >= row_bytes && !overflow)))) [[likely]] return {};
+  return rows_error(name, data, rows, row_bytes, stride);
+}
+inline Status check_tiles(int64_t begin, int64_t end, int64_t tiles) noexcept {
+  if (begin >= 0 && begin <= end && end <= tiles) [[likely]] return {};
+  return tiles_error(begin, end, tiles);
+}
+inline Status check_workspace(const void* workspace, size_t bytes) noexcept {
+  if (bytes == 0 || (workspace && reinterpret_cast<uintptr_t>(workspace) % kAlign == 0)) [[likely]] return {};
+  return workspace_error(workspace, bytes);
+}
+inline Status check_parallel(const Parallel& p) noexcept {
+  if (p.threads == 1 || (p.threads > 1 && p.run)) [[likely]] return {};
+  return parallel_error(p);
+}
 
 // Less work than this is done before another thread has woken up.
 constexpr double kMinParallelMacs = 200e3;

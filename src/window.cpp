@@ -83,7 +83,7 @@ Status check_pixels(const Window& w, const PixelTypes& t, const ConvArgs& v) noe
   if (Status s = check_rows("a", v.a, in, t.in * int64_t(size_of(t.a)), d.a_pixel_stride_bytes); !s.ok()) return s;
   if (Status s = check_rows("c", v.c, out, t.out * int64_t(size_of(t.c)), d.c_pixel_stride_bytes); !s.ok()) return s;
   if (t.has_residual) return check_rows("residual", v.residual, out, t.out * int64_t(size_of(t.residual)), d.residual_pixel_stride_bytes);
-  if (v.residual) return Status::error(Code::invalid_argument, "residual is set, but the plan was made without numerics.has_residual");
+  if (v.residual) return residual_error();
   return {};
 }
 

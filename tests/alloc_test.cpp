@@ -20,6 +20,9 @@ void* allocate_or_throw(size_t bytes, size_t align) {
   throw std::bad_alloc();
 }
 
+// Not inlined, so that the compiler sees no pair of unlike functions.
+[[gnu::noinline]] void release(void* p) noexcept { std::free(p); }
+
 }  // namespace
 
 void* operator new(size_t n) { return allocate_or_throw(n, 16); }
@@ -28,14 +31,14 @@ void* operator new(size_t n, std::align_val_t a) { return allocate_or_throw(n, s
 void* operator new[](size_t n, std::align_val_t a) { return allocate_or_throw(n, size_t(a)); }
 void* operator new(size_t n, const std::nothrow_t&) noexcept { return allocate(n ? n : 1, 16); }
 void* operator new[](size_t n, const std::nothrow_t&) noexcept { return allocate(n ? n : 1, 16); }
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete[](void* p) noexcept { std::free(p); }
-void operator delete(void* p, size_t) noexcept { std::free(p); }
-void operator delete[](void* p, size_t) noexcept { std::free(p); }
-void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
-void operator delete[](void* p, std::align_val_t) noexcept { std::free(p); }
-void operator delete(void* p, size_t, std::align_val_t) noexcept { std::free(p); }
-void operator delete[](void* p, size_t, std::align_val_t) noexcept { std::free(p); }
+void operator delete(void* p) noexcept { release(p); }
+void operator delete[](void* p) noexcept { release(p); }
+void operator delete(void* p, size_t) noexcept { release(p); }
+void operator delete[](void* p, size_t) noexcept { release(p); }
+void operator delete(void* p, std::align_val_t) noexcept { release(p); }
+void operator delete[](void* p, std::align_val_t) noexcept { release(p); }
+void operator delete(void* p, size_t, std::align_val_t) noexcept { release(p); }
+void operator delete[](void* p, size_t, std::align_val_t) noexcept { release(p); }
 
 namespace octavo {
 namespace {

@@ -114,6 +114,7 @@ TEST(Conformance, GenericOperators) {
   for (const Row& row : read_scope(suite / "SCOPE.csv")) {
     if ((row.category != "core" && row.category != "quant") || row.plain != "1") continue;
     const fs::path test = suite / row.suite / row.test;
+    if (row.suite == "light") continue;  // whole models, which the archive leaves out
     std::string why;
     const Result result = run(test, why);
     ++counts[int(result)];
@@ -121,8 +122,7 @@ TEST(Conformance, GenericOperators) {
     if (std::getenv("OCTAVO_TEST_VERBOSE") && result == Result::refused) std::printf("refused %s: %s\n", row.test.c_str(), why.c_str());
   }
   std::printf("core and quant, plain types: %d passed, %d failed, %d refused\n", counts[0], counts[1], counts[2]);
-  // The number of tests that pass only grows.
-  EXPECT_GE(counts[int(Result::passed)], 1);
+  EXPECT_GE(counts[int(Result::passed)], 266);  // only grows
   fs::remove_all(folder);
 }
 

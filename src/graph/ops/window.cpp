@@ -80,8 +80,8 @@ Status resolve_transposed_window(const Node& node, Window& w) {
     const int64_t full = w.stride[d] * (w.narrow[d] - 1) + padding + (w.kernel[d] - 1) * w.dilation[d] + 1;
     if (wanted || same) {
       w.wide[d] = wanted ? (*wanted)[size_t(d)] : w.narrow[d] * w.stride[d];
-      if (w.wide[d] < 0 || w.wide[d] > full) return fail(node, Code::invalid_argument, "bad output_shape");
-      const int64_t pad = full - w.wide[d];
+      if (w.wide[d] < 0 || w.wide[d] > kMaxExtent) return fail(node, Code::invalid_argument, "bad output_shape");
+      const int64_t pad = std::max<int64_t>(0, full - w.wide[d]);
       w.pad_begin[d] = auto_pad == "SAME_UPPER" ? pad / 2 : pad - pad / 2;
       w.pad_end[d] = pad - w.pad_begin[d];
     } else {

@@ -164,15 +164,8 @@ class Raiser {
     if (type == "Clip") return opset < 11 ? clip(node) : Status();
     if (type == "Slice") return opset < 10 ? slice(node) : Status();
     if (type == "Pad") return opset < 11 ? pad(node) : Status();
-    if (type == "TopK") return opset < 10 ? top_k(node) : Status();
     if (type == "Dropout") return opset < 12 ? dropout(node) : Status();
-    if (type == "Upsample" || (type == "Resize" && opset < 11)) return resize(node);
-    if (type == "Resize") return {};
     if (type == "BatchNormalization") return batch_norm(node);
-    if (type == "Scatter") {
-      node.op_type = "ScatterElements";
-      return {};
-    }
     return Status::error(Code::unsupported, "node '%.100s': operator %.60s of opset %lld cannot be rewritten for opset 13",
                          node.name.c_str(), type.c_str(), (long long)opset);
   }
@@ -218,12 +211,6 @@ class Raiser {
     return {};
   }
 
-  Status top_k(Node& node) {
-    set_input(node, 1, "k", ints({node.get_int("k", 1)}));
-    node.attributes.erase("k");
-    return {};
-  }
-
   Status dropout(Node& node) {  // without training_mode it is the identity, whatever the ratio
     if (node.outputs.size() > 1 && !node.outputs[1].empty())
       return Status::error(Code::unsupported, "node '%.100s': the mask of Dropout changed its type before opset 13",
@@ -237,22 +224,6 @@ class Raiser {
       return Status::error(Code::unsupported, "node '%.100s': BatchNormalization with spatial = 0 has no form in opset 13",
                            node.name.c_str());
     node.attributes.erase("spatial");
-    return {};
-  }
-
-  // Upsample, and Resize of opset 10: coordinates divide by the scale, nearest rounds down.
-  Status resize(Node& node) {
-    if (node.has("scales")) {
-      const auto* scales = std::get_if<std::vector<float>>(&node.attributes["scales"]);
-      if (!scales) return Status::error(Code::invalid_argument, "node '%.100s': scales are not floats", node.name.c_str());
-      set_input(node, 1, "scales", Tensor::from(DType::f32, {int64_t(scales->size())}, *scales));
-      node.attributes.erase("scales");
-    }
-    if (node.inputs.size() != 2) return Status::error(Code::invalid_argument, "node '%.100s': no scales", node.name.c_str());
-    node.inputs.insert(node.inputs.begin() + 1, std::string());  // roi
-    node.op_type = "Resize";
-    node.attributes["coordinate_transformation_mode"] = std::string("asymmetric");
-    node.attributes["nearest_mode"] = std::string("floor");
     return {};
   }
 

@@ -35,6 +35,11 @@ echo "== examples/engine, pkg-config"
 "$scratch/engine_pc"
 only_base_libraries "$scratch/engine_pc"
 
+echo "== the program in README.md"
+awk '/^```cpp/ { code = 1; next } /^```/ { code = 0 } code' "$source/README.md" > "$scratch/readme.cpp"
+"$cxx" -std=c++20 -Wall -Wextra -Werror "$scratch/readme.cpp" $(packaged --cflags --libs octavo) -o "$scratch/readme"
+"$scratch/readme"
+
 if [ -e "$prefix/include/octavo/kernels/x86" ] && [ "$(uname -m)" = x86_64 ]; then
   echo "== a tile of one's own, from the installed loop templates"
   cat > "$scratch/tile.cpp" << 'END'

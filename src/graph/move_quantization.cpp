@@ -9,7 +9,7 @@ bool is_bytes(DType t) { return t == DType::u8 || t == DType::s8; }
 
 // Operators whose outputs hold elements of in[0] (and zeros): they commute with a monotonic map of the elements.
 bool moves_elements(const Net& net, const Op& op) {
-  if (op.kind == Kind::alias || op.kind == Kind::shuffle) return true;
+  if (op.kind == Kind::alias) return true;
   if (op.kind == Kind::pool) return op.pool->kind == PoolKind::max;
   if (op.kind != Kind::generic || !op.node.domain.empty()) return false;
   const std::string& type = op.node.op_type;

@@ -68,6 +68,7 @@ Expected<Net> rewritten(Graph graph, const std::map<std::string, Shape>& shapes,
   if (Status s = net::recognize(*net); !s.ok()) return s;
   net::dequantize_constants(*net, 1);  // limits of Clip, the constant of Pad
   net::move_quantization(*net);
+  net::fuse_shuffles(*net);
   if (Status s = net::recognize_linear(*net); !s.ok()) return s;
   net::fuse_epilogues(*net);
   if (Status s = net::fuse_quantized(*net); !s.ok()) return s;

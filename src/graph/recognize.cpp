@@ -133,12 +133,12 @@ Status recognize_batch_norm(Net& net, int id) {
 }
 
 // [n, c, h, w] -> [n, g, c/g, h, w] -> perm 0 2 1 3 4 -> [n, c, h, w]; id is the Transpose.
-void recognize_shuffle(Net& net, int id) {
+void fuse_shuffle(Net& net, int id) {
   const Op& transpose = net.ops[id];
   if (transpose.node.get_ints("perm") != std::vector<int64_t>{0, 2, 1, 3, 4}) return;
   const int split = net.values[transpose.in[0]].producer, merge = net.only_user(transpose.out[0]);
   if (split < 0 || merge < 0 || net.ops[split].kind != Kind::alias || net.only_user(transpose.in[0]) != id) return;
-  if (net.ops[merge].node.op_type != "Reshape") return;
+  if (net.ops[merge].kind != Kind::alias) return;
   const int x = net.ops[split].in[0];
   const Shape& shape = net.values[x].shape;
   const Shape& grouped = net.values[transpose.in[0]].shape;
@@ -169,12 +169,16 @@ Status recognize(Net& net) {
       status = recognize_pool(net, id);
     else if (type == "BatchNormalization")
       status = recognize_batch_norm(net, id);
-    else if (type == "Transpose")
-      recognize_shuffle(net, id);
     if (!status.ok()) return status;
   }
   net.sweep();
   return {};
+}
+
+void fuse_shuffles(Net& net) {
+  for (int id : net.sorted())
+    if (net.ops[id].kind == Kind::generic && net.ops[id].node.op_type == "Transpose" && net.ops[id].node.domain.empty())
+      fuse_shuffle(net, id);
 }
 
 std::optional<std::pair<float, float>> clamp_of(const Net& net, const Op& op) {

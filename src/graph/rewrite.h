@@ -7,12 +7,15 @@ namespace octavo::net {
 
 // QuantizeLinear and DequantizeLinear with constant per-tensor parameters become Kind::quantize and Kind::dequantize;
 // operators that only rename bytes (Reshape, Flatten, Squeeze, Identity ...) become Kind::alias; pools Kind::pool; batch norm
-// that found no convolution Kind::affine; Reshape-Transpose-Reshape over channels Kind::shuffle.
+// that found no convolution Kind::affine.
 Status recognize(Net& net);
 
 // Moves DequantizeLinear down and QuantizeLinear up through operators that only move or select elements, so that those
 // work on bytes and the pairs meet; then pairs that meet become nothing or Kind::requantize.
 void move_quantization(Net& net);
+
+// Reshape-Transpose-Reshape over channels becomes Kind::shuffle.
+void fuse_shuffles(Net& net);
 
 // DequantizeLinear of constants of up to max_count elements become f32 constants.
 void dequantize_constants(Net& net, int64_t max_count = std::numeric_limits<int64_t>::max());

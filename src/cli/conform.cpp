@@ -9,6 +9,7 @@
 #include "dataset.h"
 #include "error.h"
 #include "model.h"
+#include "op_types.h"
 #include "options.h"
 #include "progress.h"
 #include "text.h"
@@ -29,7 +30,7 @@ constexpr double kRelative = 1e-3, kAbsolute = 1e-7;
 
 struct Outcome {
   enum Kind { passed, failed, refused } kind = passed;
-  std::string reason, op;
+  std::string reason;
 };
 
 std::vector<fs::path> sorted(std::vector<fs::path> paths) {
@@ -62,20 +63,19 @@ std::string test_name(const fs::path& test) {
   return (normal.has_filename() ? normal : normal.parent_path()).filename().string();
 }
 
-// The operator that an "unsupported" text speaks of: the first one of the model whose name it holds as a word.
-std::string operator_of(const std::string& text, const Graph& graph) {
+// The operator that an "unsupported" text speaks of: the first one whose name it holds as a word; else all of them.
+std::string operator_of(const std::string& text, const std::vector<std::string>& op_types) {
   const auto is_word = [](char c) { return std::isalnum(uint8_t(c)) || c == '_'; };
-  for (const Node& node : graph.nodes)
-    for (size_t at = text.find(node.op_type); at != std::string::npos; at = text.find(node.op_type, at + 1)) {
-      const size_t end = at + node.op_type.size();
-      if ((at == 0 || !is_word(text[at - 1])) && (end == text.size() || !is_word(text[end]))) return node.op_type;
+  for (const std::string& op : op_types)
+    for (size_t at = text.find(op); at != std::string::npos && !op.empty(); at = text.find(op, at + 1)) {
+      const size_t end = at + op.size();
+      if ((at == 0 || !is_word(text[at - 1])) && (end == text.size() || !is_word(text[end]))) return op;
     }
-  return graph.nodes.size() == 1 ? graph.nodes[0].op_type : "";
+  return fmt::format("{}", fmt::join(op_types, "+"));
 }
 
-Outcome from_status(const Status& status, const Graph& graph) {
-  const Outcome::Kind kind = status.code() == Code::unsupported ? Outcome::refused : Outcome::failed;
-  return {kind, status.text(), operator_of(status.text(), graph)};
+Outcome from_status(const Status& status) {
+  return {status.code() == Code::unsupported ? Outcome::refused : Outcome::failed, status.text()};
 }
 
 bool close(double actual, double expected) {
@@ -119,28 +119,28 @@ Expected<std::vector<Tensor>> load_tensors(const fs::path& set, const char* pref
 Outcome run_set(Session& session, const fs::path& set) {
   const Graph& graph = session.graph();
   const auto inputs = load_tensors(set, "input", graph.inputs.size()), expected = load_tensors(set, "output", graph.outputs.size());
-  if (!inputs) return from_status(inputs.status(), graph);
-  if (!expected) return from_status(expected.status(), graph);
+  if (!inputs) return from_status(inputs.status());
+  if (!expected) return from_status(expected.status());
   if (inputs->size() != graph.inputs.size() || expected->size() != graph.outputs.size())
     return {Outcome::failed, fmt::format("{} holds {} inputs of {} and {} outputs of {}", set.filename().string(), inputs->size(),
-                                         graph.inputs.size(), expected->size(), graph.outputs.size()), ""};
+                                         graph.inputs.size(), expected->size(), graph.outputs.size())};
   Inputs named;
   for (size_t i = 0; i < inputs->size(); ++i) named.emplace(graph.inputs[i].name, (*inputs)[i]);
   const Expected<std::vector<Tensor>> outputs = session.run(named);
-  if (!outputs) return from_status(outputs.status(), graph);
+  if (!outputs) return from_status(outputs.status());
   for (size_t i = 0; i < outputs->size(); ++i)
     if (const std::string why = compare((*outputs)[i], (*expected)[i], graph.outputs[i].name); !why.empty())
-      return {Outcome::failed, fmt::format("{}: {}", set.filename().string(), why), ""};
+      return {Outcome::failed, fmt::format("{}: {}", set.filename().string(), why)};
   return {};
 }
 
 Outcome run_test(const fs::path& test, int threads) {
   const Expected<Graph> graph = load_onnx((test / "model.onnx").string());
-  if (!graph) return from_status(graph.status(), Graph());
+  if (!graph) return from_status(graph.status());
   Expected<Session> session = Session::create(*graph, threads);
-  if (!session) return from_status(session.status(), *graph);
+  if (!session) return from_status(session.status());
   const std::vector<fs::path> sets = data_sets(test);
-  if (sets.empty()) return {Outcome::failed, "no test_data_set_*", ""};
+  if (sets.empty()) return {Outcome::failed, "no test_data_set_*"};
   for (const fs::path& set : sets)
     if (Outcome outcome = run_set(*session, set); outcome.kind != Outcome::passed) return outcome;
   return {};
@@ -166,7 +166,8 @@ int run(const Options& options) {
         reasons[name] = outcome.reason;
         table.add({"failed", name, outcome.reason});
       } else {
-        refused.push_back({{"name", name}, {"operator", outcome.op}, {"reason", outcome.reason}});
+        const std::string op = operator_of(outcome.reason, onnx_op_types((tests[i] / "model.onnx").string()));
+        refused.push_back({{"name", name}, {"operator", op}, {"reason", outcome.reason}});
         table.add({"refused", name, outcome.reason});
       }
       progress.update(i + 1, tests.size());

@@ -1,0 +1,169 @@
+// octavo quantize, inspect, bench: from a float model to a quantized one.
+#include "cli_util.h"
+
+namespace octavo::test {
+namespace {
+
+struct ModelsTest : ::testing::Test {
+  TempDir dir;
+  std::string model = save(small_cnn(), dir / "float.onnx"), calib = images_npz(dir / "calib.npz", 20), out = dir / "int8.onnx";
+
+  Result quantize(std::vector<std::string> more = {}) {
+    std::vector<std::string> arguments = {"quantize", model, "-o", out, "--calib", calib};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return octavo(arguments);
+  }
+};
+
+TEST_F(ModelsTest, QuantizeReports) {
+  const Result result = quantize({"--json", "--recipe", "x86_static"});
+  ASSERT_EQ(result.code, 0) << result.err;
+  EXPECT_EQ(result.err, "");  // no progress bar where stderr is no terminal
+  const Json json = result.json();
+  EXPECT_EQ(json["samples"], 20);
+  EXPECT_EQ(json["recipe"], "x86_static");
+  EXPECT_EQ(json["bytes_before"], std::filesystem::file_size(model));
+  EXPECT_EQ(json["bytes_after"], std::filesystem::file_size(out));
+  EXPECT_GE(json["quantized"], 2);
+  EXPECT_TRUE(json["kept"].is_array());
+  EXPECT_DOUBLE_EQ(json["int8_mac_share"], 1);
+  EXPECT_EQ(dir.files(), (std::vector<std::string>{"calib.npz", "float.onnx", "int8.onnx"}));
+}
+
+TEST_F(ModelsTest, ThreadsDoNotChangeTheModel) {
+  ASSERT_EQ(quantize().code, 0);
+  const std::string one = read_file(out);
+  ASSERT_EQ(quantize({"--threads", "3"}).code, 0);
+  EXPECT_EQ(read_file(out), one);
+}
+
+TEST_F(ModelsTest, SamplesLimitsCalibration) {
+  EXPECT_EQ(quantize({"--json", "--samples", "3"}).json()["samples"], 3);
+  expect_bad_input(quantize({"--samples", "0"}), "--samples");
+}
+
+TEST_F(ModelsTest, RecipeFromFile) {
+  const std::string recipe = write_file(dir / "recipe.json", R"({"base": "x86_static", "rules": [{"node_name": "conv", "config": null}]})");
+  const Json json = quantize({"--json", "--recipe", recipe}).json();
+  bool kept = false;
+  for (const Json& k : json["kept"]) kept |= k["name"] == "conv" && k["reason"] != "";
+  EXPECT_TRUE(kept) << json;
+  EXPECT_LT(json["int8_mac_share"], 1);
+  write_file(recipe, R"({"base": "x86_static", "rulez": []})");
+  expect_bad_input(quantize({"--recipe", recipe}), "rulez");
+  write_file(recipe, "{");
+  expect_bad_input(quantize({"--recipe", recipe}), "recipe.json");
+  expect_bad_input(quantize({"--recipe", "x86_statik"}), "neither a preset");
+}
+
+TEST_F(ModelsTest, QuantizeNeverOverwritesItsInputs) {
+  const std::string before = read_file(model), data = read_file(calib);
+  for (const std::string& target : {model, calib, dir.path() + "/./float.onnx"}) {
+    out = target;
+    expect_bad_input(quantize(), "will not be overwritten");
+  }
+  EXPECT_EQ(read_file(model), before);
+  EXPECT_EQ(read_file(calib), data);
+}
+
+TEST_F(ModelsTest, QuantizeFailsEarlyAndLeavesTheOldOutput) {
+  write_file(out, "old");
+  write_file(calib, zip({{"image.npy", npy_f32("(2, 3, 8, 4)", std::vector<float>(192, 1))}}));
+  expect_bad_input(quantize(), "'image': shape [1,3,8,4] where the model's input 'image' has [N,3,8,8]");
+  EXPECT_EQ(read_file(out), "old");
+  out = dir / "no/where.onnx";
+  expect_bad_input(quantize(), "no such directory");
+  out = dir.path();
+  expect_bad_input(quantize(), "is a directory");
+  out = dir / "int8.onnx";
+  expect_bad_input(octavo({"quantize", model, "-o", out}), "--calib");
+  expect_bad_input(octavo({"quantize", model, "--calib", calib}), "--output");
+  EXPECT_EQ(dir.files(), (std::vector<std::string>{"calib.npz", "float.onnx", "int8.onnx"}));
+}
+
+TEST_F(ModelsTest, InspectSaysWhatRunsWhere) {
+  ASSERT_EQ(quantize().code, 0);
+  const Json before = octavo({"inspect", model, "--json"}).json(), after = octavo({"inspect", out, "--json"}).json();
+  EXPECT_EQ(before["int8_mac_share"], 0.0);
+  EXPECT_EQ(after["int8_mac_share"], 1.0);
+  EXPECT_EQ(before["macs"], 16 * 27 * 64 + 16 * 4);
+  EXPECT_EQ(after["macs"], before["macs"]);
+  bool conv = false;
+  for (const Json& node : after["nodes"]) {
+    for (const char* key : {"name", "op_type", "fused", "precision", "kernel", "why_not_int8", "macs", "output_shape"})
+      EXPECT_TRUE(node.contains(key)) << key;
+    if (node["op_type"] != "Conv") continue;
+    conv = true;
+    EXPECT_EQ(node["precision"], "int8");
+    EXPECT_TRUE(node["kernel"].get<std::string>().starts_with("brgemm_u8s8_")) << node;
+  }
+  EXPECT_TRUE(conv);
+  for (const Json& node : before["nodes"])
+    if (node["op_type"] == "Conv") EXPECT_NE(node["why_not_int8"], "");
+  const Json batch = octavo({"inspect", out, "--shape", "image=2x3x8x8", "--json"}).json();
+  EXPECT_EQ(batch["macs"], 2 * (16 * 27 * 64 + 16 * 4));
+  EXPECT_NE(octavo({"inspect", out}).out.find("100.00 %"), std::string::npos);
+}
+
+TEST_F(ModelsTest, InspectStrict) {
+  ASSERT_EQ(quantize().code, 0);
+  const Result result = octavo({"inspect", out, "--strict", "--json"});
+  EXPECT_EQ(result.code, 0) << result.out;
+  EXPECT_EQ(result.json()["strict"], "ok");
+
+  // A sine between Q and DQ has no int8 kernel.
+  Graph g = relu_model();
+  g.nodes.clear();
+  g.add_initializer("scale", Tensor::from(DType::f32, {}, std::vector<float>{0.1f}));
+  g.add_initializer("zero", Tensor::from(DType::u8, {}, std::vector<uint8_t>{128}));
+  g.add_node("QuantizeLinear", "q1", {"x", "scale", "zero"});
+  g.add_node("DequantizeLinear", "d1", {"q1", "scale", "zero"});
+  g.add_node("Softmax", "s", {"d1"}, {{"axis", int64_t(0)}});
+  g.add_node("QuantizeLinear", "q2", {"s", "scale", "zero"});
+  g.add_node("DequantizeLinear", "y", {"q2", "scale", "zero"});
+  const Result bad = octavo({"inspect", save(g, dir / "softmax.onnx"), "--strict", "--json"});
+  EXPECT_EQ(bad.code, 1) << bad.err;
+  EXPECT_NE(bad.json()["strict"].get<std::string>().find("'s'"), std::string::npos) << bad.out;
+}
+
+TEST_F(ModelsTest, Shapes) {
+  for (const char* text : {"image", "image=", "image=1x", "image=0x3", "image=1x-3x8x8", "image=1,3,8,8", "image=99999999999999999999"})
+    expect_bad_input(octavo({"inspect", model, "--shape", text}), "");
+  expect_bad_input(octavo({"inspect", model, "--shape", "picture=1x3x8x8"}), "no input 'picture' (its inputs: image)");
+  expect_bad_input(octavo({"inspect", model, "--shape", "image=1x3x8"}), "image");
+  expect_bad_input(octavo({"inspect", model, "--shape", "image=1x4x8x8"}), "image");
+}
+
+TEST_F(ModelsTest, BenchTimesBothAndTheNodes) {
+  ASSERT_EQ(quantize().code, 0);
+  const Result result = octavo({"bench", out, "--compare", model, "--runs", "10", "--json"});
+  ASSERT_EQ(result.code, 0) << result.err;
+  const Json json = result.json();
+  EXPECT_EQ(json["runs"], 10);
+  EXPECT_GT(json["median_ms"], 0);
+  EXPECT_DOUBLE_EQ(json["ratio"], json["compare_median_ms"].get<double>() / json["median_ms"].get<double>());
+  EXPECT_LE(json["p10_ms"], json["median_ms"]);
+  EXPECT_LE(json["median_ms"], json["p90_ms"]);
+  const Json nodes = octavo({"inspect", out, "--json"}).json()["nodes"];
+  ASSERT_EQ(json["nodes"].size(), nodes.size());
+  double share = 0;
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    EXPECT_EQ(json["nodes"][i]["kernel"], nodes[i]["kernel"]);
+    share += json["nodes"][i]["share"].get<double>();
+  }
+  EXPECT_NEAR(share, 1, 1e-9);
+  EXPECT_EQ(octavo({"bench", out, "--runs", "3", "--threads", "2", "--data", calib}).code, 0);
+  expect_bad_input(octavo({"bench", out, "--runs", "0"}), "--runs");
+  expect_bad_input(octavo({"bench", out, "--compare", dir / "no.onnx"}), "no.onnx");
+}
+
+TEST_F(ModelsTest, EvalOfTheQuantizedModel) {
+  ASSERT_EQ(quantize().code, 0);
+  const std::string data = images_npz(dir / "data.npz", 10, {0, 1, 2, 3, 0, 1, 2, 3, 0, 1});
+  const Json json = octavo({"eval", model, "--data", data, "--compare", out, "--json"}).json();
+  EXPECT_GT(json["sqnr_db"], 15) << json;  // 8 bits of noise through two layers
+  EXPECT_GE(json["agreement"], 0.8) << json;
+}
+
+}  // namespace
+}  // namespace octavo::test

@@ -212,10 +212,10 @@ int run(const Options& options) {
 
 void add_bench(CLI::App& app, Action& action) {
   add_command<Options>(
-      app, action, "bench",
-      "Time a model: the median over runs, and the time by node. With --compare the runs of the two models alternate, and 'ratio'\n"
-      "is the other's median over this one's: above 1 where this model is the faster (octavo bench int8.onnx --compare float.onnx\n"
-      "gives the speed-up). Inputs are random unless DATA is given.",
+      app, action, "bench", "Time a model, against another one, and node by node",
+      "Prints the median over runs of Program::run, and the time by node from runs of their own. With --compare the runs of the two\n"
+      "models alternate, and 'ratio' is the other's median over this one's: above 1 where this model is the faster, so that\n"
+      "octavo bench int8.onnx --compare float.onnx gives the speed-up. Inputs are random unless DATA (.npz) is given.",
       [](CLI::App& cmd, Options& o) {
         add_model(cmd, o.model);
         cmd.add_option("--compare", o.compare, "Another model, run in turns with this one")->option_text("OTHER.onnx");

@@ -186,10 +186,10 @@ int run(const Options& options) {
 
 void add_conform(CLI::App& app, Action& action) {
   add_command<Options>(
-      app, action, "conform",
-      "Run ONNX backend tests: directories with model.onnx and test_data_set_*/{input,output}_i.pb, or trees of such. A test is\n"
-      "refused where the model needs what this library does not support; everything else that is not right has failed. Floats\n"
-      "may differ by 1e-7 + 1e-3 |expected|, as in ONNX's own runner; integers not at all. Exits with 1 if a test failed.",
+      app, action, "conform", "Run directories of ONNX's backend tests",
+      "A DIR is a test (model.onnx and test_data_set_*/{input,output}_i.pb) or a tree of such. A test is refused where the model\n"
+      "needs what this library does not support; everything else that is not right has failed, and makes the exit code 1.\n"
+      "Floats may differ by 1e-7 + 1e-3 |expected|, as in ONNX's own runner; integers not at all.",
       [](CLI::App& cmd, Options& o) {
         cmd.add_option("DIR", o.directories, "Test directories, or trees of them")->required()->option_text(" ");
         add_threads(cmd, o.threads);

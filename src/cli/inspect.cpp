@@ -91,9 +91,9 @@ int run(const Options& options) {
 
 void add_inspect(CLI::App& app, Action& action) {
   add_command<Options>(
-      app, action, "inspect",
-      "Show how a model runs here: for each step its precision, its kernel, its multiply-accumulates and why it is not int8\n"
-      "('+2' = two more nodes are fused into it), and the share of all MACs that run in int8.",
+      app, action, "inspect", "Show precision and kernel of each node, and why it is not int8",
+      "One line for each step ('+2' = two more nodes are fused into it), then the share of all multiply-accumulates that run in\n"
+      "int8.",
       [](CLI::App& cmd, Options& o) {
         add_model(cmd, o.model);
         add_shapes(cmd, o.shapes);

@@ -94,9 +94,8 @@ int run(const Options& options) {
 
 void add_kernels(CLI::App& app, Action& action) {
   add_command<Options>(
-      app, action, "kernels",
-      "List all kernels of this binary in priority order: instruction set, whether this machine runs them or why not, and which\n"
-      "one is chosen for each operator and type (the first eligible one).",
+      app, action, "kernels", "List the kernels of this binary and what this machine runs of them",
+      "In priority order: the first eligible kernel of each operator and type is the chosen one.",
       [](CLI::App& cmd, Options& o) { add_json(cmd, o.json); }, run);
 }
 

@@ -17,7 +17,7 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", "octavo " OCTAVO_VERSION);
   app.require_subcommand(1);
   app.footer(
-      "DATA is an .npz file whose arrays are named after the model's inputs (first axis = samples), with an optional 'labels'.\n"
+      "octavo COMMAND --help says more. All commands have --json.\n"
       "OCTAVO_ISA=NAME in the environment forces an instruction set (octavo kernels lists them).\n"
       "Exit code: 0 done, 1 the check failed, 2 bad input (one line on the standard error says what).");
   Action action;

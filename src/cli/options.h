@@ -30,12 +30,14 @@ inline void add_shapes(CLI::App& cmd, std::vector<std::string>& shapes) {
       ->allow_extra_args(false);
 }
 
-// Declares a subcommand whose options live in an `Options` and whose work is `run(options)`.
+// Declares a subcommand whose options live in an `Options` and whose work is `run(options)`. `summary` is its line in the
+// list of commands; `details` end its help.
 template <class Options, class Declare>
-void add_command(CLI::App& app, Action& action, const char* name, const char* description, Declare declare,
+void add_command(CLI::App& app, Action& action, const char* name, const char* summary, const char* details, Declare declare,
                  int (*run)(const Options&)) {
   auto options = std::make_shared<Options>();
-  CLI::App* cmd = app.add_subcommand(name, description);
+  CLI::App* cmd = app.add_subcommand(name, summary);
+  cmd->footer(details);
   declare(*cmd, *options);
   cmd->callback([options, run, &action] { action = [options, run] { return run(*options); }; });
 }

@@ -107,9 +107,10 @@ int run(const Options& options) {
 
 void add_quantize(CLI::App& app, Action& action) {
   add_command<Options>(
-      app, action, "quantize",
-      "Quantize a float model: fold it, run the calibration data through it, choose scales and zero points, and write a standard\n"
-      "ONNX model with QuantizeLinear-DequantizeLinear pairs. Prints what was quantized and what was kept in float, and why.",
+      app, action, "quantize", "Turn a float ONNX model into an INT8 one",
+      "Folds the model, runs the calibration data through it, chooses scales and zero points, and writes a standard ONNX model with\n"
+      "QuantizeLinear-DequantizeLinear pairs. Prints what was quantized, and what was kept in float and why.\n"
+      "DATA is an .npz file whose arrays are named after the model's inputs (first axis = samples).",
       [](CLI::App& cmd, Options& o) {
         add_model(cmd, o.model);
         cmd.add_option("-o,--output", o.output, "The quantized model; never one of the inputs")->required()->option_text("OUT.onnx");

@@ -85,9 +85,9 @@ int run(const Options& options) {
 
 void add_run(CLI::App& app, Action& action) {
   add_command<Options>(
-      app, action, "run",
-      "Run a model once: each input from an .npy file, each output to DIR/NAME.npy (characters that do not belong in file names\n"
-      "become '_').",
+      app, action, "run", "Run a model once, from .npy files to .npy files",
+      "Inputs hold all of a tensor, the batch dimension included. Each output goes to DIR/NAME.npy; characters that do not belong\n"
+      "in file names become '_'.",
       [](CLI::App& cmd, Options& o) {
         add_model(cmd, o.model);
         cmd.add_option("--input", o.inputs, "Data of one input, batch dimension included; repeat it for each input")

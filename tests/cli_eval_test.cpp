@@ -18,7 +18,7 @@ struct EvalTest : ::testing::Test {
   std::string data(const std::vector<ZipEntry>& entries) { return write_file(dir / "data.npz", zip(entries)); }
   static ZipEntry x() { return {"x.npy", npy_f32("(3, 8)", scores())}; }
   static ZipEntry labels(const std::vector<int64_t>& values) {
-    return {"labels.npy", npy("<i8", "(" + std::to_string(values.size()) + ",)", bytes_of(values))};
+    return {"labels.npy", npy("<i8", std::string("(") + std::to_string(values.size()) + ",)", bytes_of(values))};
   }
   Result eval(const std::vector<ZipEntry>& entries) { return octavo({"eval", model, "--data", data(entries), "--json"}); }
 };

@@ -98,8 +98,11 @@ TEST_F(ModelsTest, InspectSaysWhatRunsWhere) {
     EXPECT_TRUE(node["kernel"].get<std::string>().starts_with("brgemm_u8s8_")) << node;
   }
   EXPECT_TRUE(conv);
-  for (const Json& node : before["nodes"])
-    if (node["op_type"] == "Conv") EXPECT_NE(node["why_not_int8"], "");
+  for (const Json& node : before["nodes"]) {
+    if (node["op_type"] == "Conv") {
+      EXPECT_NE(node["why_not_int8"], "");
+    }
+  }
   const Json batch = octavo({"inspect", out, "--shape", "image=2x3x8x8", "--json"}).json();
   EXPECT_EQ(batch["macs"], 2 * (16 * 27 * 64 + 16 * 4));
   EXPECT_NE(octavo({"inspect", out}).out.find("100.00 %"), std::string::npos);

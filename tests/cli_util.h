@@ -236,8 +236,8 @@ inline std::vector<float> images(int count) {
 
 inline std::string images_npz(const std::string& path, int count, const std::vector<int64_t>& labels = {}) {
   const std::string n = std::to_string(count);
-  std::vector<ZipEntry> entries = {{"image.npy", npy_f32("(" + n + ", 3, 8, 8)", images(count))}};
-  if (!labels.empty()) entries.emplace_back("labels.npy", npy("<i8", "(" + std::to_string(labels.size()) + ",)", bytes_of(labels)));
+  std::vector<ZipEntry> entries = {{"image.npy", npy_f32(std::string("(") + n + ", 3, 8, 8)", images(count))}};
+  if (!labels.empty()) entries.emplace_back("labels.npy", npy("<i8", std::string("(") + std::to_string(labels.size()) + ",)", bytes_of(labels)));
   return write_file(path, zip(entries));
 }
 

@@ -159,6 +159,7 @@ void time_interleaved(std::vector<Subject>& subjects, const Parallel& parallel, 
 
 void add_times(Json& result, const std::string& prefix, const Subject& s) {
   result[prefix + "median_ms"] = s.median_ms();
+  result[prefix + "min_ms"] = quantile(s.times(), 0);
   result[prefix + "p10_ms"] = quantile(s.times(), 0.1);
   result[prefix + "p90_ms"] = quantile(s.times(), 0.9);
 }
@@ -195,10 +196,10 @@ int run(const Options& options) {
     print_json(result);
     return kDone;
   }
-  Table times({"model", "median ms", "p10", "p90"});
+  Table times({"model", "median ms", "min", "p10", "p90"});
   for (size_t i = 0; i < subjects.size(); ++i) {
     const std::vector<double>& t = subjects[i].times();
-    times.add({i == 0 ? options.model : options.compare, fmt::format("{:.4f}", quantile(t, 0.5)),
+    times.add({i == 0 ? options.model : options.compare, fmt::format("{:.4f}", quantile(t, 0.5)), fmt::format("{:.4f}", quantile(t, 0)),
                fmt::format("{:.4f}", quantile(t, 0.1)), fmt::format("{:.4f}", quantile(t, 0.9))});
   }
   std::string text = node_table(result["nodes"]) + "\n" + times.text();

@@ -3,6 +3,8 @@
 
 #include <CLI/CLI.hpp>
 #include <new>
+#include <string>
+#include <vector>
 
 #include "command.h"
 #include "error.h"
@@ -11,6 +13,17 @@
 
 namespace octavo::cli {
 namespace {
+
+// CLI11 would only say that some command is required.
+void check_command(const CLI::App& app, int argc, char** argv) {
+  if (argc < 2 || *argv[1] == '-') return;
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands({})) {
+    if (command->get_name() == argv[1]) return;
+    names.push_back(command->get_name());
+  }
+  throw Failure(fmt::format("no command '{}' (there are {})", argv[1], fmt::join(names, ", ")));
+}
 
 int run(int argc, char** argv) {
   CLI::App app("INT8 inference on the CPU: quantize a float ONNX model, run it, and see where it stands.", "octavo");
@@ -28,6 +41,7 @@ int run(int argc, char** argv) {
   add_inspect(app, action);
   add_conform(app, action);
   add_kernels(app, action);
+  check_command(app, argc, argv);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& request) {  // --help, --version

@@ -147,7 +147,8 @@ struct Ymm {
     if constexpr (Rows == 2) {
       _mm_storeu_si128(reinterpret_cast<__m128i*>(p), half(x, j));
     } else if (j % 2) {
-      _mm_storeh_pd(reinterpret_cast<double*>(p), _mm_castsi128_pd(half(x, j / 2)));
+      const __m128i part = half(x, j / 2);
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_unpackhi_epi64(part, part));
     } else {
       _mm_storel_epi64(reinterpret_cast<__m128i*>(p), half(x, j / 2));
     }

@@ -8,8 +8,8 @@ namespace octavo::detail {
 
 RowBlocks::RowBlocks(const Weights& w, int64_t m) noexcept {
   // B is read once for each block. While all of it fits L2 that costs little, and A and C may stay in L1; otherwise blocks
-  // are as tall as half an L2 allows. Sizes are those of the smaller caches about; they change no result.
-  constexpr int64_t kSmallB = 512 << 10, kL1Block = 24 << 10, kL2Block = 256 << 10, kMinTiles = 4;
+  // take a part of L2. Sizes are those of the smaller caches about; they change no result.
+  constexpr int64_t kSmallB = 512 << 10, kL1Block = 24 << 10, kL2Block = 128 << 10, kMinTiles = 4;
   const KernelInfo& kernel = *w.kernel;
   const int64_t tile_bytes = kernel.mr * w.k * int64_t(size_of(kernel.a));
   const int64_t block_bytes = w.panel_count() * int64_t(w.tap_bytes()) <= kSmallB ? kL1Block : kL2Block;
@@ -20,9 +20,9 @@ RowBlocks::RowBlocks(const Weights& w, int64_t m) noexcept {
   blocks = ceil_div(m, rows);
 }
 
-// A row tile passes over a few neighbouring panels before the next one does, so that rows of C are written in longer runs: as many
-// panels as fit half of L1, or four where not even one fits and they come from L2 anyway.
-constexpr int64_t kMaxGroup = 8, kL1Group = 16 << 10;
+// A row tile passes over a few neighbouring panels, which stay in L2, before the next one does: rows of C are written in longer
+// runs, which costs fewer page translations.
+constexpr int64_t kMaxGroup = 8, kGroupBytes = 256 << 10;
 
 void run_flat(const Weights& w, const RowBlocks& rows, const FlatArgs& f, int64_t begin, int64_t end) noexcept {
   if (begin == end) return;
@@ -36,7 +36,7 @@ void run_flat(const Weights& w, const RowBlocks& rows, const FlatArgs& f, int64_
   const char* a;
   g.a = reinterpret_cast<const void* const*>(&a);
   EpilogueArgs epilogues[kMaxGroup];
-  const int64_t group = std::clamp<int64_t>(kL1Group / int64_t(w.tap_bytes()), w.tap_bytes() > kL1Group ? 4 : 1, kMaxGroup);
+  const int64_t group = std::clamp<int64_t>(kGroupBytes / int64_t(w.tap_bytes()), 1, kMaxGroup);
   for (int64_t tile = begin, next; tile < end; tile = next) {
     const int64_t block = tile / panels, p_begin = tile % panels, p_end = std::min({panels, p_begin + group, p_begin + end - tile});
     next = tile + p_end - p_begin;

@@ -330,11 +330,25 @@ void transpose_tiles(const T* in, ptrdiff_t in_stride, T* out, ptrdiff_t out_str
     }
   }
 }
+// A few dense rows become a dense matrix of as many columns: an image [c][h*w] and its pixels. With the number of rows known the
+// compiler interleaves whole vectors.
+template <size_t kRows, class T>
+void interleave(const T* in, ptrdiff_t in_stride, T* out, size_t cols) {
+  for (size_t j = 0; j < cols; ++j)
+    for (size_t i = 0; i < kRows; ++i) out[j * kRows + i] = in[ptrdiff_t(i) * in_stride + ptrdiff_t(j)];
+}
+template <class T>
+void transpose(const T* in, ptrdiff_t in_stride, T* out, ptrdiff_t out_stride, size_t rows, size_t cols) {
+  if (rows == 2 && out_stride == 2) return interleave<2>(in, in_stride, out, cols);
+  if (rows == 3 && out_stride == 3) return interleave<3>(in, in_stride, out, cols);
+  if (rows == 4 && out_stride == 4) return interleave<4>(in, in_stride, out, cols);
+  transpose_tiles(in, in_stride, out, out_stride, rows, cols);
+}
 inline void transpose(const void* in, ptrdiff_t in_stride, void* out, ptrdiff_t out_stride, size_t rows, size_t cols, size_t bytes) {
   if (bytes == 1) {
-    transpose_tiles(static_cast<const uint8_t*>(in), in_stride, static_cast<uint8_t*>(out), out_stride, rows, cols);
+    transpose(static_cast<const uint8_t*>(in), in_stride, static_cast<uint8_t*>(out), out_stride, rows, cols);
   } else {
-    transpose_tiles(static_cast<const uint32_t*>(in), in_stride, static_cast<uint32_t*>(out), out_stride, rows, cols);
+    transpose(static_cast<const uint32_t*>(in), in_stride, static_cast<uint32_t*>(out), out_stride, rows, cols);
   }
 }
 

@@ -411,7 +411,8 @@ Status eval_instance_norm(const EvalContext& ctx) {
     const float mean = ctx.eltwise.sum(in, size_t(n)) / float(n);
     const float variance = ctx.eltwise.sum_squares(in, size_t(n), mean) / float(n);
     const double scale = double(f32(ctx.inputs[1])[row % channels]) / std::sqrt(double(variance) + double(epsilon));
-    scale_rows(in, f32_out(y) + row * n, n, float(scale), float(double(f32(ctx.inputs[2])[row % channels]) - double(mean) * scale));
+    scale_rows(in, f32_out(y) + row * n, n, float(scale),
+               float(double(f32(ctx.inputs[2])[row % channels]) - double(mean) * scale));
   }
   return {};
 }
@@ -424,7 +425,8 @@ Inferred infer_layer_norm(const InferContext& ctx) {
   if (!normalize_axis(axis, int64_t(x.size()))) return misshapen(ctx, "the axis is out of range");
   const Shape normalized(x.begin() + axis, x.end());
   for (size_t i = 1; i < ctx.inputs.size(); ++i)
-    if (ctx.inputs[i] && ctx.inputs[i]->shape != normalized) return misshapen(ctx, "scale and bias need the shape of the normalized dimensions");
+    if (ctx.inputs[i] && ctx.inputs[i]->shape != normalized)
+      return misshapen(ctx, "scale and bias need the shape of the normalized dimensions");
   Shape statistics = x;
   std::fill(statistics.begin() + axis, statistics.end(), 1);
   return std::vector<TypeShape>{*ctx.inputs[0], {DType::f32, statistics}, {DType::f32, statistics}};
@@ -454,6 +456,23 @@ Inferred infer_lrn(const InferContext& ctx) {
 }
 
 // y = x / (bias + alpha / size * sum of squares over `size` neighbouring channels) ^ beta
+// x / s^beta. The usual beta of 3/4 needs two square roots instead of a logarithm and an exponential.
+void divide_by_power(const EltwiseKernels& k, const float* x, float* s, int64_t n, float beta) {
+  constexpr int64_t kChunk = 256;
+  float root[kChunk];
+  for (int64_t i = 0; i < n; i += kChunk) {
+    const size_t count = size_t(std::min(kChunk, n - i));
+    if (beta == 0.75f) {
+      k.unary(Unary::sqrt, s + i, s + i, count, 0, 0);
+      k.unary(Unary::sqrt, s + i, root, count, 0, 0);
+      k.binary(Binary::mul, s + i, 1, root, 1, s + i, count, -kInf, kInf);
+    } else {
+      k.binary(Binary::pow, s + i, 1, &beta, 0, s + i, count, -kInf, kInf);
+    }
+    k.binary(Binary::div, x + i, 1, s + i, 1, s + i, count, -kInf, kInf);
+  }
+}
+
 Status eval_lrn(const EvalContext& ctx) {
   const View &x = ctx.inputs[0], &y = ctx.outputs[0];
   const int64_t size = int_attribute(ctx.node, "size", 1), channels = x.dims[1];
@@ -470,8 +489,7 @@ Status eval_lrn(const EvalContext& ctx) {
     for (int64_t k = first - c; k <= last - c; ++k)
       for (int64_t i = 0; i < inner; ++i) out[i] += in[k * inner + i] * in[k * inner + i];
     scale_rows(out, out, inner, alpha, bias);
-    ctx.eltwise.binary(Binary::pow, out, 1, &beta, 0, out, size_t(inner), -kInf, kInf);
-    ctx.eltwise.binary(Binary::div, in, 1, out, 1, out, size_t(inner), -kInf, kInf);
+    divide_by_power(ctx.eltwise, in, out, inner, beta);
   }
   return {};
 }

@@ -1,0 +1,20 @@
+// Any bytes may be an ONNX model: importing, inferring and folding them ends with a graph or a Status.
+// Run: fuzz_onnx CORPUS -max_total_time=60 -rss_limit_mb=2048
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "octavo/onnx.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  octavo::OnnxLimits limits;
+  limits.max_tensor_bytes = size_t(1) << 24;
+  octavo::Expected<octavo::Graph> graph = octavo::parse_onnx(std::as_bytes(std::span(data, size)), limits);
+  if (!graph) return 0;
+  (void)octavo::serialize_onnx(*graph);
+  (void)octavo::infer_shapes(*graph, {});
+  (void)octavo::fold_constants(*graph, {}, size_t(1) << 20);
+  (void)octavo::fold_batch_norm(*graph);
+  (void)octavo::sort_topologically(*graph);
+  return 0;
+}

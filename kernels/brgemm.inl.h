@@ -81,7 +81,10 @@ template <class K, int M, int NV, class A>
 OCTAVO_INLINE void step(typename K::Acc (&acc)[M][NV], const A& a, const char* b) {
   typename K::B w[NV];
   OCTAVO_UNROLL
-  for (int v = 0; v < NV; ++v) w[v] = K::load_b(b + v * K::vector_bytes);
+  for (int v = 0; v < NV; ++v) {
+    w[v] = K::load_b(b + v * K::vector_bytes);
+    if constexpr (M > 1) K::keep(w[v]);  // one load for all rows, not an operand in memory for each
+  }
   OCTAVO_UNROLL
   for (int i = 0; i < M; ++i) {
     const typename K::B x = a(i);
@@ -98,12 +101,16 @@ OCTAVO_INLINE void multiply(typename K::Acc (&acc)[S][M][NV], typename K::templa
   if constexpr (S > 1) {
     for (; steps >= S; steps -= S) {
       OCTAVO_UNROLL
-      for (int u = 0; u < S; ++u) step<K, M, NV>(acc[u], At<K, M>{rows, u * a_step}, b + u * b_step);
+      for (int u = 0; u < S; ++u) {
+        step<K, M, NV>(acc[u], At<K, M>{rows, u * a_step}, b + u * b_step);
+        asm volatile("" : : : "memory");  // the next step's loads stay behind this one: there is no register for them
+      }
       rows.advance(S * a_step);
       b += S * b_step;
     }
   }
   for (; steps > 0; --steps) {
+    if constexpr (K::prefetch > 0) __builtin_prefetch(b + K::prefetch);
     step<K, M, NV>(acc[0], At<K, M>{rows, 0}, b);
     rows.advance(a_step);
     b += b_step;

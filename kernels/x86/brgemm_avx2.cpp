@@ -1,8 +1,19 @@
+// brgemm_{u8s8,s8s8}_avx2_6x16x2, brgemm_f32f32_avx2_6x16x1: acc[i][j] = bias[j] + sum_t sum_p A_t[i][p] * B_t[p][j]
+// A: int8: copied in blocks of 6 x 256 to s16, pairs broadcast from the copy; f32: rows as they are
+// B: [ceil(k/2)][16][2] s16:  k0..1 of column 0 | k0..1 of column 1 | ... | k0..1 of column 15 | k2..3 of column 0 | ...
+//    f32: [k][16]:  k0 of columns 0..15 | k1 of columns 0..15 | ...
+// C: s32, f32, u8, s8; columns beyond n by masked and by piecewise moves
+// Registers, of 16: 6 x 2 accumulators, 2 of B, 1 of A, and the product of vpmaddwd
+// Needs AVX2, FMA. vpmaddwd sums two s16*s16 into s32; -128..255 times -128..127 twice is far from its range: exact
+// Measured: MEASUREDAVX2
 #include "kernels/x86/dot.inl.h"
 #include "kernels/x86/ymm.inl.h"
 
 namespace octavo::OCTAVO_ISA {
 namespace {
+
+constexpr int kMr = 6;
+static_assert(kMr * 2 + 2 + 1 + 1 <= 16, "accumulators, B, A, and a product");
 
 // A block of A rows copied to 16 bits, zero-extended or sign-extended. Once widened, a pair of values is a plain
 // broadcast load: the inner loop has no shuffles, and any tail of K is a zero in the copy.
@@ -42,19 +53,21 @@ struct DotWide : Ymm {
   using B = I;
   template <int M>
   using Rows = WideRows<M, Signed>;
-  static constexpr int mr = 6, nv = 2, kr = 2, a_bytes = 1, a_step = kr * 2;
+  static constexpr int mr = kMr, nv = 2, kr = 2, a_bytes = 1, a_step = kr * 2;
   static constexpr int64_t k_block = WideRows<1, Signed>::k_block;
   static constexpr bool has_tail = false;
+  static constexpr int prefetch = 0;
   static constexpr int splits(int vectors) { return vectors <= 4 ? 2 : 1; }
   static constexpr int64_t steps(int64_t k) { return (k + 1) / 2; }
 
   static OCTAVO_INLINE Acc zero() { return splat(0); }
   static OCTAVO_INLINE B a(const char* p) { return splat_at(p); }
-  static OCTAVO_INLINE Acc dot(Acc acc, B a, B b) { return add(acc, _mm256_madd_epi16(a, b)); }
+  static OCTAVO_INLINE Acc dot(Acc acc, B a, B b) {
+    acc = add(acc, _mm256_madd_epi16(a, b));
+    keep(acc);  // GCC would add the products of several steps first, and run out of registers
+    return acc;
+  }
 };
-
-constexpr int kMr = 6;
-static_assert(kMr * 2 + 2 + 1 + 1 <= 16, "accumulators, B, A, and a product");
 
 }  // namespace
 }  // namespace octavo::OCTAVO_ISA

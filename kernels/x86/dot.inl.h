@@ -18,8 +18,9 @@ struct DotU8 : V {
   static constexpr int mr = MR, nv = 2, kr = 4, a_bytes = 1, a_step = kr * a_bytes;
   static constexpr int64_t k_block = INT64_MAX;
   static constexpr bool has_tail = true;
-  // Eight sums in flight cover a latency of 4 cycles at two instructions per cycle.
-  static constexpr int splits(int vectors) { return vectors <= 2 ? 4 : vectors <= 6 ? 2 : 1; }
+  static constexpr int prefetch = 0;
+  // Eight sums in flight cover a latency of 4 cycles at two instructions per cycle. (Six are left alone: twelve would spill.)
+  static constexpr int splits(int vectors) { return vectors <= 2 ? 4 : vectors <= 4 ? 2 : 1; }
   static constexpr int64_t steps(int64_t k) { return k / kr; }
 
   static OCTAVO_INLINE Acc zero() { return V::splat(0); }
@@ -38,7 +39,13 @@ template <class V, int MR>
 struct DotS8 : DotU8<V, MR> {
   using Base = DotU8<V, MR>;
   using B = typename V::I;
-  static OCTAVO_INLINE B a(const char* p) { return V::flip8(Base::a(p), V::splat(int32_t(0x80808080))); }
+  static OCTAVO_INLINE B a(const char* p) {
+    B flip = V::splat(int32_t(0x80808080));
+#if defined(__clang__)
+    V::keep(flip);  // not a constant, or the dword would be flipped before it is broadcast: three instructions for one
+#endif
+    return V::flip8(Base::a(p), flip);
+  }
   template <int M>
   struct Tail {
     typename V::template Dwords<M, StridedRows<M>> dwords;
@@ -56,6 +63,7 @@ struct Fma : V {
   static constexpr int mr = MR, nv = 2, kr = 1, a_bytes = 4, a_step = kr * a_bytes;
   static constexpr int64_t k_block = INT64_MAX;
   static constexpr bool has_tail = false;
+  static constexpr int prefetch = 1024;
   static constexpr int splits(int) { return 1; }
   static constexpr int64_t steps(int64_t k) { return k; }
 

@@ -34,6 +34,12 @@ struct Zmm {
     __mmask16 mask_;
   };
 
+  // Puts a value into a register and hides where it came from.
+  template <class X>
+  static OCTAVO_INLINE void keep(X& x) {
+    asm("" : "+v"(x));
+  }
+
   static OCTAVO_INLINE F splat(float x) { return _mm512_set1_ps(x); }
   static OCTAVO_INLINE I splat(int32_t x) { return _mm512_set1_epi32(x); }
   static OCTAVO_INLINE I splat16(int x) { return _mm512_set1_epi16(short(x)); }

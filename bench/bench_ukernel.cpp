@@ -28,10 +28,13 @@ class Call {
   Call(const KernelInfo& kernel, const Shape& s) : kernel_(kernel), batch_(s.batch), k_(s.k), m_(s.m ? s.m : kernel.mr) {
     const int n = kernel.nr;
     const size_t panel = panel_bytes(kernel.format, k_);
-    a_.resize(size_t(batch_ * m_ * k_) * size_of(kernel.a));
+    // Not a power of two: rows 4096 bytes apart share a set of the nearest cache.
+    const int64_t row = k_ * int64_t(size_of(kernel.a)) + 64;
+    a_.resize(size_t(batch_ * m_ * row));
     b_.reset(static_cast<char*>(std::aligned_alloc(64, (panel * size_t(batch_) + 63) / 64 * 64)));
     std::memset(b_.get(), 0, panel * size_t(batch_));
-    for (int64_t i = 0; i < batch_ * m_ * k_; ++i) put(&a_[size_t(i) * size_of(kernel.a)], a_at(i), kernel.a);
+    for (int64_t i = 0; i < batch_ * m_ * k_; ++i)
+      put(&a_[size_t(i / k_ * row + i % k_ * int64_t(size_of(kernel.a)))], a_at(i), kernel.a);
     for (int64_t t = 0; t < batch_; ++t)
       for (int64_t p = 0; p < k_; ++p)
         for (int j = 0; j < n; ++j) {
@@ -42,7 +45,7 @@ class Call {
               : f.elem_bytes == 2 ? DType::s16
                                   : DType::s8);
         }
-    for (int64_t t = 0; t < batch_; ++t) taps_.push_back(&a_[size_t(t * m_ * k_) * size_of(kernel.a)]);
+    for (int64_t t = 0; t < batch_; ++t) taps_.push_back(&a_[size_t(t * m_ * row)]);
     bias_.assign(size_t(n), 3);
     for (int j = 0; j < n; ++j)
       for (int64_t t = 0; t < batch_; ++t)
@@ -56,7 +59,7 @@ class Call {
     epi_.lo = s.out == DType::u8 ? 0 : -INFINITY;
     epi_.hi = s.out == DType::u8 ? 255 - 7 : INFINITY;
     g_.a = taps_.data();
-    g_.a_stride_bytes = k_ * int64_t(size_of(kernel.a));
+    g_.a_stride_bytes = row;
     g_.b = b_.get();
     g_.batch = batch_;
     g_.k = k_;

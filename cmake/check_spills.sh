@@ -1,8 +1,9 @@
 #!/bin/sh
 # Usage: check_spills.sh OBJDUMP OBJECT... | --self-test
 # A microkernel whose innermost loop touches the stack has lost an accumulator or a pointer to it, and most of its speed.
-# A hot loop is a jump back over straight code that multiplies. Fails if one has an operand in memory relative to rsp or
-# to an rbp that is a frame pointer (sp, x29 on Arm), or if a kernel object has no hot loop at all, since then the rule would prove nothing.
+# A hot loop is a jump back over straight code that multiplies. Fails if one has an operand in memory relative to rsp, or to
+# an rbp that is a frame pointer (sp, x29 on Arm), or if a brgemm object has no hot loop, since that would prove nothing.
+# (Depthwise windows of a known size have no loop over taps.)
 set -eu
 
 # Reads objdump's listing. Addresses are compared as text: of equal length after padding.
@@ -40,8 +41,8 @@ scan() {
       }
     }
     END {
-      if (!loops) { print object ": no hot loop found"; exit 1 }
-      print object ": " loops " hot loops"
+      if (!loops && object !~ /dwconv/) { print object ": no hot loop found"; exit 1 }
+      print object ": " loops + 0 " hot loops"
       exit bad
     }'
 }

@@ -110,7 +110,6 @@ OCTAVO_INLINE void multiply(typename K::Acc (&acc)[S][M][NV], typename K::templa
     }
   }
   for (; steps > 0; --steps) {
-    if constexpr (K::prefetch > 0) __builtin_prefetch(b + K::prefetch);
     step<K, M, NV>(acc[0], At<K, M>{rows, 0}, b);
     rows.advance(a_step);
     b += b_step;

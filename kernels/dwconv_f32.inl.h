@@ -30,7 +30,8 @@ inline void store_f32(typename V::F acc, const DwconvArgs& g, int64_t channel, i
 // K: the window is K x K; 0 = any, from the arguments.
 template <class V, int kPixels, int K, bool kTail>
 inline void f32_pixels(const DwconvArgs& g, const float* w, int64_t channel, int n, int64_t x) {
-  const ptrdiff_t step = g.dilation_w * g.pixel_stride_bytes, next = g.stride_w * g.pixel_stride_bytes;
+  const ptrdiff_t step = g.dilation_w * g.pixel_stride_bytes;
+  ptrdiff_t next = g.stride_w * g.pixel_stride_bytes;
   const int kh = K ? K : g.kh, kw = K ? K : g.kw;
   typename V::F acc[kPixels];
   for (int i = 0; i < kPixels; ++i) acc[i] = V::set(0);
@@ -39,6 +40,7 @@ inline void f32_pixels(const DwconvArgs& g, const float* w, int64_t channel, int
     const char* p = static_cast<const char*>(g.rows[y]) + x * next + channel * 4;
 #pragma GCC unroll 3
     for (int z = 0; z < kw; ++z, p += step) {
+      asm("" : "+r"(next));  // multiples of it are addressing modes, not registers that GCC runs out of
       const typename V::F weight = V::load(w + (y * kw + z) * V::N);
       for (int i = 0; i < kPixels; ++i)
         acc[i] = V::fma(load_channels<V, kTail>(reinterpret_cast<const float*>(p + i * next), n), weight, acc[i]);

@@ -56,7 +56,6 @@ struct DotWide : Ymm {
   static constexpr int mr = kMr, nv = 2, kr = 2, a_bytes = 1, a_step = kr * 2;
   static constexpr int64_t k_block = WideRows<1, Signed>::k_block;
   static constexpr bool has_tail = false;
-  static constexpr int prefetch = 0;
   static constexpr int splits(int vectors) { return vectors <= 4 ? 2 : 1; }
   static constexpr int64_t steps(int64_t k) { return (k + 1) / 2; }
 

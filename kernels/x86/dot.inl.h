@@ -18,7 +18,6 @@ struct DotU8 : V {
   static constexpr int mr = MR, nv = 2, kr = 4, a_bytes = 1, a_step = kr * a_bytes;
   static constexpr int64_t k_block = INT64_MAX;
   static constexpr bool has_tail = true;
-  static constexpr int prefetch = 0;
   // Eight sums in flight cover a latency of 4 cycles at two instructions per cycle. (Six are left alone: twelve would spill.)
   static constexpr int splits(int vectors) { return vectors <= 2 ? 4 : vectors <= 4 ? 2 : 1; }
   static constexpr int64_t steps(int64_t k) { return k / kr; }
@@ -63,7 +62,6 @@ struct Fma : V {
   static constexpr int mr = MR, nv = 2, kr = 1, a_bytes = 4, a_step = kr * a_bytes;
   static constexpr int64_t k_block = INT64_MAX;
   static constexpr bool has_tail = false;
-  static constexpr int prefetch = 1024;
   static constexpr int splits(int) { return 1; }
   static constexpr int64_t steps(int64_t k) { return k; }
 

@@ -32,7 +32,7 @@ inline Expected<std::vector<Tensor>> fold_all(Graph graph, const std::map<std::s
   return values;
 }
 
-// One node over constants; an input "" is absent.
+// One node over constants; a default-constructed Tensor stands for an absent input.
 inline Expected<std::vector<Tensor>> eval_node(const std::string& op, const std::vector<Tensor>& inputs,
                                                std::map<std::string, Attribute> attributes = {}, int64_t opset = 13, size_t outputs = 1) {
   Graph graph;
@@ -42,8 +42,9 @@ inline Expected<std::vector<Tensor>> eval_node(const std::string& op, const std:
   node.name = "n";
   node.attributes = std::move(attributes);
   for (size_t i = 0; i < inputs.size(); ++i) {
-    node.inputs.push_back(inputs[i].data() ? "x" + std::to_string(i) : "");
-    if (inputs[i].data()) graph.add_initializer(node.inputs.back(), inputs[i]);
+    const bool absent = inputs[i].count() == 0 && inputs[i].shape().empty();
+    node.inputs.push_back(absent ? "" : "x" + std::to_string(i));
+    if (!absent) graph.add_initializer(node.inputs.back(), inputs[i]);
   }
   for (size_t i = 0; i < outputs; ++i) {
     node.outputs.push_back("y" + std::to_string(i));

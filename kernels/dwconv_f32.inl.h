@@ -35,10 +35,8 @@ inline void f32_pixels(const DwconvArgs& g, const float* w, int64_t channel, int
   const int kh = K ? K : g.kh, kw = K ? K : g.kw;
   typename V::F acc[kPixels];
   for (int i = 0; i < kPixels; ++i) acc[i] = V::set(0);
-#pragma GCC unroll 3
   for (int y = 0; y < kh; ++y) {
     const char* p = static_cast<const char*>(g.rows[y]) + x * next + channel * 4;
-#pragma GCC unroll 3
     for (int z = 0; z < kw; ++z, p += step) {
       asm("" : "+r"(next));  // multiples of it are addressing modes, not registers that GCC runs out of
       const typename V::F weight = V::load(w + (y * kw + z) * V::N);

@@ -146,7 +146,6 @@ inline void any_window(const DwconvArgs& g, const Row<V>& row, int64_t x) {
   const char* p = static_cast<const char*>(g.rows[0]) + start;
   int y = 0, z = 0;
   const char* w = row.w;
-#pragma GCC unroll 5
   for (int done = 0; done < kh * kw; done += V::kGroup) {
     T taps[kPixels][V::kGroup];
     for (int t = 0; t < V::kGroup; ++t) {

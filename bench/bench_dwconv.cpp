@@ -34,7 +34,8 @@ class Call {
     for (int64_t c = 0; c < s.channels; ++c)
       for (int64_t t = 0; t < taps; ++t) {
         const int64_t at = (t / f.kr * f.nr + column_of(f, int(c % f.nr))) * f.kr + t % f.kr;
-        put(w_.get() + size_t(c / f.nr) * block + size_t(at) * f.elem_bytes, f.elem_bytes == 2 ? DType::s16 : kernel.b, weight(c, t));
+        put(w_.get() + size_t(c / f.nr) * block + size_t(at) * f.elem_bytes, f.elem_bytes == 2 ? DType::s16 : kernel.b,
+            weight(c, t));
         bias_[size_t(c)] -= f.a_offset * weight(c, t);
       }
     for (int y = 0; y < s.size; ++y) rows_.push_back(a_.get() + size_t(y * span * s.channels) * element_);
@@ -127,7 +128,8 @@ void register_dwconv_benches() {
     if (kernel.op != Op::dwconv || !covers(detected_isa(), kernel.needs)) continue;
     for (const Window& w : kWindows) {
       char name[128];
-      std::snprintf(name, sizeof name, "ukernel/%s/%dx%ds%d_c%dx%d", kernel.name, w.size, w.size, w.stride, int(w.channels), int(w.n));
+      std::snprintf(name, sizeof name, "ukernel/%s/%dx%ds%d_c%dx%d", kernel.name, w.size, w.size, w.stride, int(w.channels),
+                    int(w.n));
       benchmark::RegisterBenchmark(name, run, std::cref(kernel), w);
     }
   }

@@ -1,4 +1,5 @@
-// eltwise/<table>/<routine>: bytes read and written per second on data that fits the second-level cache; eltwise/memcpy is the limit.
+// eltwise/<table>/<routine>: bytes read and written per second on data that fits the second-level cache.
+// eltwise/memcpy is the limit.
 #include <benchmark/benchmark.h>
 
 #include <cstdint>
@@ -61,7 +62,8 @@ void register_eltwise_benches() {
     add(prefix + "add", 12, [=](Data& d) { t->binary(Binary::add, d.x.data(), 1, d.y.data(), 1, d.z.data(), kSize, -inf, inf); });
     add(prefix + "quantize", 5, [=](Data& d) { t->quantize(d.x.data(), d.c.data(), u8, kSize, 0.04f, 128); });
     add(prefix + "dequantize", 5, [=](Data& d) { t->dequantize(d.a.data(), u8, d.z.data(), kSize, 0.04f, 128); });
-    add(prefix + "requantize", 2, [=](Data& d) { t->requantize({d.a.data(), u8, 3, 0.7f}, {d.c.data(), u8, 5, -5, 250}, kSize); });
+    add(prefix + "requantize", 2,
+        [=](Data& d) { t->requantize({d.a.data(), u8, 3, 0.7f}, {d.c.data(), u8, 5, -5, 250}, kSize); });
     add(prefix + "add_quantized", 3, [=](Data& d) {
       t->add_quantized({d.a.data(), u8, 3, 0.7f}, {d.b.data(), u8, 9, 0.4f}, {d.c.data(), u8, 5, -5, 250}, kSize);
     });

@@ -70,8 +70,9 @@ inline void f32_shared_row(const float* p, ptrdiff_t step, int n, typename V::F 
 template <class V, bool kTail>
 inline int64_t f32_shared_3x3(const DwconvArgs& g, const float* w, int64_t channel, int n) {
   constexpr int N = V::N;
-  const typename V::F weight[9] = {V::load(w),         V::load(w + N),     V::load(w + 2 * N), V::load(w + 3 * N), V::load(w + 4 * N),
-                                   V::load(w + 5 * N), V::load(w + 6 * N), V::load(w + 7 * N), V::load(w + 8 * N)};
+  const typename V::F weight[9] = {V::load(w),         V::load(w + N),     V::load(w + 2 * N),
+                                   V::load(w + 3 * N), V::load(w + 4 * N), V::load(w + 5 * N),
+                                   V::load(w + 6 * N), V::load(w + 7 * N), V::load(w + 8 * N)};
   const ptrdiff_t step = g.pixel_stride_bytes / 4;
   const float* p0 = static_cast<const float*>(g.rows[0]) + channel;
   const float* p1 = static_cast<const float*>(g.rows[1]) + channel;
@@ -103,5 +104,6 @@ inline void dwconv_f32(const DwconvArgs& g) {
   int64_t c = 0;
   for (; c + V::N <= g.channels; c += V::N, w += block)
     three ? f32_row<V, 3, false>(g, w, c, V::N) : f32_row<V, 0, false>(g, w, c, V::N);
-  if (c < g.channels) three ? f32_row<V, 3, true>(g, w, c, int(g.channels - c)) : f32_row<V, 0, true>(g, w, c, int(g.channels - c));
+  if (c < g.channels)
+    three ? f32_row<V, 3, true>(g, w, c, int(g.channels - c)) : f32_row<V, 0, true>(g, w, c, int(g.channels - c));
 }

@@ -159,29 +159,48 @@ void unary(Unary op, const float* x, float* y, size_t n, float alpha, float beta
   using F = typename V::F;
   const F zero(0.0f), one(1.0f), al(alpha), be(beta);
   switch (op) {
-    case Unary::abs: return map<V>(x, y, n, [](F v) { return V::abs(v); });
-    case Unary::neg: return map<V>(x, y, n, [](F v) { return F(-0.0f) - v; });
-    case Unary::exp: return map<V>(x, y, n, [](F v) { return exp<V>(v); });
-    case Unary::log: return map<V>(x, y, n, [](F v) { return log<V>(v); });
-    case Unary::sqrt: return map<V>(x, y, n, [](F v) { return V::sqrt(v); });
-    case Unary::reciprocal: return map<V>(x, y, n, [=](F v) { return one / v; });
-    case Unary::floor: return map<V>(x, y, n, [](F v) { return V::floor(v); });
-    case Unary::ceil: return map<V>(x, y, n, [](F v) { return V::ceil(v); });
-    case Unary::round: return map<V>(x, y, n, [](F v) { return V::rint(v); });
-    case Unary::relu: return map<V>(x, y, n, [=](F v) { return V::max(zero, v); });
-    case Unary::leaky_relu: return map<V>(x, y, n, [=](F v) { return V::select(V::lt(v, zero), al * v, v); });
-    case Unary::elu: return map<V>(x, y, n, [=](F v) { return V::select(V::lt(v, zero), al * expm1<V>(v), v); });
-    case Unary::sigmoid: return map<V>(x, y, n, [](F v) { return sigmoid<V>(v); });
-    case Unary::tanh: return map<V>(x, y, n, [](F v) { return tanh<V>(v); });
-    case Unary::erf: return map<V>(x, y, n, [](F v) { return erf<V>(v); });
-    case Unary::gelu: return map<V>(x, y, n, [](F v) { return gelu<V>(v); });
-    case Unary::gelu_tanh: return map<V>(x, y, n, [](F v) { return gelu_tanh<V>(v); });
-    case Unary::silu: return map<V>(x, y, n, [](F v) { return silu<V>(v); });
+    case Unary::abs:
+      return map<V>(x, y, n, [](F v) { return V::abs(v); });
+    case Unary::neg:
+      return map<V>(x, y, n, [](F v) { return F(-0.0f) - v; });
+    case Unary::exp:
+      return map<V>(x, y, n, [](F v) { return exp<V>(v); });
+    case Unary::log:
+      return map<V>(x, y, n, [](F v) { return log<V>(v); });
+    case Unary::sqrt:
+      return map<V>(x, y, n, [](F v) { return V::sqrt(v); });
+    case Unary::reciprocal:
+      return map<V>(x, y, n, [=](F v) { return one / v; });
+    case Unary::floor:
+      return map<V>(x, y, n, [](F v) { return V::floor(v); });
+    case Unary::ceil:
+      return map<V>(x, y, n, [](F v) { return V::ceil(v); });
+    case Unary::round:
+      return map<V>(x, y, n, [](F v) { return V::rint(v); });
+    case Unary::relu:
+      return map<V>(x, y, n, [=](F v) { return V::max(zero, v); });
+    case Unary::leaky_relu:
+      return map<V>(x, y, n, [=](F v) { return V::select(V::lt(v, zero), al * v, v); });
+    case Unary::elu:
+      return map<V>(x, y, n, [=](F v) { return V::select(V::lt(v, zero), al * expm1<V>(v), v); });
+    case Unary::sigmoid:
+      return map<V>(x, y, n, [](F v) { return sigmoid<V>(v); });
+    case Unary::tanh:
+      return map<V>(x, y, n, [](F v) { return tanh<V>(v); });
+    case Unary::erf:
+      return map<V>(x, y, n, [](F v) { return erf<V>(v); });
+    case Unary::gelu:
+      return map<V>(x, y, n, [](F v) { return gelu<V>(v); });
+    case Unary::gelu_tanh:
+      return map<V>(x, y, n, [](F v) { return gelu_tanh<V>(v); });
+    case Unary::silu:
+      return map<V>(x, y, n, [](F v) { return silu<V>(v); });
     case Unary::hardsigmoid:
       return map<V>(x, y, n, [=](F v) { return V::min(one, V::max(zero, V::fma(al, v, be))); });
     case Unary::hardswish:
       return map<V>(x, y, n, [=](F v) { return v * V::min(one, V::max(zero, V::fma(v, F(1.0f / 6), F(0.5f)))); });
-    case Unary::softplus: return map<V>(x, y, n, [](F v) { return softplus<V>(v); });
+    case Unary::softplus:
+      return map<V>(x, y, n, [](F v) { return softplus<V>(v); });
   }
 }
 
@@ -207,12 +226,18 @@ void binary(Binary op, const float* a, int a_step, const float* b, int b_step, f
     });
   };
   switch (op) {
-    case Binary::add: return run([](F u, F v) { return u + v; });
-    case Binary::sub: return run([](F u, F v) { return u - v; });
-    case Binary::mul: return run([](F u, F v) { return u * v; });
-    case Binary::div: return run([](F u, F v) { return u / v; });
-    case Binary::max: return run([](F u, F v) { return V::select(V::is_nan(u), u, V::max(u, v)); });
-    case Binary::min: return run([](F u, F v) { return V::select(V::is_nan(u), u, V::min(u, v)); });
+    case Binary::add:
+      return run([](F u, F v) { return u + v; });
+    case Binary::sub:
+      return run([](F u, F v) { return u - v; });
+    case Binary::mul:
+      return run([](F u, F v) { return u * v; });
+    case Binary::div:
+      return run([](F u, F v) { return u / v; });
+    case Binary::max:
+      return run([](F u, F v) { return V::select(V::is_nan(u), u, V::max(u, v)); });
+    case Binary::min:
+      return run([](F u, F v) { return V::select(V::is_nan(u), u, V::min(u, v)); });
     case Binary::pow:
       if (b_step == 0 && *b == 2) return run([](F u, F) { return u * u; });
       return run([](F u, F v) {
@@ -326,7 +351,8 @@ void transpose_tiles(const T* in, ptrdiff_t in_stride, T* out, ptrdiff_t out_str
     for (size_t j0 = 0; j0 < cols; j0 += kTile) {
       const size_t j1 = j0 + kTile < cols ? j0 + kTile : cols;
       for (size_t j = j0; j < j1; ++j)
-        for (size_t i = i0; i < i1; ++i) out[ptrdiff_t(j) * out_stride + ptrdiff_t(i)] = in[ptrdiff_t(i) * in_stride + ptrdiff_t(j)];
+        for (size_t i = i0; i < i1; ++i)
+          out[ptrdiff_t(j) * out_stride + ptrdiff_t(i)] = in[ptrdiff_t(i) * in_stride + ptrdiff_t(j)];
     }
   }
 }
@@ -344,7 +370,8 @@ void transpose(const T* in, ptrdiff_t in_stride, T* out, ptrdiff_t out_stride, s
   if (rows == 4 && out_stride == 4) return interleave<4>(in, in_stride, out, cols);
   transpose_tiles(in, in_stride, out, out_stride, rows, cols);
 }
-inline void transpose(const void* in, ptrdiff_t in_stride, void* out, ptrdiff_t out_stride, size_t rows, size_t cols, size_t bytes) {
+inline void transpose(const void* in, ptrdiff_t in_stride, void* out, ptrdiff_t out_stride, size_t rows, size_t cols,
+                      size_t bytes) {
   if (bytes == 1) {
     transpose(static_cast<const uint8_t*>(in), in_stride, static_cast<uint8_t*>(out), out_stride, rows, cols);
   } else {
@@ -354,7 +381,7 @@ inline void transpose(const void* in, ptrdiff_t in_stride, void* out, ptrdiff_t 
 
 template <class V>
 constexpr EltwiseKernels eltwise_table(const char* name, Isa needs) {
-  return {name, needs, quantize<V>, dequantize<V>, requantize<V>, add_quantized<V>, mul_quantized<V>, lut<V>, min_max<V>,
-          unary<V>, clamp<V>, binary<V>, scale_shift<V>, sum<V>, sum_squares<V>, softmax<V>, layer_norm<V>, max_taps<V>,
-          avg_taps_f32<V>, avg_taps_quantized<V>, transpose};
+  return {name,           needs,      quantize<V>,   dequantize<V>, requantize<V>,   add_quantized<V>,      mul_quantized<V>,
+          lut<V>,         min_max<V>, unary<V>,      clamp<V>,      binary<V>,       scale_shift<V>,        sum<V>,
+          sum_squares<V>, softmax<V>, layer_norm<V>, max_taps<V>,   avg_taps_f32<V>, avg_taps_quantized<V>, transpose};
 }

@@ -73,7 +73,7 @@ inline typename V::F log(typename V::F x) {
   const F low = V::fma(n, F(0x1.7f7d1cp-20f), V::fma(f2 * f, q, F(-0.5f) * f2));
   F y = V::fma(n, F(0x1.62e4p-1f), f + low);
   const F inf = V::from_bits(I(0x7f800000));
-  y = V::select(V::lt(x, inf), y, x);                          // inf and NaN
+  y = V::select(V::lt(x, inf), y, x);  // inf and NaN
   y = V::select(V::lt(F(0.0f), V::abs(x)), y, V::select(V::is_nan(x), x, F(0.0f) - inf));
   return V::select(V::lt(x, F(0.0f)), V::from_bits(I(0x7fc00000)), y);
 }
@@ -100,11 +100,11 @@ inline typename V::F erf(typename V::F x) {
   using F = typename V::F;
   const F a = V::min(F(4.0f), V::abs(x));  // erf(4) rounds to 1
   // |x| <= 1: (erf(a) - a) / a in a^2, error 2^-28.2
-  const F small = horner<V>(a * a, 0x1.06eba8p-3f, -0x1.81273ep-2f, 0x1.ce2cf8p-4f, -0x1.b7f90ep-6f, 0x1.5405b8p-8f, -0x1.a3f722p-11f,
-                            0x1.496a86p-14f);
+  const F small = horner<V>(a * a, 0x1.06eba8p-3f, -0x1.81273ep-2f, 0x1.ce2cf8p-4f, -0x1.b7f90ep-6f, 0x1.5405b8p-8f,
+                            -0x1.a3f722p-11f, 0x1.496a86p-14f);
   // |x| > 1: log(erfc(a)), error of erf 2^-29.2
-  const F large = horner<V>(a, -0x1.502590p-12f, -0x1.208e52p+0f, -0x1.46a98ap-1f, -0x1.a6c820p-4f, 0x1.66a3cep-6f, -0x1.83fcf0p-9f,
-                            0x1.896f88p-13f);
+  const F large = horner<V>(a, -0x1.502590p-12f, -0x1.208e52p+0f, -0x1.46a98ap-1f, -0x1.a6c820p-4f, 0x1.66a3cep-6f,
+                            -0x1.83fcf0p-9f, 0x1.896f88p-13f);
   const F y = V::select(V::lt(F(1.0f), a), F(1.0f) - exp<V>(large), V::fma(a, small, a));
   return V::copysign(y, x);
 }

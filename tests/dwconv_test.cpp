@@ -25,12 +25,14 @@ struct Case {
 };
 
 // Weights [channels][taps] to the layout at PackFormat; `bias` loses a_offset times the column sums.
-void pack(const PackFormat& f, const void* w, DType type, int64_t channels, int64_t taps, char* packed, std::vector<int32_t>* bias) {
+void pack(const PackFormat& f, const void* w, DType type, int64_t channels, int64_t taps, char* packed,
+          std::vector<int32_t>* bias) {
   const size_t block = panel_bytes(f, taps);
   std::memset(packed, 0, block * size_t((channels + f.nr - 1) / f.nr));
   for (int64_t c = 0; c < channels; ++c)
     for (int64_t t = 0; t < taps; ++t) {
-      char* p = packed + size_t(c / f.nr) * block + size_t((t / f.kr * f.nr + column_of(f, int(c % f.nr))) * f.kr + t % f.kr) * f.elem_bytes;
+      char* p = packed + size_t(c / f.nr) * block +
+                size_t((t / f.kr * f.nr + column_of(f, int(c % f.nr))) * f.kr + t % f.kr) * f.elem_bytes;
       if (type == DType::f32) {
         std::memcpy(p, static_cast<const float*>(w) + c * taps + t, 4);
         continue;
@@ -137,7 +139,8 @@ struct Bench {
         float sum = 0;
         for (int y = 0; y < s.kh; ++y)
           for (int z = 0; z < s.kw; ++z) {
-            const char* p = static_cast<const char*>(rows[size_t(y)]) + (x * s.stride + z * s.dilation) * pixel + j * ptrdiff_t(element);
+            const char* p =
+                static_cast<const char*>(rows[size_t(y)]) + (x * s.stride + z * s.dilation) * pixel + j * ptrdiff_t(element);
             const size_t i = size_t(j * taps + y * s.kw + z);
             if (real) {
               float v;
@@ -209,7 +212,8 @@ TEST(Dwconv, Windows) {
               const std::vector<DType> outs = outputs(*k);
               const DType out = outs[turn % outs.size()];
               const int n = kPixels[turn / outs.size() % std::size(kPixels)];
-              bench.run(*k, {kh, kw, stride, dilation, channels, n, out, turn % 3 == 0 && out != DType::s32, false, turn % 5 == 0});
+              bench.run(*k,
+                        {kh, kw, stride, dilation, channels, n, out, turn % 3 == 0 && out != DType::s32, false, turn % 5 == 0});
               ++turn;
               if (HasFatalFailure()) return;
             }

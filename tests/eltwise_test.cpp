@@ -21,10 +21,10 @@ using test::Noise;
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
-constexpr Unary kUnary[] = {Unary::abs,   Unary::neg,        Unary::exp,       Unary::log,     Unary::sqrt, Unary::reciprocal,
-                            Unary::floor, Unary::ceil,       Unary::round,     Unary::relu,    Unary::leaky_relu, Unary::elu,
-                            Unary::sigmoid, Unary::tanh,     Unary::erf,       Unary::gelu,    Unary::gelu_tanh, Unary::silu,
-                            Unary::hardsigmoid, Unary::hardswish, Unary::softplus};
+constexpr Unary kUnary[] = {
+    Unary::abs,  Unary::neg,   Unary::exp,       Unary::log,        Unary::sqrt,        Unary::reciprocal, Unary::floor,
+    Unary::ceil, Unary::round, Unary::relu,      Unary::leaky_relu, Unary::elu,         Unary::sigmoid,    Unary::tanh,
+    Unary::erf,  Unary::gelu,  Unary::gelu_tanh, Unary::silu,       Unary::hardsigmoid, Unary::hardswish,  Unary::softplus};
 constexpr Binary kBinary[] = {Binary::add, Binary::sub, Binary::mul, Binary::div, Binary::max, Binary::min, Binary::pow};
 
 std::vector<const EltwiseKernels*> eligible() {
@@ -35,17 +35,24 @@ std::vector<const EltwiseKernels*> eligible() {
 }
 const EltwiseKernels& scalar() { return eltwise(Isa::scalar); }
 
-bool same(float a, float b) { return std::bit_cast<uint32_t>(a) == std::bit_cast<uint32_t>(b) || (std::isnan(a) && std::isnan(b)); }
+bool same(float a, float b) {
+  return std::bit_cast<uint32_t>(a) == std::bit_cast<uint32_t>(b) || (std::isnan(a) && std::isnan(b));
+}
 
 // Every kind of float, in an order that puts different kinds beside each other.
 float interesting(Noise& noise) {
-  static const float special[] = {0.0f, -0.0f, kInf, -kInf, kNaN, 1, -1, 0.5f, -0.5f, 1.5f, 2.5f, -2.5f, 1e-45f, -1e-45f, 1e-38f, 3.4e38f,
-                                  -3.4e38f, 88.7f, 88.8f, -87.3f, -103.9f, -104.1f, 0.99999994f, 1.0000001f, 4, -4, 16777216, 8388607.5f};
+  static const float special[] = {0.0f,    -0.0f,   kInf,        -kInf,      kNaN,   1,       -1,       0.5f,      -0.5f, 1.5f,
+                                  2.5f,    -2.5f,   1e-45f,      -1e-45f,    1e-38f, 3.4e38f, -3.4e38f, 88.7f,     88.8f, -87.3f,
+                                  -103.9f, -104.1f, 0.99999994f, 1.0000001f, 4,      -4,      16777216, 8388607.5f};
   switch (noise.next() >> 62) {
-    case 0: return special[noise.integer(0, std::size(special) - 1)];
-    case 1: return std::bit_cast<float>(uint32_t(noise.next() >> 32));
-    case 2: return float(noise.integer(-600, 600)) * 0.5f;
-    default: return noise.real(-12, 12);
+    case 0:
+      return special[noise.integer(0, std::size(special) - 1)];
+    case 1:
+      return std::bit_cast<float>(uint32_t(noise.next() >> 32));
+    case 2:
+      return float(noise.integer(-600, 600)) * 0.5f;
+    default:
+      return noise.real(-12, 12);
   }
 }
 
@@ -76,7 +83,8 @@ void same_floats(size_t n, const std::string& what, const std::function<void(con
     for (size_t i = 0; i < n; ++i) got.p[i] = 12345;
     call(*t, got.p);
     for (size_t i = 0; i < n; ++i)
-      ASSERT_TRUE(same(want.p[i], got.p[i])) << what << " " << t->name << " n=" << n << " i=" << i << ": " << got.p[i] << " is not " << want.p[i];
+      ASSERT_TRUE(same(want.p[i], got.p[i]))
+          << what << " " << t->name << " n=" << n << " i=" << i << ": " << got.p[i] << " is not " << want.p[i];
   }
 }
 void same_bytes(size_t n, const std::string& what, const std::function<void(const EltwiseKernels&, uint8_t*)>& call) {
@@ -85,8 +93,7 @@ void same_bytes(size_t n, const std::string& what, const std::function<void(cons
   for (const EltwiseKernels* t : eligible()) {
     for (size_t i = 0; i < n; ++i) got.p[i] = uint8_t(~want.p[i]);
     call(*t, got.p);
-    for (size_t i = 0; i < n; ++i)
-      ASSERT_EQ(int(want.p[i]), int(got.p[i])) << what << " " << t->name << " n=" << n << " i=" << i;
+    for (size_t i = 0; i < n; ++i) ASSERT_EQ(int(want.p[i]), int(got.p[i])) << what << " " << t->name << " n=" << n << " i=" << i;
   }
 }
 
@@ -103,7 +110,8 @@ TEST(Eltwise, UnarySameBits) {
     for (size_t n = 0; n <= kMost; ++n) {
       Floats x(n);
       x.fill(noise);
-      same_floats(n, "unary " + std::to_string(int(op)), [&](const EltwiseKernels& t, float* y) { t.unary(op, x.p, y, n, 0.2f, 0.5f); });
+      same_floats(n, "unary " + std::to_string(int(op)),
+                  [&](const EltwiseKernels& t, float* y) { t.unary(op, x.p, y, n, 0.2f, 0.5f); });
     }
 }
 
@@ -113,7 +121,8 @@ TEST(Eltwise, UnarySameBitsManyValues) {
   for (Unary op : kUnary) {
     Floats x(n);
     x.fill(noise);
-    same_floats(n, "unary " + std::to_string(int(op)), [&](const EltwiseKernels& t, float* y) { t.unary(op, x.p, y, n, 1.5f, 0.25f); });
+    same_floats(n, "unary " + std::to_string(int(op)),
+                [&](const EltwiseKernels& t, float* y) { t.unary(op, x.p, y, n, 1.5f, 0.25f); });
   }
 }
 
@@ -254,7 +263,8 @@ TEST(Eltwise, QuantizedSameBits) {
       const float lo = float(qmin_of(tc) - zc), hi = float(qmax_of(tc) - zc);
       same_bytes(n, "quantize", [&](const EltwiseKernels& t, uint8_t* y) { t.quantize(x.p, y, tc, n, m, zc); });
       same_floats(n, "dequantize", [&](const EltwiseKernels& t, float* y) { t.dequantize(a.p, ta, y, n, m, za); });
-      same_floats(n, "dequantize s32", [&](const EltwiseKernels& t, float* y) { t.dequantize(s32.data(), DType::s32, y, n, m, za); });
+      same_floats(n, "dequantize s32",
+                  [&](const EltwiseKernels& t, float* y) { t.dequantize(s32.data(), DType::s32, y, n, m, za); });
       same_bytes(n, "requantize", [&](const EltwiseKernels& t, uint8_t* y) { t.requantize(qa, {y, tc, zc, lo, hi}, n); });
       same_bytes(n, "add", [&](const EltwiseKernels& t, uint8_t* y) { t.add_quantized(qa, qb, {y, tc, zc, lo, hi}, n); });
       same_bytes(n, "mul", [&](const EltwiseKernels& t, uint8_t* y) { t.mul_quantized(qa, qb, {y, tc, zc, 0, hi}, n); });
@@ -318,7 +328,8 @@ void transposes(size_t rows, size_t cols) {
     std::memset(&untouched, 0x5a, sizeof untouched);
     t->transpose(x, si, y, so, rows, cols, sizeof(T));
     for (size_t j = 0; j < cols; ++j) {
-      for (size_t i = 0; i < rows; ++i) ASSERT_EQ(y[ptrdiff_t(j) * so + ptrdiff_t(i)], x[ptrdiff_t(i) * si + ptrdiff_t(j)]) << t->name;
+      for (size_t i = 0; i < rows; ++i)
+        ASSERT_EQ(y[ptrdiff_t(j) * so + ptrdiff_t(i)], x[ptrdiff_t(i) * si + ptrdiff_t(j)]) << t->name;
       for (ptrdiff_t i = ptrdiff_t(rows); j + 1 < cols && i < so; ++i) ASSERT_EQ(y[ptrdiff_t(j) * so + i], untouched) << t->name;
     }
   }
@@ -357,16 +368,24 @@ double worst_ulp(Unary op, double (*f)(double), float lo, float hi) {
   return worst;
 }
 
-TEST(EltwiseAccuracy, Exp) { EXPECT_LE(worst_ulp(Unary::exp, [](double x) { return std::exp(x); }, -110, 89), 1.5); }
-TEST(EltwiseAccuracy, Log) { EXPECT_LE(worst_ulp(Unary::log, [](double x) { return std::log(x); }, 0x1p-149f, 3.4e38f), 1.5); }
+TEST(EltwiseAccuracy, Exp) {
+  EXPECT_LE(worst_ulp(Unary::exp, [](double x) { return std::exp(x); }, -110, 89), 1.5);
+}
+TEST(EltwiseAccuracy, Log) {
+  EXPECT_LE(worst_ulp(Unary::log, [](double x) { return std::log(x); }, 0x1p-149f, 3.4e38f), 1.5);
+}
 TEST(EltwiseAccuracy, Elu) {
   EXPECT_LE(worst_ulp(Unary::elu, [](double x) { return x < 0 ? std::expm1(x) : x; }, -kInf, kInf), 1.5);
 }
 TEST(EltwiseAccuracy, Sigmoid) {
   EXPECT_LE(worst_ulp(Unary::sigmoid, [](double x) { return 1 / (1 + std::exp(-x)); }, -110, kInf), 2.5);
 }
-TEST(EltwiseAccuracy, Tanh) { EXPECT_LE(worst_ulp(Unary::tanh, [](double x) { return std::tanh(x); }, -kInf, kInf), 3); }
-TEST(EltwiseAccuracy, Erf) { EXPECT_LE(worst_ulp(Unary::erf, [](double x) { return std::erf(x); }, -kInf, kInf), 2); }
+TEST(EltwiseAccuracy, Tanh) {
+  EXPECT_LE(worst_ulp(Unary::tanh, [](double x) { return std::tanh(x); }, -kInf, kInf), 3);
+}
+TEST(EltwiseAccuracy, Erf) {
+  EXPECT_LE(worst_ulp(Unary::erf, [](double x) { return std::erf(x); }, -kInf, kInf), 2);
+}
 TEST(EltwiseAccuracy, Silu) {
   EXPECT_LE(worst_ulp(Unary::silu, [](double x) { return x / (1 + std::exp(-x)); }, -80, kInf), 3);
 }
@@ -462,7 +481,7 @@ TEST(Eltwise, SoftmaxAndLayerNormAreRight) {
 TEST(ChooseQParams, Formulas) {
   EXPECT_EQ(choose_qparams(-1, 1, 0, 255, false), (QParams{2.0f / 255, 128}));  // rne(127.5) = 128
   EXPECT_EQ(choose_qparams(0, 2.55f, 0, 255, false), (QParams{float(double(2.55f) / 255), 0}));
-  EXPECT_EQ(choose_qparams(1, 3, 0, 255, false), (QParams{float(3.0 / 255), 0}));       // 0 is forced in
+  EXPECT_EQ(choose_qparams(1, 3, 0, 255, false), (QParams{float(3.0 / 255), 0}));  // 0 is forced in
   EXPECT_EQ(choose_qparams(-3, -1, 0, 255, false), (QParams{float(3.0 / 255), 255}));
   EXPECT_EQ(choose_qparams(-3, -1, -128, 127, false), (QParams{float(3.0 / 255), 127}));
   EXPECT_EQ(choose_qparams(-3, 1, -128, 127, true), (QParams{float(3.0 / 127.5), 0}));

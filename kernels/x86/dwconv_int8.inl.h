@@ -9,13 +9,13 @@
 template <class V>
 struct Row {
   typename V::T bias[4], scale[4];
-  typename V::T flip;        // turns s8 pixels into u8
+  typename V::T flip;  // turns s8 pixels into u8
   typename V::T residual_flip, residual_zp, lo, zp, out_flip;
   typename V::F residual_scale, hi;
-  const char* w;             // first column of this block; quarters w_quarter bytes apart, groups of taps w_group bytes apart
+  const char* w;  // first column of this block; quarters w_quarter bytes apart, groups of taps w_group bytes apart
   ptrdiff_t w_quarter, w_group;
-  int64_t channel;           // the first one
-  int n;                     // channels, <= V::kChannels
+  int64_t channel;  // the first one
+  int n;            // channels, <= V::kChannels
 
   Row(const EpilogueArgs& e, const char* weights, int nr, int64_t first_channel, int channels, int a_offset)
       : flip(V::set_s8(a_offset)), w(weights), w_quarter(nr), w_group(4 * nr), channel(first_channel), n(channels) {
@@ -80,7 +80,8 @@ inline void store_bytes(const typename V::T (&acc)[4], const Row<V>& row, const 
     const T q[4] = {V::unpacklo16(low, V::zero()), V::unpackhi16(low, V::zero()), V::unpacklo16(high, V::zero()),
                     V::unpackhi16(high, V::zero())};
     for (int i = 0; i < 4; ++i)
-      v[i] = V::fma(V::to_f32(acc[i]), V::as_f32(row.scale[i]), V::mul(V::to_f32(V::sub32(q[i], row.residual_zp)), row.residual_scale));
+      v[i] = V::fma(V::to_f32(acc[i]), V::as_f32(row.scale[i]),
+                    V::mul(V::to_f32(V::sub32(q[i], row.residual_zp)), row.residual_scale));
   } else {
     for (int i = 0; i < 4; ++i) v[i] = V::mul(V::to_f32(acc[i]), V::as_f32(row.scale[i]));
   }
@@ -185,13 +186,19 @@ struct Shared3x3 {
       for (int y = 0; y < 3; ++y) {
         if constexpr (V::kGroup == 4) {
           const typename V::T r = y == 0 ? packed(0)
-                                : y == 1 ? V::bitor_(V::template shift_right<24>(packed(0)), V::template shift_left<8>(packed(1)))
-                                         : V::bitor_(V::template shift_right<16>(packed(1)), V::template shift_left<16>(packed(2)));
+                                  : y == 1
+                                      ? V::bitor_(V::template shift_right<24>(packed(0)), V::template shift_left<8>(packed(1)))
+                                      : V::bitor_(V::template shift_right<16>(packed(1)), V::template shift_left<16>(packed(2)));
           w[y][1][0][q] = V::template shift_left<8>(r);
           w[y][0][0][q] = V::template shift_right<8>(w[y][1][0][q]);
         } else {
-          const typename V::T a = y == 0 ? packed(0) : y == 1 ? V::bitor_(V::template shift_right<16>(packed(1)), V::template shift_left<16>(packed(2))) : packed(3);
-          const typename V::T b = y == 0 ? V::template shift_right<16>(V::template shift_left<16>(packed(1))) : y == 1 ? V::template shift_right<16>(packed(2)) : packed(4);
+          const typename V::T a = y == 0 ? packed(0)
+                                  : y == 1
+                                      ? V::bitor_(V::template shift_right<16>(packed(1)), V::template shift_left<16>(packed(2)))
+                                      : packed(3);
+          const typename V::T b = y == 0   ? V::template shift_right<16>(V::template shift_left<16>(packed(1)))
+                                  : y == 1 ? V::template shift_right<16>(packed(2))
+                                           : packed(4);
           w[y][0][0][q] = a;
           w[y][0][1][q] = b;
           w[y][1][0][q] = V::template shift_left<16>(a);
@@ -214,8 +221,8 @@ inline const T& reread(const T& object) {
 // One kernel row of two neighbouring outputs, from p on. `left`: pixels 0 and 1, which the step before has already paired where
 // there are registers to keep them.
 template <class V, bool kTail>
-inline void shared_row(const Row<V>& row, const typename V::T (&w)[2][4 / V::kGroup][4], const char* p, ptrdiff_t step, Pair<V>& left,
-                       typename V::T (&acc)[2][4]) {
+inline void shared_row(const Row<V>& row, const typename V::T (&w)[2][4 / V::kGroup][4], const char* p, ptrdiff_t step,
+                       Pair<V>& left, typename V::T (&acc)[2][4]) {
   using T = typename V::T;
   if (!V::kManyRegisters) left = Pair<V>(load_pixel<V, kTail>(p, row), load_pixel<V, kTail>(p + step, row));
   const Pair<V> right(load_pixel<V, kTail>(p + 2 * step, row), load_pixel<V, kTail>(p + 3 * step, row));

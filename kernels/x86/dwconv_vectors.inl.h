@@ -30,8 +30,14 @@ struct Xmm {
   static F set_f32(float v) { return _mm_set1_ps(v); }
   static T bitxor(T a, T b) { return _mm_xor_si128(a, b); }
   static T bitor_(T a, T b) { return _mm_or_si128(a, b); }
-  template <int k> static T shift_left(T a) { return _mm_slli_epi32(a, k); }
-  template <int k> static T shift_right(T a) { return _mm_srli_epi32(a, k); }
+  template <int k>
+  static T shift_left(T a) {
+    return _mm_slli_epi32(a, k);
+  }
+  template <int k>
+  static T shift_right(T a) {
+    return _mm_srli_epi32(a, k);
+  }
   static T unpacklo8(T a, T b) { return _mm_unpacklo_epi8(a, b); }
   static T unpackhi8(T a, T b) { return _mm_unpackhi_epi8(a, b); }
   static T unpacklo16(T a, T b) { return _mm_unpacklo_epi16(a, b); }
@@ -80,8 +86,14 @@ struct Ymm {
   static F set_f32(float v) { return _mm256_set1_ps(v); }
   static T bitxor(T a, T b) { return _mm256_xor_si256(a, b); }
   static T bitor_(T a, T b) { return _mm256_or_si256(a, b); }
-  template <int k> static T shift_left(T a) { return _mm256_slli_epi32(a, k); }
-  template <int k> static T shift_right(T a) { return _mm256_srli_epi32(a, k); }
+  template <int k>
+  static T shift_left(T a) {
+    return _mm256_slli_epi32(a, k);
+  }
+  template <int k>
+  static T shift_right(T a) {
+    return _mm256_srli_epi32(a, k);
+  }
   static T unpacklo8(T a, T b) { return _mm256_unpacklo_epi8(a, b); }
   static T unpackhi8(T a, T b) { return _mm256_unpackhi_epi8(a, b); }
   static T unpacklo16(T a, T b) { return _mm256_unpacklo_epi16(a, b); }

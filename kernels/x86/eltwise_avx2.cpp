@@ -30,9 +30,7 @@ struct Vec : XsimdVec<xsimd::fma3<xsimd::avx2>> {
   }
   static void store(float* p, F v, First l) { _mm256_maskstore_ps(p, l.mask, v); }
   static I load_s32(const int32_t* p, First l) { return _mm256_maskload_epi32(p, l.mask); }
-  static I load_u8(const uint8_t* p, All) {
-    return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
-  }
+  static I load_u8(const uint8_t* p, All) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))); }
   static I load_u8(const uint8_t* p, First l) {
     uint8_t buffer[8] = {};
     std::memcpy(buffer, p, l.n);
@@ -79,7 +77,8 @@ struct Vec : XsimdVec<xsimd::fma3<xsimd::avx2>> {
         return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(slice), low);
       };
       const auto quad = [=](int k) {
-        return _mm256_blendv_epi8(_mm256_blendv_epi8(look(k), look(k + 1), bit4), _mm256_blendv_epi8(look(k + 2), look(k + 3), bit4), bit5);
+        return _mm256_blendv_epi8(_mm256_blendv_epi8(look(k), look(k + 1), bit4),
+                                  _mm256_blendv_epi8(look(k + 2), look(k + 3), bit4), bit5);
       };
       return _mm256_blendv_epi8(_mm256_blendv_epi8(quad(0), quad(4), bit6), _mm256_blendv_epi8(quad(8), quad(12), bit6), i);
     }

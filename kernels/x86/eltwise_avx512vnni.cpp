@@ -25,9 +25,7 @@ struct Vec : XsimdVec<xsimd::avx512bw> {
   static F load(const float* p, First l, float fill) { return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), l.mask, p); }
   static void store(float* p, F v, First l) { _mm512_mask_storeu_ps(p, l.mask, v); }
   static I load_s32(const int32_t* p, First l) { return _mm512_maskz_loadu_epi32(l.mask, p); }
-  static I load_u8(const uint8_t* p, All) {
-    return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-  }
+  static I load_u8(const uint8_t* p, All) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
   static I load_u8(const uint8_t* p, First l) { return _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(l.mask, p)); }
   static void store_u8(uint8_t* p, I v, All) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v)); }
   static void store_u8(uint8_t* p, I v, First l) { _mm_mask_storeu_epi8(p, l.mask, _mm512_cvtepi32_epi8(v)); }
@@ -72,7 +70,6 @@ struct Vec : XsimdVec<xsimd::avx512bw> {
 
 extern "C" {
 extern const octavo::EltwiseKernels octavo_eltwise_avx512vnni;
-constinit const octavo::EltwiseKernels octavo_eltwise_avx512vnni =
-    octavo::OCTAVO_ISA::eltwise_table<octavo::OCTAVO_ISA::Vec>("eltwise_avx512vnni",
-                                                               octavo::Isa(uint32_t(octavo::Isa::avx2) | uint32_t(octavo::Isa::avx512vnni)));
+constinit const octavo::EltwiseKernels octavo_eltwise_avx512vnni = octavo::OCTAVO_ISA::eltwise_table<octavo::OCTAVO_ISA::Vec>(
+    "eltwise_avx512vnni", octavo::Isa(uint32_t(octavo::Isa::avx2) | uint32_t(octavo::Isa::avx512vnni)));
 }

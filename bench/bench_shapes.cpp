@@ -25,8 +25,8 @@ namespace {
 struct Shape {
   bool conv = false;
   std::string name;
-  int64_t m = 0, n = 0, k = 0;                              // gemm
-  int64_t batch = 0, ic = 0, oc = 0, groups = 1;            // conv
+  int64_t m = 0, n = 0, k = 0;                    // gemm
+  int64_t batch = 0, ic = 0, oc = 0, groups = 1;  // conv
   Window window;
   DType a = DType::u8, out = DType::u8;
 };
@@ -85,8 +85,10 @@ class Case {
     if (conv_) (void)conv_->run(conv_args_, workspace_, single_thread());
     if (depthwise_) (void)depthwise_->run(conv_args_, workspace_, single_thread());
   }
-  double macs() const { return gemm_ ? double(shape_.m) * double(shape_.n) * double(shape_.k)
-                                     : double(shape_.batch) * double(conv_ ? conv_->macs() : depthwise_->macs()); }
+  double macs() const {
+    return gemm_ ? double(shape_.m) * double(shape_.n) * double(shape_.k)
+                 : double(shape_.batch) * double(conv_ ? conv_->macs() : depthwise_->macs());
+  }
   std::string describe() const { return gemm_ ? gemm_->describe() : conv_ ? conv_->describe() : depthwise_->describe(); }
 
  private:
@@ -187,7 +189,8 @@ std::optional<std::string> parse(const std::string& line, Shape& s) {
   while (in >> word) words.push_back(word);
   const size_t dims = s.conv ? 14 : 3;
   if (words.size() != dims + 1)
-    return kind + " takes a name, " + std::to_string(dims) + " dimensions and a type: there are " + std::to_string(words.size()) + " words after the name";
+    return kind + " takes a name, " + std::to_string(dims) + " dimensions and a type: there are " + std::to_string(words.size()) +
+           " words after the name";
   std::vector<int64_t> d;
   for (size_t i = 0; i < dims; ++i) {
     char* end = nullptr;
@@ -234,7 +237,8 @@ bool register_shape_benches(const char* file) {
       std::fprintf(stderr, "octavo_bench: %s:%d: %s\n", file, number, error->c_str());
       return false;
     }
-    const std::string name = std::string(shape->conv ? "conv/" : "gemm/") + shape->name + ":" + (shape->a == DType::f32 ? "fp32" : name_of(shape->out));
+    const std::string name = std::string(shape->conv ? "conv/" : "gemm/") + shape->name + ":" +
+                             (shape->a == DType::f32 ? "fp32" : name_of(shape->out));
     benchmark::RegisterBenchmark(name.c_str(), run, std::cref(*shape));
     shapes.push_back(std::move(shape));
   }

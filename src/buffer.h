@@ -16,7 +16,8 @@ class Buffer {
  public:
   Buffer() = default;
   // Zeroed.
-  explicit Buffer(size_t count) : data_(static_cast<T*>(::operator new(count * sizeof(T), std::align_val_t(kAlign)))), size_(count) {
+  explicit Buffer(size_t count)
+      : data_(static_cast<T*>(::operator new(count * sizeof(T), std::align_val_t(kAlign)))), size_(count) {
     std::memset(static_cast<void*>(data_.get()), 0, count * sizeof(T));
   }
   T* get() noexcept { return data_.get(); }

@@ -29,13 +29,13 @@ struct ConvPlan::Impl {
   Window w;
   int64_t oh = 0, ow = 0, macs = 0;
   PixelTypes types;
-  int fill = 0;                // the byte that padding is made of
+  int fill = 0;  // the byte that padding is made of
   Weights weights;
-  bool flat = false;           // 1x1, stride 1, no padding
-  bool copy = false;           // taps point into a copy of the input rows
-  bool fused = false;          // one tap is a whole kernel row
-  int64_t merged = 1;          // groups that share a panel
-  std::vector<RowTaps> rows;   // [oh]; empty: all taps for every row
+  bool flat = false;          // 1x1, stride 1, no padding
+  bool copy = false;          // taps point into a copy of the input rows
+  bool fused = false;         // one tap is a whole kernel row
+  int64_t merged = 1;         // groups that share a panel
+  std::vector<RowTaps> rows;  // [oh]; empty: all taps for every row
   // An output image is cut into bands of rows and segments of columns. A tile of the plan is one of these and one panel.
   int64_t band_rows = 1, bands = 1, segment_cols = 1, segments = 1;
 
@@ -48,7 +48,8 @@ struct ConvPlan::Impl {
   size_t pointer_bytes() const noexcept { return flat ? 0 : align_up(size_t(copy ? weights.taps : w.kh * w.kw) * sizeof(void*)); }
   size_t workspace_bytes() const noexcept {
     if (!copy) return pointer_bytes();
-    return pointer_bytes() + align_up(size_t(in_rows(band_rows) * in_cols(segment_cols) * pixel_bytes()) + weights.kernel->format.kr);
+    return pointer_bytes() +
+           align_up(size_t(in_rows(band_rows) * in_cols(segment_cols) * pixel_bytes()) + weights.kernel->format.kr);
   }
 
   void choose_algorithm(const ConvDesc& d);
@@ -144,7 +145,8 @@ void ConvPlan::Impl::pack(const ConvDesc& d) {
         for (int64_t z = 0; z < wide; ++z) {
           const ptrdiff_t at = column * column_stride + t / taps_x * w.kw + (fused ? z : t % taps_x);
           const WeightBlock block{static_cast<const char*>(d.w) + at * b_bytes, b, icg, n, w.kh * w.kw, column_stride};
-          pack_block(format, block, z * d.ic + (group - first_group) * icg, j, to, integer ? sums.get() + t / taps_x * d.oc + column : nullptr);
+          pack_block(format, block, z * d.ic + (group - first_group) * icg, j, to,
+                     integer ? sums.get() + t / taps_x * d.oc + column : nullptr);
         }
       }
     }
@@ -176,8 +178,9 @@ Status ConvPlan::Impl::check(const ConvArgs& v) const noexcept { return check_pi
 
 void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* workspace) const noexcept {
   if (flat) {
-    const FlatArgs f{v.batch * oh * ow, static_cast<const char*>(v.a), v.a_pixel_stride_bytes, static_cast<char*>(v.c),
-                     v.c_pixel_stride_bytes, static_cast<const char*>(v.residual), v.residual_pixel_stride_bytes};
+    const FlatArgs f{
+        v.batch * oh * ow,      static_cast<const char*>(v.a),        v.a_pixel_stride_bytes,       static_cast<char*>(v.c),
+        v.c_pixel_stride_bytes, static_cast<const char*>(v.residual), v.residual_pixel_stride_bytes};
     return run_flat(weights, RowBlocks(weights, f.m), f, begin, end);
   }
   const int64_t panels = weights.panel_count();
@@ -208,8 +211,8 @@ void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* wo
 }
 
 // `in` is the input pixel under kernel tap (0, 0) of the output region's first pixel.
-void ConvPlan::Impl::run_panel(const ConvArgs& v, int64_t image, const Region& out, int64_t p, const char* in, ptrdiff_t row_stride,
-                               ptrdiff_t pixel_stride, const char** taps) const noexcept {
+void ConvPlan::Impl::run_panel(const ConvArgs& v, int64_t image, const Region& out, int64_t p, const char* in,
+                               ptrdiff_t row_stride, ptrdiff_t pixel_stride, const char** taps) const noexcept {
   const KernelInfo& kernel = *weights.kernel;
   const Panel& panel = weights.panels[size_t(p)];
   // Pixels that are not dense cannot be fused; a tap's k is then a multiple of kr, so that the packed weights are the same.
@@ -222,7 +225,8 @@ void ConvPlan::Impl::run_panel(const ConvArgs& v, int64_t image, const Region& o
   g.k = fused && !one_tap_a_row ? types.in : weights.k;
   g.n = panel.n;
   const size_t tap_bytes = panel_bytes(kernel.format, g.k);
-  const int64_t tiles = ceil_div(out.cols, tile_rows(kernel, g.a_stride_bytes)), each = out.cols / tiles, extra = out.cols % tiles;
+  const int64_t tiles = ceil_div(out.cols, tile_rows(kernel, g.a_stride_bytes)), each = out.cols / tiles,
+                extra = out.cols % tiles;
   RowTaps rows_used{0, int32_t(w.kh), 0};
   for (int64_t y = 0; y < out.rows; ++y) {
     if (!rows.empty()) rows_used = rows[size_t(out.y + y)];
@@ -269,7 +273,8 @@ Expected<ConvPlan> ConvPlan::create(const ConvDesc& d) noexcept try {
   impl->choose_blocks();
   return ConvPlan(std::move(impl));
 } catch (const std::exception&) {
-  return Status::error(Code::out_of_memory, "ConvPlan::create: no memory for the weights of %lld channels", static_cast<long long>(d.oc));
+  return Status::error(Code::out_of_memory, "ConvPlan::create: no memory for the weights of %lld channels",
+                       static_cast<long long>(d.oc));
 }
 
 ConvPlan::ConvPlan(std::shared_ptr<const Impl> impl) noexcept : impl_(std::move(impl)) {}
@@ -305,10 +310,11 @@ std::string ConvPlan::describe() const {
   if (i.flat) {
     s += "1x1 as a flat matrix product over all pixels";
   } else {
-    s += "direct, " + std::to_string(i.weights.taps) + (i.fused ? " taps, each a whole kernel row" : " taps") + " of k=" +
-         std::to_string(i.weights.k) + (i.copy ? ", from a padded copy of the input rows" : ", from the input in place") + ", " +
-         std::to_string(i.bands) + "x" + std::to_string(i.segments) + " blocks of " + std::to_string(i.band_rows) + "x" +
-         std::to_string(i.segment_cols) + " pixels";
+    s += "direct, " + std::to_string(i.weights.taps) + (i.fused ? " taps, each a whole kernel row" : " taps") +
+         " of k=" + std::to_string(i.weights.k) +
+         (i.copy ? ", from a padded copy of the input rows" : ", from the input in place") + ", " + std::to_string(i.bands) +
+         "x" + std::to_string(i.segments) + " blocks of " + std::to_string(i.band_rows) + "x" + std::to_string(i.segment_cols) +
+         " pixels";
   }
   if (i.merged > 1) s += ", " + std::to_string(i.merged) + " groups to a panel";
   return s + "; " + std::to_string(i.weights.panel_count()) + " panels of " + std::to_string(kernel().nr) + " channels, " +

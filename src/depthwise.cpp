@@ -79,8 +79,8 @@ void DepthwisePlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, voi
 Expected<DepthwisePlan> DepthwisePlan::create(const ConvDesc& d) noexcept try {
   if (Status s = check_conv(d); !s.ok()) return s;
   if (d.groups != d.ic || d.oc != d.ic)
-    return Status::error(Code::invalid_argument, "groups is %lld: must be equal to ic (%lld) and oc (%lld)", static_cast<long long>(d.groups),
-                         static_cast<long long>(d.ic), static_cast<long long>(d.oc));
+    return Status::error(Code::invalid_argument, "groups is %lld: must be equal to ic (%lld) and oc (%lld)",
+                         static_cast<long long>(d.groups), static_cast<long long>(d.ic), static_cast<long long>(d.oc));
   const Expected<const KernelInfo*> kernel = choose_kernel(Op::dwconv, d.a, d.kernel, d.use_isa, d.isa);
   if (!kernel) return kernel.status();
   const int64_t taps = d.window.kh * d.window.kw;
@@ -141,8 +141,8 @@ int64_t DepthwisePlan::macs() const noexcept { return impl_->macs; }
 std::string DepthwisePlan::describe() const {
   const Impl& i = *impl_;
   return std::string(kernel().name) + ": depthwise, row by row " +
-         (i.copy ? "from padded copies of the input rows" : "from the input in place") + ", " + std::to_string(i.bands) + " bands of " +
-         std::to_string(i.band_rows) + " rows; " + std::to_string(packed_bytes()) + " bytes packed, workspace " +
+         (i.copy ? "from padded copies of the input rows" : "from the input in place") + ", " + std::to_string(i.bands) +
+         " bands of " + std::to_string(i.band_rows) + " rows; " + std::to_string(packed_bytes()) + " bytes packed, workspace " +
          std::to_string(workspace_bytes()) + " bytes";
 }
 

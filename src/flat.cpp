@@ -38,14 +38,16 @@ void run_flat(const Weights& w, const RowBlocks& rows, const FlatArgs& f, int64_
   EpilogueArgs epilogues[kMaxGroup];
   const int64_t group = std::clamp<int64_t>(kGroupBytes / int64_t(w.tap_bytes()), 1, kMaxGroup);
   for (int64_t tile = begin, next; tile < end; tile = next) {
-    const int64_t block = tile / panels, p_begin = tile % panels, p_end = std::min({panels, p_begin + group, p_begin + end - tile});
+    const int64_t block = tile / panels, p_begin = tile % panels,
+                  p_end = std::min({panels, p_begin + group, p_begin + end - tile});
     next = tile + p_end - p_begin;
     for (int64_t p = p_begin; p < p_end; ++p) {
       epilogues[p - p_begin] = w.epilogue.args(w.panels[size_t(p)].column);
       epilogues[p - p_begin].residual_stride_bytes = f.residual_stride;
     }
     int64_t row = block * rows.rows;
-    const int64_t count = std::min(rows.rows, f.m - row), tiles = ceil_div(count, most), each = count / tiles, extra = count % tiles;
+    const int64_t count = std::min(rows.rows, f.m - row), tiles = ceil_div(count, most), each = count / tiles,
+                  extra = count % tiles;
     for (int64_t t = 0; t < tiles; ++t) {
       g.m = int32_t(each + (t < extra));
       for (int64_t p = p_begin; p < p_end; ++p) {

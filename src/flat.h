@@ -13,14 +13,14 @@ namespace octavo::detail {
 
 // The nr or fewer output columns that one kernel call computes.
 struct Panel {
-  int64_t column = 0;         // the first one
+  int64_t column = 0;  // the first one
   int32_t n = 0;
-  ptrdiff_t a_offset = 0;     // bytes from a row's first element to the first one this panel multiplies (groups)
+  ptrdiff_t a_offset = 0;  // bytes from a row's first element to the first one this panel multiplies (groups)
 };
 
 struct Weights {
   const KernelInfo* kernel = nullptr;
-  int64_t taps = 1, k = 0;    // each panel: `taps` of panel_bytes(format, k), back to back
+  int64_t taps = 1, k = 0;  // each panel: `taps` of panel_bytes(format, k), back to back
   std::vector<Panel> panels;
   Buffer<char> data;
   Epilogue epilogue;
@@ -31,8 +31,8 @@ struct Weights {
   size_t bytes() const noexcept { return data.bytes() + epilogue.bytes() + panels.size() * sizeof(Panel); }
 };
 
-// The most rows that a kernel call should take. Rows of A a multiple of 4 KiB apart compete for the same few lines of L1 (64 sets of
-// 64 bytes, 8 ways or more): taller tiles than that evict their own rows.
+// The most rows that a kernel call should take. Rows of A a multiple of 4 KiB apart compete for the same few lines of L1
+// (64 sets of 64 bytes, 8 ways or more): taller tiles than that evict their own rows.
 inline int64_t tile_rows(const KernelInfo& kernel, ptrdiff_t a_stride) noexcept {
   constexpr int kWays = 7;  // one is left to B
   return a_stride % 4096 == 0 && kernel.mr > kWays ? std::max(kWays, kernel.mr / 2) : kernel.mr;

@@ -19,13 +19,19 @@ struct GemmPlan::Impl {
     if (Status s = check_at_least("m", g.m, 0); !s.ok()) return s;
     if (Status s = check_rows("a", g.a, g.m, k * int64_t(size_of(weights.kernel->a)), g.a_stride_bytes); !s.ok()) return s;
     if (Status s = check_rows("c", g.c, g.m, n * int64_t(size_of(out)), g.c_stride_bytes); !s.ok()) return s;
-    if (has_residual) return check_rows("residual", g.residual, g.m, n * int64_t(size_of(residual_dtype)), g.residual_stride_bytes);
+    if (has_residual)
+      return check_rows("residual", g.residual, g.m, n * int64_t(size_of(residual_dtype)), g.residual_stride_bytes);
     if (g.residual) return residual_error();
     return {};
   }
   void run(const GemmArgs& g, const RowBlocks& rows, int64_t begin, int64_t end) const noexcept {
-    const FlatArgs f{g.m, static_cast<const char*>(g.a), g.a_stride_bytes, static_cast<char*>(g.c), g.c_stride_bytes,
-                     static_cast<const char*>(g.residual), g.residual_stride_bytes};
+    const FlatArgs f{g.m,
+                     static_cast<const char*>(g.a),
+                     g.a_stride_bytes,
+                     static_cast<char*>(g.c),
+                     g.c_stride_bytes,
+                     static_cast<const char*>(g.residual),
+                     g.residual_stride_bytes};
     run_flat(weights, rows, f, begin, end);
   }
 };
@@ -40,8 +46,10 @@ Expected<GemmPlan> GemmPlan::create(const GemmDesc& d) noexcept try {
 
   const PackFormat& format = (*kernel)->format;
   int64_t bytes;
-  if (__builtin_mul_overflow(d.n + format.nr, d.k + format.kr, &bytes) || __builtin_mul_overflow(bytes, int64_t(format.elem_bytes) * 2, &bytes))
-    return Status::error(Code::overflow, "n * k is %lld * %lld: too many weights", static_cast<long long>(d.n), static_cast<long long>(d.k));
+  if (__builtin_mul_overflow(d.n + format.nr, d.k + format.kr, &bytes) ||
+      __builtin_mul_overflow(bytes, int64_t(format.elem_bytes) * 2, &bytes))
+    return Status::error(Code::overflow, "n * k is %lld * %lld: too many weights", static_cast<long long>(d.n),
+                         static_cast<long long>(d.k));
 
   auto impl = std::make_shared<Impl>();
   impl->n = d.n;
@@ -92,8 +100,8 @@ Status GemmPlan::run(const GemmArgs& g, void*, const Parallel& parallel) const n
   if (Status s = check_parallel(parallel); !s.ok()) return s;
   if (Status s = impl_->check(g); !s.ok()) return s;
   const RowBlocks rows(impl_->weights, g.m);
-  run_parallel(parallel, rows.blocks * impl_->weights.panel_count(), double(g.m) * double(impl_->n) * double(impl_->k), nullptr, 0,
-               [&](int64_t begin, int64_t end, void*) { impl_->run(g, rows, begin, end); });
+  run_parallel(parallel, rows.blocks * impl_->weights.panel_count(), double(g.m) * double(impl_->n) * double(impl_->k), nullptr,
+               0, [&](int64_t begin, int64_t end, void*) { impl_->run(g, rows, begin, end); });
   return {};
 }
 
@@ -105,8 +113,9 @@ int64_t GemmPlan::k() const noexcept { return impl_->k; }
 std::string GemmPlan::describe() const {
   const Weights& w = impl_->weights;
   return std::string(kernel().name) + ": " + std::to_string(impl_->k) + "x" + std::to_string(impl_->n) + " weights in " +
-         std::to_string(w.panel_count()) + " panels of " + std::to_string(kernel().nr) + " columns, " + std::to_string(w.bytes()) +
-         " bytes packed; A in place in row tiles of at most " + std::to_string(kernel().mr) + ", no workspace";
+         std::to_string(w.panel_count()) + " panels of " + std::to_string(kernel().nr) + " columns, " +
+         std::to_string(w.bytes()) + " bytes packed; A in place in row tiles of at most " + std::to_string(kernel().mr) +
+         ", no workspace";
 }
 
 }  // namespace octavo

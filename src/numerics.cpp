@@ -23,7 +23,8 @@ Status check_quantized(const Numerics& m, DType a, int64_t n, int64_t k) noexcep
   const int64_t max_a = std::max<int64_t>(a == DType::u8 ? 255 : 128, std::max(qmax_of(a) - zp, zp - qmin_of(a)));
   const int64_t max_k = INT32_MAX / (max_a * 128);
   if (k > max_k)
-    return Status::error(Code::overflow, "k is %lld products: more than %lld could overflow int32 (%s activations, zero point %lld)",
+    return Status::error(Code::overflow,
+                         "k is %lld products: more than %lld could overflow int32 (%s activations, zero point %lld)",
                          static_cast<long long>(k), static_cast<long long>(max_k), name_of(a), static_cast<long long>(zp));
   if (m.bias_f32 && m.bias_s32)
     return Status::error(Code::invalid_argument, "numerics.bias_f32 and numerics.bias_s32 are both set: at most one may be");
@@ -36,20 +37,22 @@ Status check_quantized(const Numerics& m, DType a, int64_t n, int64_t k) noexcep
   for (int64_t j = 0; j < m.w_scale_count; ++j)
     if (Status s = check_scale("numerics.w_scale", m.w_scale[j]); !s.ok()) return s;
   for (int64_t j = 0; j < n; ++j) {
-    const float m_j = m.out == DType::f32   ? accumulator_scale(m.a.scale, scale_of(m, j))
-                      : is_8bit(m.out) ? requantize_multiplier(m.a.scale, scale_of(m, j), m.out_q.scale)
-                                       : 1.0f;
+    const float m_j = m.out == DType::f32 ? accumulator_scale(m.a.scale, scale_of(m, j))
+                      : is_8bit(m.out)    ? requantize_multiplier(m.a.scale, scale_of(m, j), m.out_q.scale)
+                                          : 1.0f;
     if (!std::isfinite(m_j))
-      return Status::error(Code::overflow, "numerics.w_scale: the multiplier of column %lld overflows float", static_cast<long long>(j));
+      return Status::error(Code::overflow, "numerics.w_scale: the multiplier of column %lld overflows float",
+                           static_cast<long long>(j));
   }
   const double limit = double(INT32_MAX - k * max_a * 128);
   if (m.bias_f32 && m.out != DType::f32) {
     for (int64_t j = 0; j < n; ++j) {
       const double q = quantize_bias(m.bias_f32[j], m.a.scale, scale_of(m, j));
       if (!(std::fabs(q) <= limit))
-        return Status::error(Code::overflow,
-                             "numerics.bias_f32[%lld] is %g, or %g units of a.scale * w_scale: more than %.0f could overflow int32",
-                             static_cast<long long>(j), double(m.bias_f32[j]), q, limit);
+        return Status::error(
+            Code::overflow,
+            "numerics.bias_f32[%lld] is %g, or %g units of a.scale * w_scale: more than %.0f could overflow int32",
+            static_cast<long long>(j), double(m.bias_f32[j]), q, limit);
     }
   }
   return {};
@@ -61,17 +64,19 @@ Status check_output(const Numerics& m) noexcept {
     return {};
   }
   if (std::isnan(m.lo) || std::isnan(m.hi) || m.lo > m.hi)
-    return Status::error(Code::invalid_argument, "numerics.lo is %g and numerics.hi is %g: must be lo <= hi", double(m.lo), double(m.hi));
+    return Status::error(Code::invalid_argument, "numerics.lo is %g and numerics.hi is %g: must be lo <= hi", double(m.lo),
+                         double(m.hi));
   if (m.out != DType::f32)
     if (Status s = check_qparams("numerics.out_q", m.out_q, m.out); !s.ok()) return s;
   if (!m.has_residual) return {};
   if (m.out == DType::f32) {
     if (m.residual_dtype == DType::f32) return {};
-    return Status::error(Code::unsupported, "numerics.residual_dtype is %s: must be f32 where the output is f32", name_of(m.residual_dtype));
+    return Status::error(Code::unsupported, "numerics.residual_dtype is %s: must be f32 where the output is f32",
+                         name_of(m.residual_dtype));
   }
   if (!is_8bit(m.residual_dtype))
-    return Status::error(Code::unsupported, "numerics.residual_dtype is %s: must be u8 or s8 where the output is %s", name_of(m.residual_dtype),
-                         name_of(m.out));
+    return Status::error(Code::unsupported, "numerics.residual_dtype is %s: must be u8 or s8 where the output is %s",
+                         name_of(m.residual_dtype), name_of(m.out));
   if (Status s = check_qparams("numerics.residual_q", m.residual_q, m.residual_dtype); !s.ok()) return s;
   if (std::isfinite(rescale_multiplier(m.residual_q.scale, m.out_q.scale))) return {};
   return Status::error(Code::overflow, "numerics.residual_q.scale / numerics.out_q.scale overflows float");
@@ -84,8 +89,8 @@ Status check_qparams(const char* name, QParams q, DType t) noexcept {
   std::snprintf(field, sizeof field, "%s.scale", name);
   if (Status s = check_scale(field, q.scale); !s.ok()) return s;
   if (q.zero_point >= qmin_of(t) && q.zero_point <= qmax_of(t)) return {};
-  return Status::error(Code::invalid_argument, "%s.zero_point is %d: outside [%d, %d], the range of %s", name, q.zero_point, qmin_of(t),
-                       qmax_of(t), name_of(t));
+  return Status::error(Code::invalid_argument, "%s.zero_point is %d: outside [%d, %d], the range of %s", name, q.zero_point,
+                       qmin_of(t), qmax_of(t), name_of(t));
 }
 
 Status check_numerics(const Numerics& m, DType a, int64_t n, int64_t k) noexcept {
@@ -93,12 +98,14 @@ Status check_numerics(const Numerics& m, DType a, int64_t n, int64_t k) noexcept
     return Status::error(Code::unsupported, "numerics.out is %s: must be s32, f32, u8 or s8", name_of(m.out));
   if (Status s = check_output(m); !s.ok()) return s;
   if (is_8bit(a)) return check_quantized(m, a, n, k);
-  if (m.out != DType::f32) return Status::error(Code::unsupported, "numerics.out is %s: must be f32 where a is f32", name_of(m.out));
+  if (m.out != DType::f32)
+    return Status::error(Code::unsupported, "numerics.out is %s: must be f32 where a is f32", name_of(m.out));
   if (m.bias_s32) return Status::error(Code::invalid_argument, "numerics.bias_s32 is set: f32 kernels take bias_f32");
   return {};
 }
 
-Epilogue::Epilogue(const Numerics& m, DType a, int64_t n, const int32_t* column_sums, int64_t variants, int32_t a_offset) : n_(n) {
+Epilogue::Epilogue(const Numerics& m, DType a, int64_t n, const int32_t* column_sums, int64_t variants, int32_t a_offset)
+    : n_(n) {
   base_.out = m.out;
   base_.lo = m.lo;
   base_.hi = m.hi;

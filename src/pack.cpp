@@ -27,7 +27,8 @@ void pack_rows(const PackFormat& f, const WeightBlock& w, int64_t p_begin, int64
 
 // Whole groups of KR rows. The strides are constants where they are 1, so that the compiler can use vectors.
 template <int KR, class S, class D>
-void pack_groups(const PackFormat& f, const S* s, ptrdiff_t row_stride, ptrdiff_t col_stride, int64_t groups, int64_t n, D* d, int32_t* sums) {
+void pack_groups(const PackFormat& f, const S* s, ptrdiff_t row_stride, ptrdiff_t col_stride, int64_t groups, int64_t n, D* d,
+                 int32_t* sums) {
   for (; groups > 0; --groups, s += KR * row_stride, d += f.nr * KR) {
     for (int64_t j = 0; j < n; ++j) {
       for (int r = 0; r < KR; ++r) {
@@ -40,7 +41,8 @@ void pack_groups(const PackFormat& f, const S* s, ptrdiff_t row_stride, ptrdiff_
 }
 
 template <int KR, class S, class D>
-void pack_strided(const PackFormat& f, const S* s, ptrdiff_t row_stride, ptrdiff_t col_stride, int64_t groups, int64_t n, D* d, int32_t* sums) {
+void pack_strided(const PackFormat& f, const S* s, ptrdiff_t row_stride, ptrdiff_t col_stride, int64_t groups, int64_t n, D* d,
+                  int32_t* sums) {
   if (row_stride == 1) return pack_groups<KR>(f, s, 1, col_stride, groups, n, d, sums);
   if (col_stride == 1) return pack_groups<KR>(f, s, row_stride, 1, groups, n, d, sums);
   pack_groups<KR>(f, s, row_stride, col_stride, groups, n, d, sums);
@@ -55,11 +57,20 @@ void pack(const PackFormat& f, const WeightBlock& w, int64_t row, int64_t column
   const S* s = static_cast<const S*>(w.data) + head * w.row_stride;
   D* d = panel + ((row + head) / f.kr * f.nr + column) * f.kr;
   switch (f.kr) {
-    case 1: pack_strided<1>(f, s, w.row_stride, w.col_stride, groups, w.n, d, sums); break;
-    case 2: pack_strided<2>(f, s, w.row_stride, w.col_stride, groups, w.n, d, sums); break;
-    case 4: pack_strided<4>(f, s, w.row_stride, w.col_stride, groups, w.n, d, sums); break;
-    case 8: pack_strided<8>(f, s, w.row_stride, w.col_stride, groups, w.n, d, sums); break;
-    default: break;
+    case 1:
+      pack_strided<1>(f, s, w.row_stride, w.col_stride, groups, w.n, d, sums);
+      break;
+    case 2:
+      pack_strided<2>(f, s, w.row_stride, w.col_stride, groups, w.n, d, sums);
+      break;
+    case 4:
+      pack_strided<4>(f, s, w.row_stride, w.col_stride, groups, w.n, d, sums);
+      break;
+    case 8:
+      pack_strided<8>(f, s, w.row_stride, w.col_stride, groups, w.n, d, sums);
+      break;
+    default:
+      break;
   }
   pack_rows<S>(f, w, tail, w.k, row, column, panel, sums);
 }
@@ -76,7 +87,8 @@ size_t dwconv_bytes(const PackFormat& f, int64_t taps, int64_t channels) noexcep
   return panel_bytes(f, taps) * size_t((channels + f.nr - 1) / f.nr);
 }
 
-void pack_dwconv(const PackFormat& f, const void* w, DType dtype, int64_t taps, int64_t channels, void* packed, int32_t* sums) noexcept {
+void pack_dwconv(const PackFormat& f, const void* w, DType dtype, int64_t taps, int64_t channels, void* packed,
+                 int32_t* sums) noexcept {
   const size_t block_bytes = panel_bytes(f, taps);
   for (int64_t c = 0; c < channels; ++c) {
     const WeightBlock channel{static_cast<const char*>(w) + c * taps * int64_t(size_of(dtype)), dtype, taps, 1, 1, taps};

@@ -21,9 +21,10 @@ struct WeightBlock {
 // sums[0..n) (null for f32).
 void pack_block(const PackFormat&, const WeightBlock&, int64_t row, int64_t column, void* panel, int32_t* sums) noexcept;
 
-// Depthwise weights [channels][taps] to blocks of nr channels: [ceil(taps/kr)][nr][kr] each, columns by column_of(). `packed` is zeroed and holds
-// dwconv_bytes(). sums: [channels] or null.
+// Depthwise weights [channels][taps] to blocks of nr channels: [ceil(taps/kr)][nr][kr] each, columns by column_of().
+// `packed` is zeroed and holds dwconv_bytes(). sums: [channels] or null.
 size_t dwconv_bytes(const PackFormat&, int64_t taps, int64_t channels) noexcept;
-void pack_dwconv(const PackFormat&, const void* w, DType dtype, int64_t taps, int64_t channels, void* packed, int32_t* sums) noexcept;
+void pack_dwconv(const PackFormat&, const void* w, DType dtype, int64_t taps, int64_t channels, void* packed,
+                 int32_t* sums) noexcept;
 
 }  // namespace octavo::detail

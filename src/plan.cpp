@@ -5,7 +5,8 @@ namespace octavo::detail {
 Expected<Isa> resolve_isa(bool use_isa, Isa asked) noexcept {
   if (!use_isa) return active_isa();
   if (covers(detected_isa(), asked)) return asked;
-  return Status::error(Code::unsupported, "isa is 0x%x: this machine supports 0x%x only", unsigned(asked), unsigned(detected_isa()));
+  return Status::error(Code::unsupported, "isa is 0x%x: this machine supports 0x%x only", unsigned(asked),
+                       unsigned(detected_isa()));
 }
 
 Expected<const KernelInfo*> choose_kernel(Op op, DType a, const KernelInfo* forced, bool use_isa, Isa isa) noexcept {
@@ -15,7 +16,8 @@ Expected<const KernelInfo*> choose_kernel(Op op, DType a, const KernelInfo* forc
   const char* op_name = op == Op::brgemm ? "brgemm" : "dwconv";
   if (forced) {
     if (forced->op != op || forced->a != a || forced->b != b)
-      return Status::error(Code::invalid_argument, "kernel is %s: must be a %s_%s%s one", forced->name, op_name, name_of(a), name_of(b));
+      return Status::error(Code::invalid_argument, "kernel is %s: must be a %s_%s%s one", forced->name, op_name, name_of(a),
+                           name_of(b));
     if (!covers(detected_isa(), forced->needs))
       return Status::error(Code::unsupported, "kernel is %s: this machine cannot run it", forced->name);
     return forced;
@@ -23,7 +25,8 @@ Expected<const KernelInfo*> choose_kernel(Op op, DType a, const KernelInfo* forc
   const Expected<Isa> use = resolve_isa(use_isa, isa);
   if (!use) return use.status();
   if (const KernelInfo* best = best_kernel(op, a, b, *use)) return best;
-  return Status::error(Code::unsupported, "there is no %s_%s%s kernel for isa 0x%x", op_name, name_of(a), name_of(b), unsigned(*use));
+  return Status::error(Code::unsupported, "there is no %s_%s%s kernel for isa 0x%x", op_name, name_of(a), name_of(b),
+                       unsigned(*use));
 }
 
 Status least_error(const char* name, int64_t value, int64_t least) noexcept {
@@ -36,12 +39,13 @@ Status rows_error(const char* name, const void* data, int64_t rows, int64_t row_
   if (stride < row_bytes)
     return Status::error(Code::invalid_argument, "%s: the stride is %lld bytes: must be at least the %lld bytes of a row", name,
                          static_cast<long long>(stride), static_cast<long long>(row_bytes));
-  return Status::error(Code::overflow, "%s: %lld rows of stride %lld do not fit a 64-bit offset", name, static_cast<long long>(rows),
-                       static_cast<long long>(stride));
+  return Status::error(Code::overflow, "%s: %lld rows of stride %lld do not fit a 64-bit offset", name,
+                       static_cast<long long>(rows), static_cast<long long>(stride));
 }
 
 Status tiles_error(int64_t begin, int64_t end, int64_t tiles) noexcept {
-  return Status::error(Code::invalid_argument, "tile_begin is %lld and tile_end is %lld: must be 0 <= tile_begin <= tile_end <= %lld",
+  return Status::error(Code::invalid_argument,
+                       "tile_begin is %lld and tile_end is %lld: must be 0 <= tile_begin <= tile_end <= %lld",
                        static_cast<long long>(begin), static_cast<long long>(end), static_cast<long long>(tiles));
 }
 

@@ -30,26 +30,31 @@ Expected<const KernelInfo*> choose_kernel(Op op, DType a, const KernelInfo* forc
 [[gnu::cold]] Status residual_error() noexcept;
 
 inline Status check_at_least(const char* name, int64_t value, int64_t least) noexcept {
-  if (value >= least) [[likely]] return {};
+  if (value >= least) [[likely]]
+    return {};
   return least_error(name, value, least);
 }
 // `rows` rows of `row_bytes`, `stride` bytes apart. Errors name the argument `name`.
 inline Status check_rows(const char* name, const void* data, int64_t rows, int64_t row_bytes, ptrdiff_t stride) noexcept {
   int64_t last = 0;
   const bool overflow = __builtin_mul_overflow(rows, int64_t(stride), &last) || __builtin_add_overflow(last, row_bytes, &last);
-  if (rows == 0 || (data && (rows == 1 || (stride >= row_bytes && !overflow)))) [[likely]] return {};
+  if (rows == 0 || (data && (rows == 1 || (stride >= row_bytes && !overflow)))) [[likely]]
+    return {};
   return rows_error(name, data, rows, row_bytes, stride);
 }
 inline Status check_tiles(int64_t begin, int64_t end, int64_t tiles) noexcept {
-  if (begin >= 0 && begin <= end && end <= tiles) [[likely]] return {};
+  if (begin >= 0 && begin <= end && end <= tiles) [[likely]]
+    return {};
   return tiles_error(begin, end, tiles);
 }
 inline Status check_workspace(const void* workspace, size_t bytes) noexcept {
-  if (bytes == 0 || (workspace && reinterpret_cast<uintptr_t>(workspace) % kAlign == 0)) [[likely]] return {};
+  if (bytes == 0 || (workspace && reinterpret_cast<uintptr_t>(workspace) % kAlign == 0)) [[likely]]
+    return {};
   return workspace_error(workspace, bytes);
 }
 inline Status check_parallel(const Parallel& p) noexcept {
-  if (p.threads == 1 || (p.threads > 1 && p.run)) [[likely]] return {};
+  if (p.threads == 1 || (p.threads > 1 && p.run)) [[likely]]
+    return {};
   return parallel_error(p);
 }
 
@@ -58,7 +63,8 @@ constexpr double kMinParallelMacs = 200e3;
 
 // Runs body(begin, end, workspace of the thread) over [0, tiles) on the caller's threads.
 template <class Body>
-void run_parallel(const Parallel& parallel, int64_t tiles, double macs, void* workspace, size_t workspace_bytes, const Body& body) {
+void run_parallel(const Parallel& parallel, int64_t tiles, double macs, void* workspace, size_t workspace_bytes,
+                  const Body& body) {
   if (parallel.threads == 1 || tiles <= 1 || macs < kMinParallelMacs) return body(int64_t(0), tiles, workspace);
   struct Context {
     const Body* body;

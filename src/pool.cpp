@@ -69,11 +69,13 @@ Status check_pool(const PoolDesc& d) noexcept {
                          static_cast<long long>(w.kh * w.kw), INT32_MAX / 256);
   for (int64_t y = 0; y < w.oh(); ++y)
     if (const TapRange r = valid_taps(y * w.stride_h - w.pad_top, w.kh, w.dilation_h, w.ih); r.begin == r.end)
-      return Status::error(Code::invalid_argument, "window.pad_top, window.pad_bottom: the window of output row %lld has no real pixel",
+      return Status::error(Code::invalid_argument,
+                           "window.pad_top, window.pad_bottom: the window of output row %lld has no real pixel",
                            static_cast<long long>(y));
   for (int64_t x = 0; x < w.ow(); ++x)
     if (const TapRange r = valid_taps(x * w.stride_w - w.pad_left, w.kw, w.dilation_w, w.iw); r.begin == r.end)
-      return Status::error(Code::invalid_argument, "window.pad_left, window.pad_right: the window of output column %lld has no real pixel",
+      return Status::error(Code::invalid_argument,
+                           "window.pad_left, window.pad_right: the window of output column %lld has no real pixel",
                            static_cast<long long>(x));
   if (d.dtype == DType::f32) return {};
   if (d.dtype != DType::u8 && d.dtype != DType::s8)

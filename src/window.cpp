@@ -51,13 +51,13 @@ Status check_conv(const ConvDesc& d) noexcept {
   if (Status s = check_at_least("oc", d.oc, 1); !s.ok()) return s;
   if (Status s = check_at_least("groups", d.groups, 1); !s.ok()) return s;
   if (d.ic % d.groups != 0 || d.oc % d.groups != 0)
-    return Status::error(Code::invalid_argument, "groups is %lld: must divide ic (%lld) and oc (%lld)", static_cast<long long>(d.groups),
-                         static_cast<long long>(d.ic), static_cast<long long>(d.oc));
+    return Status::error(Code::invalid_argument, "groups is %lld: must divide ic (%lld) and oc (%lld)",
+                         static_cast<long long>(d.groups), static_cast<long long>(d.ic), static_cast<long long>(d.oc));
   if (!d.w) return Status::error(Code::invalid_argument, "w is null");
   constexpr int64_t kMost = INT32_MAX;
   if (d.ic > kMost || d.oc > kMost)
-    return Status::error(Code::overflow, "ic is %lld and oc is %lld: at most %lld", static_cast<long long>(d.ic), static_cast<long long>(d.oc),
-                         static_cast<long long>(kMost));
+    return Status::error(Code::overflow, "ic is %lld and oc is %lld: at most %lld", static_cast<long long>(d.ic),
+                         static_cast<long long>(d.oc), static_cast<long long>(kMost));
   if (Status s = check_window(d.window, std::max(d.ic, d.oc)); !s.ok()) return s;
   // Packed weights hold up to 2 * 255 times what they hold dense: two bytes an element, one column of a panel in use.
   int64_t weights;
@@ -82,7 +82,8 @@ Status check_pixels(const Window& w, const PixelTypes& t, const ConvArgs& v) noe
   const ConvArgs d = with_strides(t, v);
   if (Status s = check_rows("a", v.a, in, t.in * int64_t(size_of(t.a)), d.a_pixel_stride_bytes); !s.ok()) return s;
   if (Status s = check_rows("c", v.c, out, t.out * int64_t(size_of(t.c)), d.c_pixel_stride_bytes); !s.ok()) return s;
-  if (t.has_residual) return check_rows("residual", v.residual, out, t.out * int64_t(size_of(t.residual)), d.residual_pixel_stride_bytes);
+  if (t.has_residual)
+    return check_rows("residual", v.residual, out, t.out * int64_t(size_of(t.residual)), d.residual_pixel_stride_bytes);
   if (v.residual) return residual_error();
   return {};
 }
@@ -93,7 +94,8 @@ TapRange valid_taps(int64_t first, int64_t taps, int64_t dilation, int64_t size)
   return {begin, std::max(begin, end)};
 }
 
-void copy_padded(const Window& w, const Region& r, const char* image, ptrdiff_t pixel_stride, int64_t pixel_bytes, int fill, char* out) noexcept {
+void copy_padded(const Window& w, const Region& r, const char* image, ptrdiff_t pixel_stride, int64_t pixel_bytes, int fill,
+                 char* out) noexcept {
   const int64_t left = std::clamp<int64_t>(-r.x, 0, r.cols), right = std::clamp<int64_t>(r.x + r.cols - w.iw, 0, r.cols - left);
   const int64_t real = r.cols - left - right;
   for (int64_t y = r.y; y < r.y + r.rows; ++y, out += r.cols * pixel_bytes) {

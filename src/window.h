@@ -35,6 +35,7 @@ struct Region {
   int64_t y = 0, x = 0, rows = 0, cols = 0;
 };
 // Copies a region of an image to dense pixels of pixel_bytes. What lies outside of the image is filled with `fill`.
-void copy_padded(const Window&, const Region&, const char* image, ptrdiff_t pixel_stride, int64_t pixel_bytes, int fill, char* out) noexcept;
+void copy_padded(const Window&, const Region&, const char* image, ptrdiff_t pixel_stride, int64_t pixel_bytes, int fill,
+                 char* out) noexcept;
 
 }  // namespace octavo::detail

@@ -18,22 +18,22 @@ TEST(Conv, RandomShapesEqualReference) {
 
 TEST(Conv, NamedShapesEqualReference) {
   const Shape shapes[] = {
-      {window(29, 7, 2, 3), 3, 64, 1, 1},         // first layer: kernel rows of 21 bytes
-      {window(14, 3, 1, 1), 64, 70, 1, 1},        // 3x3
-      {window(7, 3, 1, 1), 64, 64, 1, 2},         // rows narrower than a tile
-      {window(14, 1, 2, 0), 32, 64, 1, 1},        // 1x1 with a stride: no copy
-      {window(14, 1, 1, 0), 24, 144, 1, 3},       // flat
-      {window(15, 1, 1, 0), 24, 12, 3, 1},        // flat with groups
-      {window(9, 3, 1, 1), 128, 128, 32, 1},      // 4 channels a group
-      {window(9, 3, 1, 1), 45, 45, 9, 1},         // groups that do not divide a panel
-      {window(9, 3, 2, 1), 40, 40, 40, 1},        // depthwise
-      {window(9, 3, 1, 2, 2), 10, 30, 10, 1},     // depthwise with a multiplier, dilated
-      {window(9, 3, 1, 1), 66, 130, 2, 1},        // groups wider than a panel
-      {window(6, 6, 1, 0), 8, 10, 1, 3},          // the kernel covers the image
-      {window(4, 3, 1, 5), 8, 10, 1, 1},          // rows that see nothing but padding
-      {window(5, 3, 1, 8, 7), 8, 10, 1, 1},       // taps that step over the image
-      {{1, 1000, 1, 5, 1, 2, 1, 1, 0, 2, 0, 2}, 16, 20, 1, 2},    // 1-D
-      {{1, 3000, 1, 9, 1, 1, 1, 4, 0, 0, 0, 0}, 64, 8, 1, 1},     // 1-D, more than one segment
+      {window(29, 7, 2, 3), 3, 64, 1, 1},                       // first layer: kernel rows of 21 bytes
+      {window(14, 3, 1, 1), 64, 70, 1, 1},                      // 3x3
+      {window(7, 3, 1, 1), 64, 64, 1, 2},                       // rows narrower than a tile
+      {window(14, 1, 2, 0), 32, 64, 1, 1},                      // 1x1 with a stride: no copy
+      {window(14, 1, 1, 0), 24, 144, 1, 3},                     // flat
+      {window(15, 1, 1, 0), 24, 12, 3, 1},                      // flat with groups
+      {window(9, 3, 1, 1), 128, 128, 32, 1},                    // 4 channels a group
+      {window(9, 3, 1, 1), 45, 45, 9, 1},                       // groups that do not divide a panel
+      {window(9, 3, 2, 1), 40, 40, 40, 1},                      // depthwise
+      {window(9, 3, 1, 2, 2), 10, 30, 10, 1},                   // depthwise with a multiplier, dilated
+      {window(9, 3, 1, 1), 66, 130, 2, 1},                      // groups wider than a panel
+      {window(6, 6, 1, 0), 8, 10, 1, 3},                        // the kernel covers the image
+      {window(4, 3, 1, 5), 8, 10, 1, 1},                        // rows that see nothing but padding
+      {window(5, 3, 1, 8, 7), 8, 10, 1, 1},                     // taps that step over the image
+      {{1, 1000, 1, 5, 1, 2, 1, 1, 0, 2, 0, 2}, 16, 20, 1, 2},  // 1-D
+      {{1, 3000, 1, 9, 1, 1, 1, 4, 0, 0, 0, 0}, 64, 8, 1, 1},   // 1-D, more than one segment
   };
   Noise noise(4);
   for (const Shape& s : shapes)
@@ -79,7 +79,12 @@ TEST_F(ConvErrors, Descriptor) {
   with([](ConvDesc& x) { x.window.pad_top = -1; }, Code::invalid_argument, "window.pad_top");
   with([](ConvDesc& x) { x.window.pad_right = -1; }, Code::invalid_argument, "window.pad_right");
   with([](ConvDesc& x) { x.window.ih = x.window.iw = x.ic = x.oc = INT32_MAX; }, Code::overflow, "window.ih");
-  with([](ConvDesc& x) { x.ic = x.oc = INT32_MAX; x.window.kh = 1000, x.window.ih = 1000; }, Code::overflow, "oc * ic * kh * kw");
+  with(
+      [](ConvDesc& x) {
+        x.ic = x.oc = INT32_MAX;
+        x.window.kh = 1000, x.window.ih = 1000;
+      },
+      Code::overflow, "oc * ic * kh * kw");
   with([](ConvDesc& x) { x.ic = 65793; }, Code::overflow, "k is 592137");
   with([](ConvDesc& x) { x.numerics.w_scale_count = 5; }, Code::invalid_argument, "numerics.w_scale_count");
   with([](ConvDesc& x) { x.kernel = find_kernel("brgemm_f32f32_scalar_4x4x1"); }, Code::invalid_argument, "kernel");

@@ -21,9 +21,14 @@ TEST(Depthwise, RandomShapesEqualReference) {
 
 TEST(Depthwise, NamedShapesEqualReference) {
   const Shape shapes[] = {
-      depthwise(window(28, 3, 1, 1), 32, 1),   depthwise(window(28, 3, 2, 1), 96, 1),  depthwise(window(14, 5, 1, 2), 40, 2),
-      depthwise(window(7, 3, 1, 1), 960, 1),   depthwise(window(9, 3, 1, 2, 2), 65, 1), depthwise(window(9, 3, 1, 0), 64, 3),
-      depthwise(window(5, 3, 1, 5), 3, 1),     depthwise({25, 5, 10, 4, 2, 2, 1, 1, 4, 1, 5, 1}, 64, 1),
+      depthwise(window(28, 3, 1, 1), 32, 1),
+      depthwise(window(28, 3, 2, 1), 96, 1),
+      depthwise(window(14, 5, 1, 2), 40, 2),
+      depthwise(window(7, 3, 1, 1), 960, 1),
+      depthwise(window(9, 3, 1, 2, 2), 65, 1),
+      depthwise(window(9, 3, 1, 0), 64, 3),
+      depthwise(window(5, 3, 1, 5), 3, 1),
+      depthwise({25, 5, 10, 4, 2, 2, 1, 1, 4, 1, 5, 1}, 64, 1),
       depthwise({1, 300, 1, 7, 1, 1, 1, 3, 0, 9, 0, 9}, 20, 1),
   };
   Noise noise(6);

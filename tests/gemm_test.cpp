@@ -12,8 +12,8 @@ void check_gemm(Noise& noise, const KernelInfo* kernel, DType a, DType out, int6
   RandomNumerics numerics(noise, a, out, n, k, noise.integer(0, 1));
   const DType b = a == DType::f32 ? DType::f32 : DType::s8, r = numerics.value.residual_dtype;
   const int64_t a_row = k * int64_t(size_of(a)), c_row = n * int64_t(size_of(out)), r_row = n * int64_t(size_of(r));
-  Operand A(noise, m, a_row, a_row + gap, a), B(noise, 1, k * n * int64_t(size_of(b)), 0, b), C(noise, m, c_row, c_row + gap, DType::u8),
-      R(noise, m, r_row, r_row + gap, r);
+  Operand A(noise, m, a_row, a_row + gap, a), B(noise, 1, k * n * int64_t(size_of(b)), 0, b),
+      C(noise, m, c_row, c_row + gap, DType::u8), R(noise, m, r_row, r_row + gap, r);
   GemmDesc d;
   d.n = n, d.k = k, d.a = a, d.b = B.data, d.numerics = numerics.value, d.kernel = kernel;
   d.b_row_stride = transposed ? 1 : n;
@@ -23,11 +23,14 @@ void check_gemm(Noise& noise, const KernelInfo* kernel, DType a, DType out, int6
   const std::string before = C.str();
   reference::gemm(d, g);
   const std::string expected = C.str();
-  const std::string what = std::string(kernel ? kernel->name : "best") + " " + name_of(a) + "->" + name_of(out) + " " + std::to_string(m) +
-                           "x" + std::to_string(n) + "x" + std::to_string(k) + " residual " + std::to_string(numerics.value.has_residual);
+  const std::string what = std::string(kernel ? kernel->name : "best") + " " + name_of(a) + "->" + name_of(out) + " " +
+                           std::to_string(m) + "x" + std::to_string(n) + "x" + std::to_string(k) + " residual " +
+                           std::to_string(numerics.value.has_residual);
   const Expected<GemmPlan> plan = GemmPlan::create(d);
   if (!expect_plan(plan, what)) return;
-  if (kernel) { EXPECT_STREQ(plan->kernel().name, kernel->name); }
+  if (kernel) {
+    EXPECT_STREQ(plan->kernel().name, kernel->name);
+  }
   expect_every_way(*plan, g, plan->tiles(m), C.data, before, expected, what + " " + plan->describe());
 }
 
@@ -48,10 +51,10 @@ TEST(Gemm, Large) {
   for (DType a : {DType::u8, DType::s8, DType::f32}) {
     for (DType out : {DType::f32, DType::u8}) {
       if (a == DType::f32 && out == DType::u8) continue;
-      check_gemm(noise, nullptr, a, out, 300, 130, 259);   // many blocks
-      check_gemm(noise, nullptr, a, out, 3, 1030, 129);    // few rows
-      check_gemm(noise, nullptr, a, out, 1000, 5, 17);     // few columns
-      check_gemm(noise, nullptr, a, out, 65, 33, 5000);    // deep
+      check_gemm(noise, nullptr, a, out, 300, 130, 259);  // many blocks
+      check_gemm(noise, nullptr, a, out, 3, 1030, 129);   // few rows
+      check_gemm(noise, nullptr, a, out, 1000, 5, 17);    // few columns
+      check_gemm(noise, nullptr, a, out, 65, 33, 5000);   // deep
     }
   }
 }
@@ -65,7 +68,8 @@ TEST(Gemm, WorstCaseSums) {
       const std::vector<int8_t> B(size_t(k), -128);
       int32_t c = 0;
       GemmDesc d;
-      d.n = 1, d.k = k, d.a = a, d.b = B.data(), d.b_row_stride = 1, d.b_col_stride = k, d.numerics.out = DType::s32, d.kernel = kernel;
+      d.n = 1, d.k = k, d.a = a, d.b = B.data(), d.b_row_stride = 1, d.b_col_stride = k, d.numerics.out = DType::s32,
+      d.kernel = kernel;
       const Expected<GemmPlan> plan = GemmPlan::create(d);
       ASSERT_TRUE(expect_plan(plan, name_of(a)));
       ASSERT_TRUE(plan->run({1, A.data(), k, &c, 4, nullptr, 0}, nullptr, single_thread()).ok());

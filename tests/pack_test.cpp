@@ -45,8 +45,9 @@ double packed_at(size_t base, int64_t k, int column) {
   return reference::load<int8_t>(seen.weights.data() + at, 0);
 }
 
-const PackFormat kFormats[] = {{4, 1, 1, 0},  {5, 3, 2, 0},  {8, 8, 1, 128}, {16, 2, 2, 0},  {16, 4, 1, 128}, {32, 4, 1, 0},
-                               {64, 4, 1, 0}, {7, 16, 1, 0}, {255, 1, 2, 0}, {64, 4, 1, 0, true}, {16, 2, 2, 0, true}};
+const PackFormat kFormats[] = {{4, 1, 1, 0},    {5, 3, 2, 0},        {8, 8, 1, 128},     {16, 2, 2, 0},
+                               {16, 4, 1, 128}, {32, 4, 1, 0},       {64, 4, 1, 0},      {7, 16, 1, 0},
+                               {255, 1, 2, 0},  {64, 4, 1, 0, true}, {16, 2, 2, 0, true}};
 
 std::vector<int8_t> weights(Noise& noise, size_t n) {
   std::vector<int8_t> w(n);
@@ -64,7 +65,8 @@ TEST(Pack, Gemm) {
         const std::vector<int32_t> bias(size_t(n), 1000);
         const KernelInfo kernel = keeper(Op::brgemm, DType::u8, f);
         GemmDesc d;
-        d.n = n, d.k = k, d.b = w.data(), d.kernel = &kernel, d.b_row_stride = transposed ? 1 : n, d.b_col_stride = transposed ? k : 1;
+        d.n = n, d.k = k, d.b = w.data(), d.kernel = &kernel, d.b_row_stride = transposed ? 1 : n,
+        d.b_col_stride = transposed ? k : 1;
         d.numerics.out = DType::s32, d.numerics.a.zero_point = 7, d.numerics.bias_s32 = bias.data();
         const GemmPlan plan = *GemmPlan::create(d);
         const std::vector<uint8_t> a(size_t(k), 0);
@@ -78,7 +80,8 @@ TEST(Pack, Gemm) {
           for (int64_t p = 0; p < (k + f.kr - 1) / f.kr * f.kr; ++p) {
             const int32_t expected = j < n && p < k ? w[size_t(p * d.b_row_stride + j * d.b_col_stride)] : 0;
             sum += expected;
-            ASSERT_EQ(packed_at(size_t(j / f.nr) * panel, p, int(j % f.nr)), expected) << "nr " << int(f.nr) << " kr " << int(f.kr);
+            ASSERT_EQ(packed_at(size_t(j / f.nr) * panel, p, int(j % f.nr)), expected)
+                << "nr " << int(f.nr) << " kr " << int(f.kr);
           }
           if (j < n) {
             EXPECT_EQ(seen.bias[size_t(j)], 1000 - (7 + f.a_offset) * sum);
@@ -112,7 +115,8 @@ TEST(Pack, ConvFusesKernelRows) {
     const KernelInfo kernel = keeper(Op::brgemm, DType::u8, f);
     const std::vector<int8_t> w = weights(noise, 5 * 3 * 9);
     ConvDesc d;
-    d.window = {3, 3, 3, 3, 1, 1, 1, 1, 0, 1, 0, 0}, d.ic = 3, d.oc = 5, d.w = w.data(), d.kernel = &kernel, d.numerics.out = DType::s32;
+    d.window = {3, 3, 3, 3, 1, 1, 1, 1, 0, 1, 0, 0}, d.ic = 3, d.oc = 5, d.w = w.data(), d.kernel = &kernel,
+    d.numerics.out = DType::s32;
     const ConvPlan plan = *ConvPlan::create(d);
     const uint8_t a[27] = {};
     int32_t c[10];
@@ -126,7 +130,8 @@ TEST(Pack, ConvFusesKernelRows) {
     for (int j = 0; j < 5; ++j)
       for (int ky = 0; ky < 3; ++ky)
         for (int p = 0; p < (9 + f.kr - 1) / f.kr * f.kr; ++p)
-          ASSERT_EQ(packed_at(size_t(j / f.nr * 3 + ky) * tap, p, j % f.nr), p < 9 ? w[size_t(((j * 3 + p % 3) * 3 + ky) * 3 + p / 3)] : 0);
+          ASSERT_EQ(packed_at(size_t(j / f.nr * 3 + ky) * tap, p, j % f.nr),
+                    p < 9 ? w[size_t(((j * 3 + p % 3) * 3 + ky) * 3 + p / 3)] : 0);
   }
 }
 

@@ -59,7 +59,8 @@ struct RandomNumerics {
     if (clamp == 2) value.hi = 6;
     value.has_residual = residual && out != DType::s32;
     value.residual_dtype = out == DType::f32 ? DType::f32 : noise.integer(0, 1) ? DType::u8 : DType::s8;
-    value.residual_q = {value.out_q.scale * noise.real(0.2f, 3), int32_t(noise.integer(qmin_of(value.residual_dtype), qmax_of(value.residual_dtype)))};
+    value.residual_q = {value.out_q.scale * noise.real(0.2f, 3),
+                        int32_t(noise.integer(qmin_of(value.residual_dtype), qmax_of(value.residual_dtype)))};
   }
 };
 
@@ -79,11 +80,11 @@ inline void fill_elements(Noise& noise, char* p, size_t bytes, DType t) {
     for (size_t i = 0; i < bytes; ++i) p[i] = p[i] & 1 ? hi : lo;
 }
 
-// Runs a plan once over all tiles, then tile by tile, then split in two, then on 2 and 3 threads; the output must be `expected` each
-// time, the bytes between its rows included. `c` holds `before` at the start of each run.
+// Runs a plan once over all tiles, then tile by tile, then split in two, then on 2 and 3 threads; the output must be `expected`
+// each time, the bytes between its rows included. `c` holds `before` at the start of each run.
 template <class Plan, class Args>
-void expect_every_way(const Plan& plan, const Args& args, int64_t tiles, char* c, const std::string& before, const std::string& expected,
-                      const std::string& what) {
+void expect_every_way(const Plan& plan, const Args& args, int64_t tiles, char* c, const std::string& before,
+                      const std::string& expected, const std::string& what) {
   const size_t bytes = plan.workspace_bytes();
   GuardedBuffer workspace(bytes * 3 + 64);
   void* ws = bytes ? workspace.right(bytes, 64) : nullptr;
@@ -92,8 +93,8 @@ void expect_every_way(const Plan& plan, const Args& args, int64_t tiles, char* c
     if (got == expected) return;
     size_t at = 0;
     while (got[at] == expected[at]) ++at;
-    ADD_FAILURE() << what << " " << how << ": byte " << at << " of " << expected.size() << " is " << int(uint8_t(got[at])) << ", expected "
-                  << int(uint8_t(expected[at]));
+    ADD_FAILURE() << what << " " << how << ": byte " << at << " of " << expected.size() << " is " << int(uint8_t(got[at]))
+                  << ", expected " << int(uint8_t(expected[at]));
   };
   const auto reset = [&] { std::memcpy(c, before.data(), before.size()); };
   const auto run = [&](int64_t begin, int64_t end) {
@@ -117,7 +118,8 @@ void expect_every_way(const Plan& plan, const Args& args, int64_t tiles, char* c
   }();
   for (ThreadPool& pool : *pools) {
     reset();
-    const Status s = plan.run(args, bytes ? workspace.right(bytes * size_t(pool.parallel().threads), 64) : nullptr, pool.parallel());
+    const Status s =
+        plan.run(args, bytes ? workspace.right(bytes * size_t(pool.parallel().threads), 64) : nullptr, pool.parallel());
     ASSERT_TRUE(s.ok()) << what << ": " << s.text();
     expect("on threads");
   }

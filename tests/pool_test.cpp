@@ -16,7 +16,8 @@ bool sees_pixels(const Window& w) {
     }
     return true;
   };
-  return all(w.oh(), w.stride_h, w.pad_top, w.kh, w.dilation_h, w.ih) && all(w.ow(), w.stride_w, w.pad_left, w.kw, w.dilation_w, w.iw);
+  return all(w.oh(), w.stride_h, w.pad_top, w.kh, w.dilation_h, w.ih) &&
+         all(w.ow(), w.stride_w, w.pad_left, w.kw, w.dilation_w, w.iw);
 }
 
 TEST(Pool, EqualsReference) {
@@ -32,16 +33,20 @@ TEST(Pool, EqualsReference) {
         d.count_include_pad = noise.integer(0, 1);
         if (t != DType::f32) {
           d.in_q = {noise.real(0.01f, 1), int32_t(noise.integer(qmin_of(t), qmax_of(t)))};
-          d.out_q = d.kind == PoolKind::max ? d.in_q : QParams{d.in_q.scale * noise.real(0.3f, 2), int32_t(noise.integer(qmin_of(t), qmax_of(t)))};
+          d.out_q = d.kind == PoolKind::max
+                        ? d.in_q
+                        : QParams{d.in_q.scale * noise.real(0.3f, 2), int32_t(noise.integer(qmin_of(t), qmax_of(t)))};
         }
         const std::string what = std::string(isa.name) + " " + name_of(t) + (d.kind == PoolKind::max ? " max" : " average") +
-                                 (d.count_include_pad ? " with padding " : " ") + describe({d.window, d.channels, d.channels, 1, 2});
+                                 (d.count_include_pad ? " with padding " : " ") +
+                                 describe({d.window, d.channels, d.channels, 1, 2});
         if (!sees_pixels(d.window)) {
           expect_error(PoolPlan::create(d).status(), Code::invalid_argument, "window.pad");
           continue;
         }
         const int64_t batch = noise.integer(1, 3), row = d.channels * int64_t(size_of(t)), gap = noise.integer(0, 1) * 4;
-        Operand A(noise, batch * d.window.ih * d.window.iw, row, row + gap, t), C(noise, batch * d.window.oh() * d.window.ow(), row, row + gap, DType::u8);
+        Operand A(noise, batch * d.window.ih * d.window.iw, row, row + gap, t),
+            C(noise, batch * d.window.oh() * d.window.ow(), row, row + gap, DType::u8);
         ConvArgs v;
         v.batch = batch, v.a = A.data, v.c = C.data;
         if (gap) v.a_pixel_stride_bytes = v.c_pixel_stride_bytes = row + gap;

@@ -47,7 +47,9 @@ TEST(Threads, ManyShortJobs) {
   const Parallel p = pool.parallel();
   int64_t totals[3] = {};
   for (int i = 0; i < 2000; ++i)
-    p.run(p.context, 3, [](void* arg, int64_t begin, int64_t end, int thread) { static_cast<int64_t*>(arg)[thread] += end - begin; }, totals);
+    p.run(
+        p.context, 3,
+        [](void* arg, int64_t begin, int64_t end, int thread) { static_cast<int64_t*>(arg)[thread] += end - begin; }, totals);
   EXPECT_EQ(totals[0] + totals[1] + totals[2], 6000);
 }
 

@@ -117,10 +117,11 @@ int main() {
   conv_args.c = features;
   const octavo::GemmArgs fc_args{1, features, kFeatures, logits, kClasses * 4, nullptr, 0};
   if (const octavo::Status s = conv_plan->run(conv_args, workspace, workers.parallel()); !s.ok()) return fail("convolution", s);
-  if (const octavo::Status s = fc_plan->run(fc_args, nullptr, workers.parallel()); !s.ok()) return fail("fully connected layer", s);
+  if (const octavo::Status s = fc_plan->run(fc_args, nullptr, workers.parallel()); !s.ok())
+    return fail("fully connected layer", s);
 
-  std::printf("convolution 3x3, %dx%dx%d -> %d channels, on %d threads of the engine\n  %s\n", int(kSize), int(kSize), int(kIn), int(kChannels),
-              kThreads, conv_plan->describe().c_str());
+  std::printf("convolution 3x3, %dx%dx%d -> %d channels, on %d threads of the engine\n  %s\n", int(kSize), int(kSize), int(kIn),
+              int(kChannels), kThreads, conv_plan->describe().c_str());
   std::vector<uint8_t> expected(kFeatures);
   octavo::ConvArgs conv_reference = conv_args;
   conv_reference.c = expected.data();
@@ -136,6 +137,7 @@ int main() {
 
   int best = 0;
   for (int i = 1; i < kClasses; ++i) best = logits[i] > logits[best] ? i : best;
-  std::printf("the largest logit is %d; %zu bytes of the engine's own memory, none allocated by the plans while they ran\n", best, arena.used());
+  std::printf("the largest logit is %d; %zu bytes of the engine's own memory, none allocated by the plans while they ran\n", best,
+              arena.used());
   return right ? 0 : 1;
 }

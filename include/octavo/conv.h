@@ -1,4 +1,6 @@
-// Convolution, depthwise convolution and pooling plans, NHWC. 1-D convolution is ih = kh = 1.
+// Convolution, depthwise convolution and pooling plans, NHWC. 1-D convolution is ih = kh = 1. reference.h defines every bit
+// of the output. Errors are those of gemm.h: each text names the argument and its limit. Nothing outside the named pixels'
+// channels is read or written; buffers may have any alignment, workspaces are aligned to 64 bytes.
 #pragma once
 
 #include <cstddef>
@@ -13,6 +15,8 @@
 
 namespace octavo {
 
+// Where the kernel's taps fall. Every size is at least 1 and every pad at least 0; the padded input is at least as large as the
+// kernel's span. Padding is real zero: the zero point of quantized inputs.
 struct Window {
   int64_t ih = 1, iw = 1;                  // input image
   int64_t kh = 1, kw = 1;                  // kernel
@@ -47,19 +51,23 @@ struct ConvArgs {
   ptrdiff_t residual_pixel_stride_bytes = 0;
 };
 
-// Immutable; copies share the packed weights; any number of threads may run() one plan at once.
+// Immutable; copies share the packed weights; any number of threads may run() one plan at once, each with its own workspace.
 class ConvPlan {
  public:
+  // Packs the weights. `overflow` as in GemmPlan, with k = ic/groups * kh * kw. Never throws.
   static Expected<ConvPlan> create(const ConvDesc&) noexcept;
+  // run() splits into this many tiles; any partition of [0, tiles(batch)) over threads gives the same bytes.
   int64_t tiles(int64_t batch) const noexcept;
   size_t workspace_bytes() const noexcept;  // for each concurrent run(); 64-byte aligned; 0 = none needed
+  // Computes tiles [tile_begin, tile_end). Allocates nothing, locks nothing.
   Status run(const ConvArgs&, int64_t tile_begin, int64_t tile_end, void* workspace) const noexcept;
+  // All tiles on the caller's threads. `workspace` holds parallel.threads times workspace_bytes().
   Status run(const ConvArgs&, void* workspace, const Parallel& parallel) const noexcept;
 
   const KernelInfo& kernel() const noexcept;
   size_t packed_bytes() const noexcept;
   int64_t macs() const noexcept;            // of one image, unpadded: oh*ow*oc*(ic/groups)*kh*kw
-  std::string describe() const;
+  std::string describe() const;             // kernel, algorithm, blocking, memory. May throw std::bad_alloc
 
  private:
   struct Impl;
@@ -67,7 +75,8 @@ class ConvPlan {
   std::shared_ptr<const Impl> impl_;
 };
 
-// groups == ic == oc. Same descriptor (ic = oc = groups = channels) and arguments as ConvPlan.
+// groups == ic == oc. Same descriptor (ic = oc = groups = channels), arguments and promises as ConvPlan; weights
+// [channels][1][kh][kw].
 class DepthwisePlan {
  public:
   static Expected<DepthwisePlan> create(const ConvDesc&) noexcept;
@@ -79,7 +88,7 @@ class DepthwisePlan {
   const KernelInfo& kernel() const noexcept;
   size_t packed_bytes() const noexcept;
   int64_t macs() const noexcept;
-  std::string describe() const;
+  std::string describe() const;             // kernel, algorithm, blocking, memory. May throw std::bad_alloc
 
  private:
   struct Impl;
@@ -100,8 +109,10 @@ struct PoolDesc {
   bool use_isa = false;
 };
 
+// Arguments and promises as ConvPlan's; no residual. A window without any real pixel is an error.
 // max: over the real pixels under the window. average: f32: sum in the order y, z, then one division;
-// u8, s8: acc = sum(q - in_zp) in int32; q = rne(clamp(float(acc) * m)) + out_zp, m = s_in / (count * s_out) in double, rounded once.
+// u8, s8: acc = sum(q - in_zp) in int32; q = rne(clamp(float(acc) * m)) + out_zp, m = s_in / (count * s_out) in double,
+// rounded once.
 class PoolPlan {
  public:
   static Expected<PoolPlan> create(const PoolDesc&) noexcept;

@@ -29,7 +29,7 @@ inline void store_f32(typename V::F acc, const DwconvArgs& g, int64_t channel, i
 
 // K: the window is K x K; 0 = any, from the arguments.
 template <class V, int kPixels, int K, bool kTail>
-inline void f32_pixels(const DwconvArgs& g, const float* w, int64_t channel, int n, int64_t x) {
+[[gnu::noinline]] void f32_pixels(const DwconvArgs& g, const float* w, int64_t channel, int n, int64_t x) {
   const ptrdiff_t step = g.dilation_w * g.pixel_stride_bytes;
   ptrdiff_t next = g.stride_w * g.pixel_stride_bytes;
   const int kh = K ? K : g.kh, kw = K ? K : g.kw;
@@ -92,7 +92,8 @@ template <class V, int K, bool kTail>
 inline void f32_row(const DwconvArgs& g, const float* w, int64_t channel, int n) {
   int64_t x = 0;
   if (K == 3 && g.stride_w == 1 && g.dilation_w == 1) x = f32_shared_3x3<V, kTail>(g, w, channel, n);
-  for (; x + 4 <= g.n; x += 4) f32_pixels<V, 4, K, kTail>(g, w, channel, n, x);
+  if constexpr (!kTail)  // with masks GCC 12 keeps four accumulators in memory
+    for (; x + 4 <= g.n; x += 4) f32_pixels<V, 4, K, kTail>(g, w, channel, n, x);
   for (; x < g.n; ++x) f32_pixels<V, 1, K, kTail>(g, w, channel, n, x);
 }
 

@@ -5,11 +5,6 @@
 namespace octavo::detail {
 namespace {
 
-template <class S>
-void add_to_sum(int32_t* sums, int64_t j, S v) {
-  if constexpr (sizeof(S) == 1) sums[j] += v;
-}
-
 // One element at a time: the rows of a block that do not fill a group of kr.
 template <class S, class D>
 void pack_rows(const PackFormat& f, const WeightBlock& w, int64_t p_begin, int64_t p_end, int64_t row, int64_t column, D* panel,
@@ -20,22 +15,24 @@ void pack_rows(const PackFormat& f, const WeightBlock& w, int64_t p_begin, int64
     const S* s = static_cast<const S*>(w.data) + p * w.row_stride;
     for (int64_t j = 0; j < w.n; ++j, s += w.col_stride, d += f.kr) {
       *d = D(*s);
-      add_to_sum(sums, j, *s);
+      if constexpr (sizeof(S) == 1) sums[j] += *s;
     }
   }
 }
 
 // Whole groups of KR rows. The strides are constants where they are 1, so that the compiler can use vectors.
 template <int KR, class S, class D>
-void pack_groups(const PackFormat& f, const S* s, ptrdiff_t row_stride, ptrdiff_t col_stride, int64_t groups, int64_t n, D* d,
-                 int32_t* sums) {
+void pack_groups(const PackFormat& f, const S* __restrict s, ptrdiff_t row_stride, ptrdiff_t col_stride, int64_t groups,
+                 int64_t n, D* __restrict d, int32_t* __restrict sums) {
   for (; groups > 0; --groups, s += KR * row_stride, d += f.nr * KR) {
     for (int64_t j = 0; j < n; ++j) {
+      int32_t sum = 0;
       for (int r = 0; r < KR; ++r) {
         const S v = s[r * row_stride + j * col_stride];
         d[j * KR + r] = D(v);
-        add_to_sum(sums, j, v);
+        if constexpr (sizeof(S) == 1) sum += v;
       }
+      if constexpr (sizeof(S) == 1) sums[j] += sum;
     }
   }
 }

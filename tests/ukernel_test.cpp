@@ -264,6 +264,11 @@ std::vector<int> column_counts(int nr) {
   return v;
 }
 
+std::set<std::string>& kernels_that_ran() {
+  static std::set<std::string> names;
+  return names;
+}
+
 class Ukernel : public testing::TestWithParam<const KernelInfo*> {
  protected:
   void SetUp() override {
@@ -282,6 +287,7 @@ TEST_P(Ukernel, AllTilesTailsAndOutputs) {
         for (int64_t batch : {1, 3, 9}) {
           if (batch == 9 && depth > 33) continue;
           rig.check({m, n, depth, batch, turn % 3 != 0, Operands::random, epi[turn % epi.size()]});
+          kernels_that_ran().insert(k.name);
           if (HasFatalFailure()) return;
           ++turn;
         }
@@ -402,6 +408,19 @@ std::vector<const KernelInfo*> rows() {
     if (k.op == Op::brgemm) v.push_back(&k);
   return v;
 }
+
+// After everything: no row that this machine can run was left out.
+class EveryEligibleRowRan : public testing::Environment {
+  void TearDown() override {
+    if (GTEST_FLAG_GET(filter) != "*") return;
+    for (const KernelInfo* k : rows()) {
+      const bool eligible = covers(detected_isa(), k->needs);
+      EXPECT_EQ(kernels_that_ran().count(k->name), size_t(eligible)) << k->name;
+      if (!eligible) std::printf("not run, this machine lacks the instructions: %s\n", k->name);
+    }
+  }
+};
+const testing::Environment* const kEveryEligibleRowRan = testing::AddGlobalTestEnvironment(new EveryEligibleRowRan);
 
 INSTANTIATE_TEST_SUITE_P(Registry, Ukernel, testing::ValuesIn(rows()),
                          [](const testing::TestParamInfo<const KernelInfo*>& info) { return std::string(info.param->name); });

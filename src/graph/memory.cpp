@@ -13,7 +13,9 @@ Expected<size_t> plan_memory(std::vector<Buffer>& buffers, size_t limit) {
     b.bytes = (b.bytes + kAlign - 1) / kAlign * kAlign;
     by_size.push_back(&b);
   }
-  std::stable_sort(by_size.begin(), by_size.end(), [](const Buffer* a, const Buffer* b) { return a->bytes > b->bytes; });
+  // Equal sizes stay in order. (Not stable_sort: in libstdc++ 12 it calls what is deprecated, and Clang says so.)
+  std::sort(by_size.begin(), by_size.end(),
+            [](const Buffer* a, const Buffer* b) { return a->bytes != b->bytes ? a->bytes > b->bytes : a < b; });
   std::vector<const Buffer*> placed;  // by offset
   size_t arena = 0;
   for (Buffer* b : by_size) {

@@ -10,7 +10,8 @@ struct ConformTest : ::testing::Test {
   TempDir dir;
 
   // A test of relu that expects `output` for {-1, 2, 3, 4}.
-  void add_test(const std::string& name, const std::vector<int>& dims, const std::vector<float>& output, const char* op = "Relu") {
+  void add_test(const std::string& name, const std::vector<int>& dims, const std::vector<float>& output,
+                const char* op = "Relu") {
     fs::create_directories(dir / (name + "/test_data_set_0"));
     Graph g = relu_model();
     g.nodes[0].op_type = op;

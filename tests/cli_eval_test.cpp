@@ -81,7 +81,8 @@ TEST_F(EvalTest, StaticBatchesAreFedInGroups) {
 TEST_F(EvalTest, WrongData) {
   expect_bad_input(eval({}), "data.npz");
   expect_bad_input(eval({labels({1, 2, 3})}), "no array 'x'");
-  expect_bad_input(eval({{"x.npy", npy_f32("(3, 4, 2)", scores())}}), "array 'x': shape [1,4,2] where the model's input 'x' has [N,8]");
+  expect_bad_input(eval({{"x.npy", npy_f32("(3, 4, 2)", scores())}}),
+                   "array 'x': shape [1,4,2] where the model's input 'x' has [N,8]");
   expect_bad_input(eval({{"x.npy", npy_f32("(0, 8)", {})}}), "holds no samples");
   expect_bad_input(eval({{"x.npy", npy_f32("()", {1})}}), "holds no samples");
   expect_bad_input(eval({x(), labels({1, 2})}), "'labels': shape [2] where there are 3 samples");

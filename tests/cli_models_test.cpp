@@ -43,7 +43,8 @@ TEST_F(ModelsTest, SamplesLimitsCalibration) {
 }
 
 TEST_F(ModelsTest, RecipeFromFile) {
-  const std::string recipe = write_file(dir / "recipe.json", R"({"base": "x86_static", "rules": [{"node_name": "conv", "config": null}]})");
+  const std::string recipe =
+      write_file(dir / "recipe.json", R"({"base": "x86_static", "rules": [{"node_name": "conv", "config": null}]})");
   const Json json = quantize({"--json", "--recipe", recipe}).json();
   bool kept = false;
   for (const Json& k : json["kept"]) kept |= k["name"] == "conv" && k["reason"] != "";
@@ -130,7 +131,8 @@ TEST_F(ModelsTest, InspectStrict) {
 }
 
 TEST_F(ModelsTest, Shapes) {
-  for (const char* text : {"image", "image=", "image=1x", "image=0x3", "image=1x-3x8x8", "image=1,3,8,8", "image=99999999999999999999"})
+  for (const char* text :
+       {"image", "image=", "image=1x", "image=0x3", "image=1x-3x8x8", "image=1,3,8,8", "image=99999999999999999999"})
     expect_bad_input(octavo({"inspect", model, "--shape", text}), "");
   expect_bad_input(octavo({"inspect", model, "--shape", "picture=1x3x8x8"}), "no input 'picture' (its inputs: image)");
   expect_bad_input(octavo({"inspect", model, "--shape", "image=1x3x8"}), "image");

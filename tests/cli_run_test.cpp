@@ -82,7 +82,8 @@ TEST_F(RunTest, WrongInputs) {
   expect_bad_input(octavo({"run", model, "--input", "x=" + x, "--input", "x=" + x, "--output-dir", out}), "given twice");
   expect_bad_input(octavo({"run", model, "--input", "x=" + (dir / "no.npy"), "--output-dir", out}), "no.npy: cannot open");
   expect_bad_input(octavo({"run", model, "--input", "x=" + dir.path(), "--output-dir", out}), "not a regular file");
-  expect_bad_input(octavo({"run", model, "--input", "x=" + wide, "--output-dir", out}), "shape [1,5] where the model's input 'x' has [N,4]");
+  expect_bad_input(octavo({"run", model, "--input", "x=" + wide, "--output-dir", out}),
+                   "shape [1,5] where the model's input 'x' has [N,4]");
   expect_bad_input(octavo({"run", dir / "no.onnx", "--input", "x=" + x, "--output-dir", out}), "no.onnx");
   expect_bad_input(octavo({"run", x, "--input", "x=" + x, "--output-dir", out}), "x.npy");
   expect_bad_input(octavo({"run", model, "--input", "x=" + x}), "--output-dir");

@@ -102,11 +102,14 @@ inline std::string npy_raw(const std::string& header, const std::string& data, i
   for (int i = 0; i < (version == 1 ? 2 : 4); ++i) out += char(header.size() >> (8 * i) & 0xff);
   return out + header + data;
 }
-inline std::string npy(const std::string& descr, const std::string& shape, const std::string& data, bool fortran = false, int version = 1) {
-  return npy_raw("{'descr': '" + descr + "', 'fortran_order': " + (fortran ? "True" : "False") + ", 'shape': " + shape + ", }\n", data,
-                 version);
+inline std::string npy(const std::string& descr, const std::string& shape, const std::string& data, bool fortran = false,
+                       int version = 1) {
+  return npy_raw("{'descr': '" + descr + "', 'fortran_order': " + (fortran ? "True" : "False") + ", 'shape': " + shape + ", }\n",
+                 data, version);
 }
-inline std::string npy_f32(const std::string& shape, const std::vector<float>& values) { return npy("<f4", shape, bytes_of(values)); }
+inline std::string npy_f32(const std::string& shape, const std::vector<float>& values) {
+  return npy("<f4", shape, bytes_of(values));
+}
 
 // What an .npy that the command wrote holds, as floats; the header is checked by its text.
 inline std::vector<float> npy_values(const std::string& path, const std::string& descr, const std::string& shape) {
@@ -237,7 +240,8 @@ inline std::vector<float> images(int count) {
 inline std::string images_npz(const std::string& path, int count, const std::vector<int64_t>& labels = {}) {
   const std::string n = std::to_string(count);
   std::vector<ZipEntry> entries = {{"image.npy", npy_f32(std::string("(") + n + ", 3, 8, 8)", images(count))}};
-  if (!labels.empty()) entries.emplace_back("labels.npy", npy("<i8", std::string("(") + std::to_string(labels.size()) + ",)", bytes_of(labels)));
+  if (!labels.empty())
+    entries.emplace_back("labels.npy", npy("<i8", std::string("(") + std::to_string(labels.size()) + ",)", bytes_of(labels)));
   return write_file(path, zip(entries));
 }
 

@@ -43,25 +43,30 @@ class Builder {
   }
   // `gain` scales the result: below 1 at the end of a residual branch, or the sums would grow from block to block.
   std::string batch_norm(const std::string& name, const std::string& x, int64_t channels, float gain = 1) {
-    return graph_.add_node("BatchNormalization", name,
-                           {x, tensor(name + ".weight", {channels}, 0.8f * gain, 1.2f * gain), tensor(name + ".bias", {channels}, -0.1f, 0.1f),
-                            tensor(name + ".running_mean", {channels}, -0.1f, 0.1f), tensor(name + ".running_var", {channels}, 0.8f, 1.2f)},
-                           {{"epsilon", 1e-5f}});
+    return graph_.add_node(
+        "BatchNormalization", name,
+        {x, tensor(name + ".weight", {channels}, 0.8f * gain, 1.2f * gain), tensor(name + ".bias", {channels}, -0.1f, 0.1f),
+         tensor(name + ".running_mean", {channels}, -0.1f, 0.1f), tensor(name + ".running_var", {channels}, 0.8f, 1.2f)},
+        {{"epsilon", 1e-5f}});
   }
   std::string relu(const std::string& name, const std::string& x) { return graph_.add_node("Relu", name, {x}); }
   std::string relu6(const std::string& name, const std::string& x) {
     return graph_.add_node("Clip", name, {x, scalar("zero", 0), scalar("six", 6)});
   }
-  std::string add(const std::string& name, const std::string& x, const std::string& y) { return graph_.add_node("Add", name, {x, y}); }
+  std::string add(const std::string& name, const std::string& x, const std::string& y) {
+    return graph_.add_node("Add", name, {x, y});
+  }
   std::string max_pool(const std::string& name, const std::string& x) {
-    return graph_.add_node("MaxPool", name, {x}, {{"kernel_shape", Ints{3, 3}}, {"strides", Ints{2, 2}}, {"pads", Ints{1, 1, 1, 1}}});
+    return graph_.add_node("MaxPool", name, {x},
+                           {{"kernel_shape", Ints{3, 3}}, {"strides", Ints{2, 2}}, {"pads", Ints{1, 1, 1, 1}}});
   }
   // Global average pool and classifier; returns the finished graph.
   Graph classify(const std::string& x, int64_t channels, int64_t classes) {
     const std::string pooled = graph_.add_node("GlobalAveragePool", "pool", {x});
     const std::string flat = graph_.add_node("Flatten", "flatten", {pooled}, {{"axis", int64_t(1)}});
     const float bound = std::sqrt(3.0f / float(channels));
-    graph_.add_node("Gemm", "logits", {flat, tensor("fc.weight", {classes, channels}, -bound, bound), tensor("fc.bias", {classes}, -0.1f, 0.1f)},
+    graph_.add_node("Gemm", "logits",
+                    {flat, tensor("fc.weight", {classes, channels}, -bound, bound), tensor("fc.bias", {classes}, -0.1f, 0.1f)},
                     {{"transB", int64_t(1)}});
     graph_.outputs = {{"logits", DType::f32, {{-1, "N"}, {classes, ""}}}};
     return std::move(graph_);
@@ -114,7 +119,8 @@ Graph mobilenet_v2(uint32_t seed) {
   struct Stage {
     int64_t expand, channels, blocks, stride;
   };
-  constexpr Stage kStages[] = {{1, 16, 1, 1}, {6, 24, 2, 2}, {6, 32, 3, 2}, {6, 64, 4, 2}, {6, 96, 3, 1}, {6, 160, 3, 2}, {6, 320, 1, 1}};
+  constexpr Stage kStages[] = {{1, 16, 1, 1}, {6, 24, 2, 2},  {6, 32, 3, 2}, {6, 64, 4, 2},
+                               {6, 96, 3, 1}, {6, 160, 3, 2}, {6, 320, 1, 1}};
   Builder b("mobilenet_v2", seed);
   std::string x = b.relu6("stem.relu", b.batch_norm("stem.bn", b.conv("stem.conv", "image", 3, 32, 3, 2), 32));
   int64_t in = 32, index = 0;
@@ -124,10 +130,12 @@ Graph mobilenet_v2(uint32_t seed) {
       const int64_t hidden = in * stage.expand, stride = block == 0 ? stage.stride : 1;
       const bool residual = stride == 1 && in == stage.channels;
       std::string y = x;
-      if (stage.expand > 1) y = b.relu6(at + "expand.relu", b.batch_norm(at + "expand.bn", b.conv(at + "expand", y, in, hidden, 1), hidden));
+      if (stage.expand > 1)
+        y = b.relu6(at + "expand.relu", b.batch_norm(at + "expand.bn", b.conv(at + "expand", y, in, hidden, 1), hidden));
       y = b.relu6(at + "depthwise.relu",
                   b.batch_norm(at + "depthwise.bn", b.conv(at + "depthwise", y, hidden, hidden, 3, stride, hidden), hidden));
-      y = b.batch_norm(at + "project.bn", b.conv(at + "project", y, hidden, stage.channels, 1), stage.channels, residual ? 0.25f : 1.0f);
+      y = b.batch_norm(at + "project.bn", b.conv(at + "project", y, hidden, stage.channels, 1), stage.channels,
+                       residual ? 0.25f : 1.0f);
       x = residual ? b.add(at + "add", x, y) : y;
       in = stage.channels;
     }

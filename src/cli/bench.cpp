@@ -27,7 +27,9 @@ struct Options {
   bool json = false;
 };
 
-double milliseconds_since(Clock::time_point start) { return std::chrono::duration<double, std::milli>(Clock::now() - start).count(); }
+double milliseconds_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
 
 double quantile(std::vector<double> values, double q) {
   const size_t at = size_t(std::lround(q * double(values.size() - 1)));
@@ -41,18 +43,38 @@ Tensor random_tensor(const ValueInfo& input) {
   for (const Dim& d : input.dims) shape.push_back(d.size);
   Tensor tensor = value(Tensor::create(input.dtype, shape), input.name);
   std::mt19937 random(7);
-  const auto fill = [&]<class T>(T* out, auto make) { std::generate(out, out + tensor.count(), [&] { return T(make(random())); }); };
+  const auto fill = [&]<class T>(T* out, auto make) {
+    std::generate(out, out + tensor.count(), [&] { return T(make(random())); });
+  };
   void* out = tensor.mutable_data();
   const auto uniform = [](uint32_t r) { return double(r) / 2147483648.0 - 1; };
   const auto bit = [](uint32_t r) { return r & 1; };
   switch (input.dtype) {
-    case DType::f32: fill(static_cast<float*>(out), uniform); break;
-    case DType::f64: fill(static_cast<double*>(out), uniform); break;
-    case DType::u8: case DType::s8: fill(static_cast<uint8_t*>(out), [](uint32_t r) { return r; }); break;
-    case DType::boolean: fill(static_cast<uint8_t*>(out), bit); break;
-    case DType::u16: case DType::s16: fill(static_cast<uint16_t*>(out), bit); break;
-    case DType::u32: case DType::s32: fill(static_cast<uint32_t*>(out), bit); break;
-    case DType::u64: case DType::s64: fill(static_cast<uint64_t*>(out), bit); break;
+    case DType::f32:
+      fill(static_cast<float*>(out), uniform);
+      break;
+    case DType::f64:
+      fill(static_cast<double*>(out), uniform);
+      break;
+    case DType::u8:
+    case DType::s8:
+      fill(static_cast<uint8_t*>(out), [](uint32_t r) { return r; });
+      break;
+    case DType::boolean:
+      fill(static_cast<uint8_t*>(out), bit);
+      break;
+    case DType::u16:
+    case DType::s16:
+      fill(static_cast<uint16_t*>(out), bit);
+      break;
+    case DType::u32:
+    case DType::s32:
+      fill(static_cast<uint32_t*>(out), bit);
+      break;
+    case DType::u64:
+    case DType::s64:
+      fill(static_cast<uint64_t*>(out), bit);
+      break;
   }
   return tensor;
 }
@@ -199,8 +221,9 @@ int run(const Options& options) {
   Table times({"model", "median ms", "min", "p10", "p90"});
   for (size_t i = 0; i < subjects.size(); ++i) {
     const std::vector<double>& t = subjects[i].times();
-    times.add({i == 0 ? options.model : options.compare, fmt::format("{:.4f}", quantile(t, 0.5)), fmt::format("{:.4f}", quantile(t, 0)),
-               fmt::format("{:.4f}", quantile(t, 0.1)), fmt::format("{:.4f}", quantile(t, 0.9))});
+    times.add({i == 0 ? options.model : options.compare, fmt::format("{:.4f}", quantile(t, 0.5)),
+               fmt::format("{:.4f}", quantile(t, 0)), fmt::format("{:.4f}", quantile(t, 0.1)),
+               fmt::format("{:.4f}", quantile(t, 0.9))});
   }
   std::string text = node_table(result["nodes"]) + "\n" + times.text();
   if (subjects.size() > 1)
@@ -214,9 +237,10 @@ int run(const Options& options) {
 void add_bench(CLI::App& app, Action& action) {
   add_command<Options>(
       app, action, "bench", "Time a model, against another one, and node by node",
-      "Prints the median over runs of Program::run, and the time by node from runs of their own. With --compare the runs of the two\n"
-      "models alternate, and 'ratio' is the other's median over this one's: above 1 where this model is the faster, so that\n"
-      "octavo bench int8.onnx --compare float.onnx gives the speed-up. Inputs are random unless DATA (.npz) is given.",
+      "Prints the median over runs of Program::run, and the time by node from runs of their own. With --compare the runs of\n"
+      "the two models alternate, and 'ratio' is the other's median over this one's: above 1 where this model is the faster,\n"
+      "so that octavo bench int8.onnx --compare float.onnx gives the speed-up. Inputs are random unless DATA (.npz) is\n"
+      "given.",
       [](CLI::App& cmd, Options& o) {
         add_model(cmd, o.model);
         cmd.add_option("--compare", o.compare, "Another model, run in turns with this one")->option_text("OTHER.onnx");

@@ -118,7 +118,8 @@ Expected<std::vector<Tensor>> load_tensors(const fs::path& set, const char* pref
 
 Outcome run_set(Session& session, const fs::path& set) {
   const Graph& graph = session.graph();
-  const auto inputs = load_tensors(set, "input", graph.inputs.size()), expected = load_tensors(set, "output", graph.outputs.size());
+  const auto inputs = load_tensors(set, "input", graph.inputs.size()),
+             expected = load_tensors(set, "output", graph.outputs.size());
   if (!inputs) return from_status(inputs.status());
   if (!expected) return from_status(expected.status());
   if (inputs->size() != graph.inputs.size() || expected->size() != graph.outputs.size())
@@ -187,9 +188,9 @@ int run(const Options& options) {
 void add_conform(CLI::App& app, Action& action) {
   add_command<Options>(
       app, action, "conform", "Run directories of ONNX's backend tests",
-      "A DIR is a test (model.onnx and test_data_set_*/{input,output}_i.pb) or a tree of such. A test is refused where the model\n"
-      "needs what this library does not support; everything else that is not right has failed, and makes the exit code 1.\n"
-      "Floats may differ by 1e-7 + 1e-3 |expected|, as in ONNX's own runner; integers not at all.",
+      "A DIR is a test (model.onnx and test_data_set_*/{input,output}_i.pb) or a tree of such. A test is refused where the\n"
+      "model needs what this library does not support; everything else that is not right has failed, and makes the exit\n"
+      "code 1. Floats may differ by 1e-7 + 1e-3 |expected|, as in ONNX's own runner; integers not at all.",
       [](CLI::App& cmd, Options& o) {
         cmd.add_option("DIR", o.directories, "Test directories, or trees of them")->required()->option_text(" ");
         add_threads(cmd, o.threads);

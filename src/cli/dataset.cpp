@@ -20,16 +20,27 @@ constexpr const char* kLabels = "labels";
 template <class F>
 void with_type(DType dtype, F f) {
   switch (dtype) {
-    case DType::u8: case DType::boolean: return f(uint8_t());
-    case DType::s8: return f(int8_t());
-    case DType::u16: return f(uint16_t());
-    case DType::s16: return f(int16_t());
-    case DType::s32: return f(int32_t());
-    case DType::u32: return f(uint32_t());
-    case DType::s64: return f(int64_t());
-    case DType::u64: return f(uint64_t());
-    case DType::f32: return f(float());
-    case DType::f64: return f(double());
+    case DType::u8:
+    case DType::boolean:
+      return f(uint8_t());
+    case DType::s8:
+      return f(int8_t());
+    case DType::u16:
+      return f(uint16_t());
+    case DType::s16:
+      return f(int16_t());
+    case DType::s32:
+      return f(int32_t());
+    case DType::u32:
+      return f(uint32_t());
+    case DType::s64:
+      return f(int64_t());
+    case DType::u64:
+      return f(uint64_t());
+    case DType::f32:
+      return f(float());
+    case DType::f64:
+      return f(double());
   }
 }
 
@@ -81,7 +92,9 @@ void check_shape(const ValueInfo& input, const Shape& shape, const std::string& 
   if (!input.has_shape) return;
   bool fits = shape.size() == input.dims.size();
   for (size_t d = 0; fits && d < shape.size(); ++d) fits = input.dims[d].size < 0 || input.dims[d].size == shape[d];
-  if (!fits) throw Failure(fmt::format("{}: shape {} where the model's input '{}' has {}", what, to_string(shape), input.name, dims_of(input)));
+  if (!fits)
+    throw Failure(
+        fmt::format("{}: shape {} where the model's input '{}' has {}", what, to_string(shape), input.name, dims_of(input)));
 }
 
 std::map<std::string, Tensor> Dataset::load(const std::string& path, const std::vector<const Graph*>& models) {
@@ -100,15 +113,18 @@ Dataset::Dataset(const std::string& path, const Graph& model, const std::map<std
       throw Failure(fmt::format("{}: no array '{}' (the model's inputs: {})", path, input.name, names_of(model.inputs)));
     const Tensor& array = found->second;
     const std::string what = fmt::format("{}: array '{}'", path, input.name);
-    if (array.shape().empty() || array.shape()[0] == 0) throw Failure(fmt::format("{}: shape {} holds no samples", what, to_string(array.shape())));
+    if (array.shape().empty() || array.shape()[0] == 0)
+      throw Failure(fmt::format("{}: shape {} holds no samples", what, to_string(array.shape())));
     if (columns_.empty()) {
       samples_ = array.shape()[0];
       batch_ = static_batch(input);
     }
     if (array.shape()[0] != samples_)
-      throw Failure(fmt::format("{}: {} samples where array '{}' has {}", what, array.shape()[0], columns_[0].input.name, samples_));
+      throw Failure(
+          fmt::format("{}: {} samples where array '{}' has {}", what, array.shape()[0], columns_[0].input.name, samples_));
     if (static_batch(input) != batch_)
-      throw Failure(fmt::format("{}: the model's inputs '{}' and '{}' have different batch sizes", path, columns_[0].input.name, input.name));
+      throw Failure(fmt::format("{}: the model's inputs '{}' and '{}' have different batch sizes", path, columns_[0].input.name,
+                                input.name));
     Shape fed = array.shape();
     fed[0] = batch_;
     if (input.has_shape && input.dims.empty()) fed.erase(fed.begin());

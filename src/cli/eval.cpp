@@ -58,7 +58,9 @@ struct Agreement {
 // One model with its view of the data.
 struct Subject {
   Subject(Graph graph, const std::string& path, const Options& options, const std::map<std::string, Tensor>& arrays)
-      : path(path), output(find_output(graph, options.output, path)), data(options.data, graph, arrays, options.samples),
+      : path(path),
+        output(find_output(graph, options.output, path)),
+        data(options.data, graph, arrays, options.samples),
         session(open_session(std::move(graph), path, options.threads)) {}
 
   // The scores of sample i. A batch is run when its first sample is asked for.
@@ -98,7 +100,8 @@ int run(const Options& options) {
   Graph graph = load_model(options.model);
   const bool comparing = !options.compare.empty();
   Graph other_graph = comparing ? load_model(options.compare) : Graph();
-  const auto arrays = Dataset::load(options.data, comparing ? std::vector<const Graph*>{&graph, &other_graph} : std::vector<const Graph*>{&graph});
+  const auto arrays = Dataset::load(
+      options.data, comparing ? std::vector<const Graph*>{&graph, &other_graph} : std::vector<const Graph*>{&graph});
   Subject model(std::move(graph), options.model, options, arrays);
   std::optional<Subject> other;
   if (comparing) other.emplace(std::move(other_graph), options.compare, options, arrays);
@@ -117,7 +120,8 @@ int run(const Options& options) {
     if (other) {
       const std::vector<double> other_scores = other->scores(i);
       if (other_scores.size() != scores.size())
-        throw Failure(fmt::format("{} has {} scores for a sample, {} has {}", options.model, scores.size(), options.compare, other_scores.size()));
+        throw Failure(fmt::format("{} has {} scores for a sample, {} has {}", options.model, scores.size(), options.compare,
+                                  other_scores.size()));
       if (labelled) other_accuracy.add(other_scores, (*model.data.labels())[size_t(i)]);
       agreement.add(scores, other_scores);
     }
@@ -125,7 +129,8 @@ int run(const Options& options) {
   }
 
   const auto fraction = [&](int64_t n) { return labelled ? Json(double(n) / double(samples)) : Json(); };
-  Json result = {{"model", options.model}, {"samples", samples}, {"top1", fraction(accuracy.top1)}, {"top5", fraction(accuracy.top5)}};
+  Json result = {
+      {"model", options.model}, {"samples", samples}, {"top1", fraction(accuracy.top1)}, {"top5", fraction(accuracy.top5)}};
   if (other) {
     result["compare"] = options.compare;
     result["compare_top1"] = fraction(other_accuracy.top1);
@@ -154,10 +159,11 @@ int run(const Options& options) {
 void add_eval(CLI::App& app, Action& action) {
   add_command<Options>(
       app, action, "eval", "Score a model on labelled samples, and compare it with another",
-      "DATA is an .npz file whose arrays are named after the model's inputs (first axis = samples). With 'labels' in it, top-1 and\n"
-      "top-5 accuracy are given. With --compare also how often both models choose the same class, and the signal-to-noise ratio of\n"
-      "the other's output y against this one's x: 10 log10(sum x^2 / sum (x - y)^2). Outputs are flattened to one row of scores\n"
-      "for each sample. In JSON, what there is not (no labels; the infinite ratio of equal outputs) is null.",
+      "DATA is an .npz file whose arrays are named after the model's inputs (first axis = samples). With 'labels' in it,\n"
+      "top-1 and top-5 accuracy are given. With --compare also how often both models choose the same class, and the signal-\n"
+      "to-noise ratio of the other's output y against this one's x: 10 log10(sum x^2 / sum (x - y)^2). Outputs are\n"
+      "flattened to one row of scores for each sample. In JSON, what there is not (no labels; the infinite ratio of equal\n"
+      "outputs) is null.",
       [](CLI::App& cmd, Options& o) {
         add_model(cmd, o.model);
         cmd.add_option("--data", o.data, "Samples (.npz), with 'labels' for the accuracy")->required()->option_text("DATA");

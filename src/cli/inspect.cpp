@@ -76,12 +76,14 @@ int run(const Options& options) {
     for (const NodeReport& n : program.report()) {
       std::string op = n.op_type;
       if (!n.fused.empty()) op += fmt::format(" +{}", n.fused.size());
-      table.add({n.name, op, n.precision, n.kernel, n.macs ? human_count(uint64_t(n.macs)) : "", to_string(n.output_shape), n.why_not_int8});
+      table.add({n.name, op, n.precision, n.kernel, n.macs ? human_count(uint64_t(n.macs)) : "", to_string(n.output_shape),
+                 n.why_not_int8});
     }
-    print(table.text() + fmt::format("\n{} steps in int8, {} in float, {} copies; {:.2f} % of {} MACs in int8; packed weights {}, arena {}\n",
-                                     totals.int8_nodes, totals.float_nodes, totals.copy_nodes, 100 * program.int8_mac_share(),
-                                     human_count(uint64_t(totals.macs)), human_bytes(program.weight_bytes()),
-                                     human_bytes(program.arena_bytes())));
+    print(table.text() +
+          fmt::format("\n{} steps in int8, {} in float, {} copies; {:.2f} % of {} MACs in int8; packed weights {}, arena {}\n",
+                      totals.int8_nodes, totals.float_nodes, totals.copy_nodes, 100 * program.int8_mac_share(),
+                      human_count(uint64_t(totals.macs)), human_bytes(program.weight_bytes()),
+                      human_bytes(program.arena_bytes())));
     if (!strict.ok()) print(fmt::format("strict: {}\n", printable(strict.text())));
   }
   return strict.ok() ? kDone : kCheckFailed;
@@ -92,12 +94,13 @@ int run(const Options& options) {
 void add_inspect(CLI::App& app, Action& action) {
   add_command<Options>(
       app, action, "inspect", "Show precision and kernel of each node, and why it is not int8",
-      "One line for each step ('+2' = two more nodes are fused into it), then the share of all multiply-accumulates that run in\n"
-      "int8.",
+      "One line for each step ('+2' = two more nodes are fused into it), then the share of all multiply-accumulates that\n"
+      "run in int8.",
       [](CLI::App& cmd, Options& o) {
         add_model(cmd, o.model);
         add_shapes(cmd, o.shapes);
-        cmd.add_flag("--strict", o.strict, "Exit with 1 if a node between QuantizeLinear and DequantizeLinear does not run in int8");
+        cmd.add_flag("--strict", o.strict,
+                     "Exit with 1 if a node between QuantizeLinear and DequantizeLinear does not run in int8");
         add_json(cmd, o.json);
       },
       run);

@@ -84,7 +84,10 @@ int run(const Options& options) {
   for (const char* list : {"kernels", "eltwise"})
     for (const Json& row : result[list])
       table.add({row["name"].get<std::string>(), row["isa"].get<std::string>(),
-                 row["chosen"] == true ? "chosen" : row["eligible"] == true ? "yes" : "no", row["why_not"].get<std::string>()});
+                 row["chosen"] == true     ? "chosen"
+                 : row["eligible"] == true ? "yes"
+                                           : "no",
+                 row["why_not"].get<std::string>()});
   print(fmt::format("machine: {}\nin use:  {}\n\n{}", fmt::join(isa_list(detected_isa()), " "), fmt::join(isa_list(active), " "),
                     table.text()));
   return kDone;

@@ -171,10 +171,18 @@ void from_fortran_order(const T* in, T* out, const Shape& shape) {
 Tensor to_row_major(const Tensor& in, const std::string& what) {
   Tensor out = value(Tensor::create(in.dtype(), in.shape()), what);
   switch (size_of(in.dtype())) {
-    case 1: from_fortran_order(in.as<uint8_t>(), static_cast<uint8_t*>(out.mutable_data()), in.shape()); break;
-    case 2: from_fortran_order(in.as<uint16_t>(), static_cast<uint16_t*>(out.mutable_data()), in.shape()); break;
-    case 4: from_fortran_order(in.as<uint32_t>(), static_cast<uint32_t*>(out.mutable_data()), in.shape()); break;
-    default: from_fortran_order(in.as<uint64_t>(), static_cast<uint64_t*>(out.mutable_data()), in.shape()); break;
+    case 1:
+      from_fortran_order(in.as<uint8_t>(), static_cast<uint8_t*>(out.mutable_data()), in.shape());
+      break;
+    case 2:
+      from_fortran_order(in.as<uint16_t>(), static_cast<uint16_t*>(out.mutable_data()), in.shape());
+      break;
+    case 4:
+      from_fortran_order(in.as<uint32_t>(), static_cast<uint32_t*>(out.mutable_data()), in.shape());
+      break;
+    default:
+      from_fortran_order(in.as<uint64_t>(), static_cast<uint64_t*>(out.mutable_data()), in.shape());
+      break;
   }
   return out;
 }
@@ -201,10 +209,11 @@ Tensor read_npy(const ByteSource& source, const std::string& what) {
   data_offset += header_bytes;
 
   const int64_t count = value(element_count(header.shape, header.dtype), what);
-  const uint64_t bytes = uint64_t(count) * size_of(header.dtype), there = source.size - std::min<uint64_t>(source.size, data_offset);
+  const uint64_t bytes = uint64_t(count) * size_of(header.dtype),
+                 there = source.size - std::min<uint64_t>(source.size, data_offset);
   if (bytes != there)
-    throw Failure(fmt::format("{}: malformed .npy: shape {} of {} needs {} bytes of data, {} are there", what, to_string(header.shape),
-                              name_of(header.dtype), bytes, there));
+    throw Failure(fmt::format("{}: malformed .npy: shape {} of {} needs {} bytes of data, {} are there", what,
+                              to_string(header.shape), name_of(header.dtype), bytes, there));
   Tensor tensor = value(Tensor::create(header.dtype, header.shape), what);
   if (bytes > 0) read_exactly(source, tensor.mutable_data(), bytes, what);
   if (header.dtype == DType::boolean &&

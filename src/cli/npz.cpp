@@ -29,7 +29,9 @@ std::unique_ptr<zip_t, ZipCloser> open_archive(const std::string& path) {
 }
 
 // Bytes that an entry can hold at most: deflate makes at most 1032 bytes of one.
-uint64_t most_bytes(const zip_stat_t& info) { return info.comp_method == ZIP_CM_STORE ? info.comp_size : info.comp_size * 1032 + 64; }
+uint64_t most_bytes(const zip_stat_t& info) {
+  return info.comp_method == ZIP_CM_STORE ? info.comp_size : info.comp_size * 1032 + 64;
+}
 
 Tensor read_entry(zip_t* archive, const zip_stat_t& info, const std::string& what) {
   const std::unique_ptr<zip_file_t, ZipCloser> file(zip_fopen_index(archive, info.index, 0));

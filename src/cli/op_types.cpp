@@ -25,12 +25,17 @@ class WireReader {
         case kVarint:
           if (!varint(size)) return;
           continue;
-        case kFixed64: size = 8; break;
-        case kFixed32: size = 4; break;
+        case kFixed64:
+          size = 8;
+          break;
+        case kFixed32:
+          size = 4;
+          break;
         case kBytes:
           if (!varint(size)) return;
           break;
-        default: return;
+        default:
+          return;
       }
       if (size > bytes_.size()) return;
       if ((key & 7) == kBytes) visit(key >> 3, bytes_.substr(0, size));

@@ -30,7 +30,8 @@ Shape parse_shape(const std::string& text, const std::string& argument) {
 std::pair<std::string, std::string> split_assignment(const std::string& argument, const Graph& graph) {
   const ValueInfo* best = nullptr;
   for (const ValueInfo& input : graph.inputs) {
-    const bool fits = argument.size() > input.name.size() && argument.starts_with(input.name) && argument[input.name.size()] == '=';
+    const bool fits =
+        argument.size() > input.name.size() && argument.starts_with(input.name) && argument[input.name.size()] == '=';
     if (fits && (!best || input.name.size() > best->name.size())) best = &input;
   }
   if (best) return {best->name, argument.substr(best->name.size() + 1)};

@@ -40,7 +40,8 @@ Inputs load_inputs(const Options& options, const Graph& graph) {
   }
   for (const ValueInfo& input : graph.inputs)
     if (inputs.count(input.name) == 0)
-      throw Failure(fmt::format("no --input for the model's input '{}' ({} {})", input.name, name_of(input.dtype), dims_of(input)));
+      throw Failure(
+          fmt::format("no --input for the model's input '{}' ({} {})", input.name, name_of(input.dtype), dims_of(input)));
   return inputs;
 }
 
@@ -86,8 +87,8 @@ int run(const Options& options) {
 void add_run(CLI::App& app, Action& action) {
   add_command<Options>(
       app, action, "run", "Run a model once, from .npy files to .npy files",
-      "Inputs hold all of a tensor, the batch dimension included. Each output goes to DIR/NAME.npy; characters that do not belong\n"
-      "in file names become '_'.",
+      "Inputs hold all of a tensor, the batch dimension included. Each output goes to DIR/NAME.npy; characters that do not\n"
+      "belong in file names become '_'.",
       [](CLI::App& cmd, Options& o) {
         add_model(cmd, o.model);
         cmd.add_option("--input", o.inputs, "Data of one input, batch dimension included; repeat it for each input")

@@ -43,7 +43,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   } catch (const octavo::cli::Failure&) {
   }
   try {
-    for (const auto& [name, tensor] : octavo::cli::load_npz(file.path(), {"x", "labels"}, {size_t(1) << 24, 64})) sink = sink + sum(tensor);
+    for (const auto& [name, tensor] : octavo::cli::load_npz(file.path(), {"x", "labels"}, {size_t(1) << 24, 64}))
+      sink = sink + sum(tensor);
   } catch (const octavo::cli::Failure&) {
   }
   return 0;

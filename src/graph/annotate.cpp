@@ -33,9 +33,8 @@ class Annotator {
     int producer = kNone;
     std::vector<int> users;  // one entry for each use
     bool output = false;
-    bool able = false;     // can come in int8: from an int8 node, or straight from a graph input
-    bool reaches = false;  // some path leads to a linear node
-    bool input = false;
+    bool able = false;                     // can come in int8: from an int8 node, or straight from a graph input
+    bool reaches = false;                  // some path leads to a linear node
     const TensorConfig* wanted = nullptr;  // somebody reads it in int8
   };
   struct NodeInfo {
@@ -90,10 +89,7 @@ class Annotator {
       for (const std::string& output : graph_.nodes[n].outputs)
         if (!output.empty()) value(output).producer = int(n);
     }
-    for (const ValueInfo& v : graph_.inputs) {
-      value(v.name).input = true;
-      value(v.name).able = v.dtype == DType::f32;
-    }
+    for (const ValueInfo& v : graph_.inputs) value(v.name).able = v.dtype == DType::f32;
     for (const ValueInfo& v : graph_.outputs) value(v.name).output = true;
   }
 

@@ -55,7 +55,7 @@ class Calibration {
 
  private:
   void work(Observers& observers) {
-    for (size_t i; (i = next_.fetch_add(1)) < samples_.size() && !stop_;) {
+    for (size_t i; !stop_ && (i = next_.fetch_add(1)) < samples_.size();) {
       Status status;
       try {
         status = show(samples_[i], observers);
@@ -65,7 +65,7 @@ class Calibration {
       const std::lock_guard lock(mutex_);
       if (!status.ok()) {
         stop_ = true;
-        if (i < failed_) {  // the first of the bad samples, whoever comes first
+        if (i < failed_) {  // samples are taken in order, so this finds the first bad one
           failed_ = i;
           error_ = Status::error(status.code(), "calibration sample %zu: %s", i, status.text());
         }

@@ -18,6 +18,9 @@ const OpInfo* find(std::string_view op_type, std::string_view domain) noexcept {
 }
 
 Expected<std::vector<TypeShape>> infer(const OpInfo& op, const InferContext& ctx) {
+  for (const TypeShape* input : ctx.inputs)
+    if (input && input->shape.size() > size_t(kMaxRank))
+      return fail(ctx.node, Code::unsupported, "an input of %zu dimensions, more than %d", input->shape.size(), kMaxRank);
   Inferred outputs = op.infer(ctx);
   if (!outputs) return outputs;
   if (ctx.node.outputs.size() > outputs->size())

@@ -47,7 +47,7 @@ struct OpInfo {
 // Null for an unknown operator.
 const OpInfo* find(std::string_view op_type, std::string_view domain) noexcept;
 
-// op.infer, and then: no more outputs than the operator has, ranks up to kMaxRank, sizes that fit int64.
+// op.infer with what holds for every operator: ranks up to kMaxRank, no more outputs than it has, sizes that fit int64.
 Expected<std::vector<TypeShape>> infer(const OpInfo& op, const InferContext& ctx);
 
 }  // namespace octavo::ops

@@ -33,7 +33,7 @@ Status conv_shape(const Node& node, const int64_t* x, int x_rank, const int64_t*
   if (x_rank < 3 || w_rank != x_rank) return fail(node, Code::invalid_argument, "input and weights need the same rank of at least 3");
   c.batch = x[0];
   c.in_channels = x[1];
-  const bool fits = c.groups > 0 && (transposed ? w[0] == x[1] && x[1] % c.groups == 0 && w[1] <= kMaxRank * (int64_t(1) << 40) / c.groups
+  const bool fits = c.groups > 0 && (transposed ? w[0] == x[1] && x[1] % c.groups == 0 && w[1] <= (int64_t(1) << 40) / c.groups
                                                 : x[1] % c.groups == 0 && w[1] == x[1] / c.groups && w[0] % c.groups == 0);
   if (!fits)
     return fail(node, Code::invalid_argument, "%lld input channels in %lld groups do not fit weights of %lld x %lld",
@@ -106,6 +106,13 @@ Status pool_window(const Node& node, const int64_t* x, int rank, Window& w) {
   w.rank = rank - 2;
   std::copy_n(kernel->data(), w.rank, w.kernel);
   std::copy_n(x + 2, w.rank, w.wide);
+  // A window has no weights that would bound it: a few bytes of file must not ask for hours of work.
+  constexpr int64_t kMaxTaps = int64_t(1) << 20;
+  int64_t taps = 1;
+  for (int d = 0; d < w.rank; ++d) {
+    if (w.kernel[d] < 1 || w.kernel[d] > kMaxTaps / taps) return fail(node, Code::unsupported, "a window of more than 2^20 elements");
+    taps *= w.kernel[d];
+  }
   return resolve_window(node, int_attribute(node, "ceil_mode", 0) != 0, w);
 }
 

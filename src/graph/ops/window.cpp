@@ -6,7 +6,7 @@ namespace octavo::ops {
 namespace {
 
 // Far above any real model, far below where the arithmetic below could overflow.
-constexpr int64_t kMaxExtent = int64_t(1) << 31;
+constexpr int64_t kMaxExtent = int64_t(1) << 30;
 
 Status read_attributes(const Node& node, Window& w) {
   const struct {

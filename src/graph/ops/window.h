@@ -45,7 +45,7 @@ void for_tap_rows(const Window& w, const int64_t* tap, F&& f) {
     for (int d = 0; d < last; ++d) {
       const int64_t i = index[d] * w.stride[d] + tap[d] * w.dilation[d] - w.pad_begin[d];
       inside = inside && i >= 0 && i < w.wide[d];
-      offset = offset * w.wide[d] + i;
+      offset = inside ? offset * w.wide[d] + i : 0;
     }
     if (inside) f(offset * w.wide[last] + begin * stride + shift, row * w.narrow[last] + begin, end - begin);
     for (int d = last - 1; d >= 0; --d) {

@@ -38,7 +38,7 @@ Expected<int64_t> element_count(const Shape& shape, DType dtype) noexcept {
 
 std::string to_string(const Shape& shape) {
   std::string text = "[";
-  for (size_t i = 0; i < shape.size(); ++i) text += (i ? "," : "") + std::to_string(shape[i]);
+  for (size_t i = 0; i < shape.size(); ++i) text.append(i ? "," : "").append(std::to_string(shape[i]));
   return text + "]";
 }
 

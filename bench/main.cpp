@@ -8,6 +8,20 @@
 
 #include "bench.h"
 
+namespace {
+
+void print_help() {
+  std::puts("octavo_bench [--shapes=FILE] [Google Benchmark's options]\n"
+            "  ukernel/..., dwconv/..., eltwise/...   every kernel by itself; peak/... what the machine can do\n"
+            "  --shapes=FILE                          whole plans too, one a line: gemm NAME M N K DST, or\n"
+            "                                         conv NAME N IC IH IW OC KH KW SH SW PH PW DH DW G DST\n"
+            "                                         (DST: s32 f32 u8 = int8 kernels, fp32 = float)\n"
+            "  counter GMACs: 1e9 multiply-accumulates a second; peak: share of what this process measures\n");
+  benchmark::PrintDefaultHelp();
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   constexpr std::string_view kShapes = "--shapes=";
   const char* shapes = nullptr;
@@ -20,7 +34,7 @@ int main(int argc, char** argv) {
     }
   }
   argv[argc = kept] = nullptr;
-  benchmark::Initialize(&argc, argv);
+  benchmark::Initialize(&argc, argv, print_help);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
 
   if (shapes) {

@@ -23,6 +23,7 @@ scan() {
       # The target is the last hexadecimal word before <...>.
       target = ""
       for (i = 3; i <= NF && $i !~ /^</; ++i) target = $i
+      sub(/^0x/, "", target)                    # as llvm-objdump writes it
       target = pad(target)
       if (target > at[n]) { n = 0; next }       # code after a forward jump: a new straight piece
       dots = stack = found = 0
@@ -72,6 +73,7 @@ self_test() {
   for operand in '0x40(%rsp)' '-0x10(%rbp)' '(%rsp,%rax,4)'; do
     if listing "$operand" | scan planted > /dev/null; then echo "self-test: not caught: $operand"; exit 1; fi
   done
+  if listing '(%rsp)' | sed 's/jne    4/jne\t0x4/' | scan llvm > /dev/null; then echo "self-test: not caught: a target with 0x"; exit 1; fi
   if printf '0000000000000000 <tile>:\n   0:\tret\n' | scan empty > /dev/null; then echo "self-test: an object without loops passed"; exit 1; fi
 }
 

@@ -28,6 +28,9 @@ TEST(Depthwise, NamedShapesEqualReference) {
       depthwise(window(9, 3, 1, 2, 2), 65, 1),
       depthwise(window(9, 3, 1, 0), 64, 3),
       depthwise(window(5, 3, 1, 5), 3, 1),
+      depthwise({40, 23, 5, 4, 2, 3, 2, 2, 9, 8, 3, 7}, 33, 2),
+      depthwise({50, 17, 3, 3, 1, 1, 1, 1, 0, 1, 0, 1}, 17, 1),
+      depthwise({2, 30, 3, 3, 1, 1, 1, 1, 4, 0, 4, 2}, 64, 2),
       depthwise({25, 5, 10, 4, 2, 2, 1, 1, 4, 1, 5, 1}, 64, 1),
       depthwise({1, 300, 1, 7, 1, 1, 1, 3, 0, 9, 0, 9}, 20, 1),
   };

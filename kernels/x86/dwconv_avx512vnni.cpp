@@ -120,9 +120,9 @@ void dwconv_int8(const DwconvArgs& g, int a_offset) {
     if (n > 32) {
       n == 64 ? channels_of<Vnni64, false>(g, w, 64, c, n, a_offset) : channels_of<Vnni64, true>(g, w, 64, c, n, a_offset);
     } else if (n > 16) {
-      channels_of<Masked32, true>(g, w, 64, c, n, a_offset);
+      n == 32 ? channels_of<Vnni32, false>(g, w, 64, c, n, a_offset) : channels_of<Masked32, true>(g, w, 64, c, n, a_offset);
     } else {
-      channels_of<Masked16, true>(g, w, 64, c, n, a_offset);
+      n == 16 ? channels_of<Vnni16, false>(g, w, 64, c, n, a_offset) : channels_of<Masked16, true>(g, w, 64, c, n, a_offset);
     }
   }
 }

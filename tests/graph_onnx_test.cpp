@@ -195,13 +195,21 @@ TEST(Onnx, InitializersAreNoInputs) {
 
 TEST(Onnx, OpsetsOutsideTheRangeAreErrors) {
   const Message empty;
-  for (const uint64_t opset : {uint64_t(0), uint64_t(6), uint64_t(22), ~uint64_t(0)})
+  for (const uint64_t opset : {uint64_t(0), uint64_t(6), uint64_t(26), ~uint64_t(0)})
     EXPECT_EQ(error_of(model(empty, opset)).code(), Code::unsupported);
   EXPECT_TRUE(parse(model(empty, 7)));
-  EXPECT_TRUE(parse(model(empty, 21)));
+  EXPECT_TRUE(parse(model(empty, 25)));
   EXPECT_EQ(error_of(Message().message(kGraph, empty).text()).code(), Code::invalid_argument);
   EXPECT_EQ(error_of("").code(), Code::invalid_argument);
   EXPECT_EQ(error_of("not an ONNX model").code(), Code::invalid_argument);
+}
+
+TEST(Onnx, ModelsOfOtherDomainsAloneAreUnsupported) {
+  const Message opset = Message().bytes(1, "ai.onnx.ml").varint(2, 3);
+  const Message graph = Message().message(kNode, node("Binarizer", {"x"}, "y").bytes(7, "ai.onnx.ml"));
+  const Status status = error_of(Message().message(kGraph, graph).message(kOpsetImport, opset).text());
+  EXPECT_EQ(status.code(), Code::unsupported);
+  EXPECT_STREQ(status.text(), "operator ai.onnx.ml::Binarizer is not supported");
 }
 
 TEST(Onnx, UnsupportedThingsAreNamed) {

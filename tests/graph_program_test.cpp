@@ -310,6 +310,22 @@ TEST(Layout, OutputsThatAreInputsConstantsOrTwins) {
   expect_floats(r[3], {-1, -2});
 }
 
+TEST(Layout, SecondOutputsAreComputed) {
+  Model m;
+  m.input("x", {1, 1, 2, 2});
+  Node dropout{"dropout", "Dropout", "", {"x"}, {"d", "mask"}, {}};
+  Node pool{"pool", "MaxPool", "", {"d"}, {"y", "indices"}, {{"kernel_shape", Ints{2, 2}}}};
+  m.g.nodes = {dropout, pool};
+  m.output("y");
+  m.output("mask", DType::boolean);
+  m.output("indices", DType::s64);
+  const std::vector<Tensor> r = run(m.g, {Tensor::from(DType::f32, {1, 1, 2, 2}, std::vector<float>{1, 4, 3, 2})});
+  ASSERT_EQ(r.size(), 3u);
+  expect_floats(r[0], {4});
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(r[1].as<uint8_t>()[i], 1);
+  EXPECT_EQ(*r[2].as<int64_t>(), 1);
+}
+
 TEST(Memory, AChainNeedsTwoBuffers) {
   Model m;
   m.input("x", {1, 16, 8, 8});
@@ -436,6 +452,39 @@ TEST(Int8, ReasonsAndStrictMode) {
 }
 
 // Each row breaks one thing; the error must name the node.
+TEST(Int8, ProductsOfComputedTensorsCount) {
+  Model m;
+  m.input("x", {2, 3, 8});
+  const std::string q = m.qdq("xq", "x", 0.01f, 128);
+  m.constant("wq", noise_s8({8, 8}, 1));
+  m.constant("ws", scalar(0.01f));
+  const std::string y = m.node("MatMul", "linear", {q, m.node("DequantizeLinear", "w", {"wq", "ws"})});
+  m.output(m.node("MatMul", "attention", {y, m.node("Transpose", "t", {y}, {{"perm", Ints{0, 2, 1}}})}));
+  const Program p = compile(m.g);
+  int64_t macs[2] = {};
+  for (const NodeReport& r : p.report())
+    if (r.macs > 0) {
+      const bool attention = r.name == "attention";
+      macs[attention] += r.macs;
+      EXPECT_EQ(r.precision, attention ? "float" : "int8");
+      EXPECT_EQ(r.why_not_int8, attention ? "weights 't' are no constant" : "");
+    }
+  EXPECT_EQ(macs[0], 2 * 3 * 8 * 8);
+  EXPECT_EQ(macs[1], 2 * 3 * 8 * 3);
+  EXPECT_EQ(p.int8_mac_share(), 8.0 / 11);
+}
+
+TEST(Float, TransposedConvolutionCounts) {
+  Model m;
+  m.input("x", {1, 4, 5, 5});
+  m.constant("w", noise({4, 3, 2, 2}, 1));  // two groups: each input element meets 3 x 2 x 2 weights
+  m.output(m.node("ConvTranspose", "up", {"x", "w"}, {{"strides", Ints{2, 2}}, {"group", int64_t(2)}}));
+  const Program p = compile(m.g);
+  EXPECT_EQ(step(p, "ConvTranspose").macs, 4 * 5 * 5 * 3 * 2 * 2);
+  EXPECT_EQ(step(p, "ConvTranspose").why_not_int8, "input 'x' has no QuantizeLinear");
+  EXPECT_EQ(p.int8_mac_share(), 0);
+}
+
 TEST(Malformed, IsAnErrorThatNamesTheNode) {
   const std::map<std::string, std::function<void(Model&)>> cases = {
       {"kernel_shape", [](Model& m) { m.node("Conv", "bad", {"x", "w"}, {{"kernel_shape", Ints{2, 2}}}); }},

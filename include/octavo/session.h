@@ -35,10 +35,10 @@ struct NodeReport {
   std::string name;                    // of the main node
   std::string op_type;
   std::vector<std::string> fused;      // names of the other nodes that the step computes
-  std::string precision;               // "int8", "float", or "copy" (moves bytes, computes nothing)
+  std::string precision;               // "int8", "float" (whatever no int8 kernel computes), or "copy" (moves bytes)
   std::string kernel;                  // registry row, elementwise table, or "generic"
   std::string why_not_int8;            // empty for int8 and copy
-  int64_t macs = 0;                    // multiply-accumulates of Conv, Gemm, MatMul for the compiled shapes
+  int64_t macs = 0;                    // multiply-accumulates of Conv, ConvTranspose, Gemm, MatMul for the compiled shapes
   Shape output_shape;
 };
 

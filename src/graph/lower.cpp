@@ -40,6 +40,16 @@ const char* precision_of(const Net& net, const net::Op& op) {
   }
 }
 
+// Multiply-accumulates of what the generic loops compute; those of plans are known to the plan.
+int64_t generic_macs(const Net& net, const net::Op& op) {
+  const std::string& type = op.node.op_type;
+  const bool matrix = type == "MatMul" || type == "Gemm", conv = type == "Conv", transposed = type == "ConvTranspose";
+  if (!op.node.domain.empty() || !(matrix || conv || transposed)) return 0;
+  const Shape &a = net.values[op.in[0]].shape, &b = net.values[op.in[1]].shape, &y = net.values[op.out[0]].shape;
+  if (matrix) return product(y) * (type == "Gemm" && op.node.get_int("transA", 0) != 0 ? a.front() : a.back());
+  return product(conv ? y : a) * product(b, 1, b.size());
+}
+
 }  // namespace
 
 int64_t product(const Shape& shape, size_t begin, size_t end) {
@@ -81,6 +91,9 @@ Expected<Lowered> lower(const Net& net, const net::Op& op, Isa isa) {
     if (!step) return step.status();
     r.step = *std::move(step);
     r.report.kernel = "generic";
+    r.report.macs = generic_macs(net, op);
+    if (r.report.macs > 0 && r.report.why_not_int8.empty())
+      r.report.why_not_int8 = "operator " + op.node.op_type + " has no int8 kernel";
   }
   return r;
 }

@@ -38,8 +38,14 @@ Status recognize_quantization(Net& net, int id) {
   return {};
 }
 
+// Dropout's mask, MaxPool's indices: the operator stays generic then.
+bool has_second_output(const Net& net, const Op& op) {
+  return op.out.size() > 1 && op.out[1] >= 0 && (net.values[op.out[1]].output || !net.values[op.out[1]].users.empty());
+}
+
 Status make_alias(Net& net, int id) {
   Op& op = net.ops[id];
+  if (has_second_output(net, op)) return {};
   int64_t counts[2] = {1, 1};
   for (int64_t d : net.values[op.in[0]].shape) counts[0] *= d;
   for (int64_t d : net.values[op.out[0]].shape) counts[1] *= d;
@@ -48,6 +54,7 @@ Status make_alias(Net& net, int id) {
                          op.node.op_type.c_str(), to_string(net.values[op.in[0]].shape).c_str(),
                          to_string(net.values[op.out[0]].shape).c_str());
   op.kind = Kind::alias;
+  op.out.resize(1);
   net.set_inputs(id, {op.in[0]});
   return {};
 }
@@ -68,8 +75,8 @@ Status recognize_pool(Net& net, int id) {
   const int x = net.ops[id].in[0], y = net.ops[id].out[0];
   const Shape in = net.values[x].shape;
   if (net.values[x].dtype != DType::f32 && net.values[x].dtype != DType::u8 && net.values[x].dtype != DType::s8) return {};
-  if (net.ops[id].out.size() > 1 && net.ops[id].out[1] >= 0)
-    return Status::error(Code::unsupported, "node '%s': MaxPool with Indices", node.name.c_str());
+  const bool include_pad = node.get_int("count_include_pad", 0) != 0;
+  if (has_second_output(net, net.ops[id]) || (include_pad && node.get_int("ceil_mode", 0) != 0)) return {};
   const bool global = node.op_type.rfind("Global", 0) == 0 || node.op_type == "ReduceMean";
   if (in.size() < 3)
     return Status::error(Code::invalid_argument, "node '%s' (%s): input %s", node.name.c_str(), node.op_type.c_str(),
@@ -83,13 +90,11 @@ Status recognize_pool(Net& net, int id) {
   Node plain = node;
   if (global) plain.attributes.clear();
   Expected<Window> window = window_of(plain, in, out, kernel);
-  if (!window) return window.status();
+  if (!window) return window.status().code() == Code::unsupported ? Status() : window.status();  // three dimensions: generic
   Op& op = net.ops[id];
   op.kind = Kind::pool;
-  op.pool = Pool{node.op_type.find("Max") != std::string::npos ? PoolKind::max : PoolKind::average, *window,
-                 node.get_int("count_include_pad", 0) != 0};
-  if (op.pool->count_include_pad && node.get_int("ceil_mode", 0) != 0)
-    return Status::error(Code::unsupported, "node '%s': AveragePool with ceil_mode and count_include_pad", node.name.c_str());
+  op.pool = Pool{node.op_type.find("Max") != std::string::npos ? PoolKind::max : PoolKind::average, *window, include_pad};
+  op.out.resize(1);
   net.set_inputs(id, {x});
   if (net.values[y].shape != out) {  // keepdims = 0
     const int pooled = net.add_value(net.values[y].name + "/keepdims", net.values[y].dtype, out);

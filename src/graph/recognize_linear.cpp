@@ -148,8 +148,7 @@ Status normalize_gemm(Net& net, int id) {
   for (int64_t d : c_shape) count *= d;
   const bool is_bias = constant_c && row && (count == 1 || count == y_shape.back());
   if (constant_b && is_bias) return {};
-  if (alpha != 1 || beta != 1)
-    return Status::error(Code::unsupported, "node '%s': Gemm with alpha or beta and computed operands", node.name.c_str());
+  if (alpha != 1 || beta != 1) return {};
   if (c >= 0) {
     const int product = net.add_value(node.name + "/product", DType::f32, y_shape);
     const int y = net.ops[id].out[0];
@@ -190,8 +189,8 @@ Status recognize_one(Net& net, int id) {
   const Shape x_shape = net.values[o.x].shape, w_shape = net.values[o.w].shape, y_shape = net.values[op.out[0]].shape;
   const bool conv = node.op_type == "Conv", gemm = node.op_type == "Gemm";
   if (!w_q && !w_f) {
-    if (conv) return Status::error(Code::unsupported, "node '%s': Conv with computed weights", node.name.c_str());
-    return {};  // MatMul of two computed tensors stays generic
+    net.ops[id].why_not_int8 = "weights '" + net.values[o.w].name + "' are no constant";
+    return {};
   }
   if (!conv && (w_shape.size() != 2 || x_shape.size() < 2)) {
     if (gemm) return malformed(net, op, "A and B must be matrices");
@@ -206,7 +205,11 @@ Status recognize_one(Net& net, int id) {
     const Shape kernel(w_shape.begin() + 2, w_shape.end());
     if (node.get_ints("kernel_shape", kernel) != kernel) return malformed(net, op, "kernel_shape is not that of the weights");
     Expected<Window> window = window_of(node, x_shape, y_shape, kernel);
-    if (!window) return window.status();
+    if (!window && window.status().code() != Code::unsupported) return window.status();
+    if (!window) {
+      net.ops[id].why_not_int8 = window.status().text();
+      return {};
+    }
     linear.window = *window;
     linear.groups = node.get_int("group", 1);
     linear.ic = x_shape[1];
@@ -254,7 +257,10 @@ Status recognize_one(Net& net, int id) {
       linear.weight = Tensor::from(DType::f32, linear.weight.shape(), scaled);
     }
   }
-  if (!take_bias(net, o, x_q, beta, linear)) return malformed(net, op, "the bias is no constant vector over the output channels");
+  if (!take_bias(net, o, x_q, beta, linear)) {
+    net.ops[id].why_not_int8 = "the bias is no constant vector over the output channels";
+    return {};
+  }
 
   const int x = x_q ? dq->in[0] : o.x;
   Op& target = net.ops[id];

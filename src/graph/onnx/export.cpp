@@ -15,7 +15,10 @@ namespace octavo {
 namespace {
 
 // The oldest IR version that knows the opset.
-int64_t ir_version_for(int64_t opset) { return opset >= 21 ? 10 : opset >= 19 ? 9 : 8; }
+int64_t ir_version_for(int64_t opset) {
+  if (opset >= 23) return opset - 12;
+  return opset >= 21 ? 10 : opset >= 19 ? 9 : 8;
+}
 
 void export_value(const ValueInfo& value, onnx::ValueInfoProto& target) {
   target.set_name(value.name);

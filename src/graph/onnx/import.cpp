@@ -12,7 +12,7 @@
 namespace octavo {
 namespace {
 
-constexpr int64_t kMinOpset = 7, kMaxOpset = 21;
+constexpr int64_t kMinOpset = 7, kMaxOpset = 25;
 
 class Importer {
  public:
@@ -39,6 +39,11 @@ class Importer {
       } else {
         graph_.other_opsets[opset.domain()] = opset.version();
       }
+    }
+    if (!found && !graph_.other_opsets.empty() && model.graph().node_size() > 0) {
+      const onnx::NodeProto& node = model.graph().node(0);
+      return Status::error(Code::unsupported, "operator %.100s::%.100s is not supported", node.domain().c_str(),
+                           node.op_type().c_str());
     }
     if (!found) return Status::error(Code::invalid_argument, "not an ONNX model: it imports no version of the ai.onnx operators");
     if (graph_.opset < kMinOpset || graph_.opset > kMaxOpset)

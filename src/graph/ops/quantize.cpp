@@ -9,6 +9,10 @@ Status check_parameters(const InferContext& ctx) {
   const Shape &in = ctx.inputs[0]->shape, &scale = ctx.inputs[1]->shape;
   if (ctx.inputs[1]->dtype != DType::f32) return bad_type(ctx, 1);
   if (int_attribute(ctx.node, "block_size", 0) != 0) return fail(ctx.node, Code::unsupported, "blocked quantization is not supported");
+  // From opset 23 the arithmetic (Q) and the result (DQ) may be of another type than the scale.
+  for (const char* name : {"precision", ctx.node.op_type == "DequantizeLinear" ? "output_dtype" : "precision"})
+    if (const int64_t type = int_attribute(ctx.node, name, 0); type != 0 && type != 1)
+      return fail(ctx.node, Code::unsupported, "%s %lld is not supported", name, static_cast<long long>(type));
   if (input_of(ctx, 2) && input_of(ctx, 2)->shape != scale) return misshapen(ctx, "the shapes of scale and zero point differ");
   if (scale.empty() || scale == Shape{1}) return {};
   int64_t axis = int_attribute(ctx.node, "axis", 1);

@@ -195,10 +195,11 @@ TEST(Onnx, InitializersAreNoInputs) {
 
 TEST(Onnx, OpsetsOutsideTheRangeAreErrors) {
   const Message empty;
-  for (const uint64_t opset : {uint64_t(0), uint64_t(6), uint64_t(26), ~uint64_t(0)})
+  for (const uint64_t opset : {uint64_t(0), uint64_t(5), uint64_t(26), ~uint64_t(0)})
     EXPECT_EQ(error_of(model(empty, opset)).code(), Code::unsupported);
   EXPECT_TRUE(parse(model(empty, 7)));
   EXPECT_TRUE(parse(model(empty, 25)));
+  EXPECT_EQ(parse(model(empty, 6))->opset, 7);
   EXPECT_EQ(error_of(Message().message(kGraph, empty).text()).code(), Code::invalid_argument);
   EXPECT_EQ(error_of("").code(), Code::invalid_argument);
   EXPECT_EQ(error_of("not an ONNX model").code(), Code::invalid_argument);
@@ -210,6 +211,29 @@ TEST(Onnx, ModelsOfOtherDomainsAloneAreUnsupported) {
   const Status status = error_of(Message().message(kGraph, graph).message(kOpsetImport, opset).text());
   EXPECT_EQ(status.code(), Code::unsupported);
   EXPECT_STREQ(status.text(), "operator ai.onnx.ml::Binarizer is not supported");
+}
+
+TEST(Onnx, Opset6IsRewritten) {
+  const auto flag = [](const std::string& name, uint64_t value) { return Message().bytes(1, name).varint(3, value).varint(20, 2); };
+  const auto graph_of = [](const Message& n) {
+    return Message()
+        .message(kNode, n)
+        .message(kInitializer, tensor("w", {2}, 1, std::string("\0\0\x80\x3f\0\0\0\x40", 8)))
+        .message(kInput, value_info("x", {1, 2, 3, 3}))
+        .message(kOutput, value_info("y", {1, 2, 3, 3}));
+  };
+  const Expected<Graph> prelu = parse(model(graph_of(node("PRelu", {"x", "w"}, "y", "p")), 6));
+  ASSERT_TRUE(prelu) << prelu.status().text();
+  EXPECT_EQ(prelu->initializers.at(prelu->nodes[0].inputs[1]).shape(), (Shape{2, 1, 1}));
+  EXPECT_EQ(values_of<float>(prelu->initializers.at(prelu->nodes[0].inputs[1])), (std::vector<float>{1, 2}));
+
+  const Message add = node("Add", {"x", "x"}, "y", "a");
+  const Expected<Graph> plain = parse(model(graph_of(Message(add).message(kAttribute, flag("broadcast", 1))), 6));
+  ASSERT_TRUE(plain) << plain.status().text();
+  EXPECT_TRUE(plain->nodes[0].attributes.empty());
+  const Message along = Message(add).message(kAttribute, flag("broadcast", 1)).message(kAttribute, flag("axis", 1));
+  EXPECT_STREQ(error_of(model(graph_of(along), 6)).text(), "Add 'a': opset 6 with an axis of the broadcast");
+  EXPECT_STREQ(error_of(model(graph_of(node("Dropout", {"x"}, "y", "d")), 6)).text(), "Dropout 'd': training mode is not supported");
 }
 
 TEST(Onnx, UnsupportedThingsAreNamed) {

@@ -7,12 +7,13 @@
 #include <new>
 #include <unordered_set>
 
+#include "onnx/opset6.h"
 #include "onnx/proto.h"
 
 namespace octavo {
 namespace {
 
-constexpr int64_t kMinOpset = 7, kMaxOpset = 25;
+constexpr int64_t kMinOpset = 6, kMaxOpset = 25;
 
 class Importer {
  public:
@@ -25,6 +26,7 @@ class Importer {
       status = Status::error(Code::unsupported, "model-local function '%.100s' is not supported", model.functions(0).name().c_str());
     if (status.ok()) status = import_graph(model.graph());
     if (status.ok()) status = sort_topologically(graph_);
+    if (status.ok() && graph_.opset < 7) status = raise_opset_6(graph_);
     if (!status.ok()) return status;
     return std::move(graph_);
   }

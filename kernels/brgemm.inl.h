@@ -164,6 +164,12 @@ template <class K, int M, int NV>
       for (int v = 0; v < NV; ++v) acc[0][i][v] = K::add(acc[0][i][v], acc[u][i][v]);
     }
   }
+  // The epilogue's branches each get the sums where they are: GCC would move and spill them ahead of the branches.
+  OCTAVO_UNROLL
+  for (int i = 0; i < M; ++i) {
+    OCTAVO_UNROLL
+    for (int v = 0; v < NV; ++v) K::keep(acc[0][i][v]);
+  }
   if (live == K::lanes) {
     Epilogue<K, M, NV, true>(g, part)(acc[0]);
   } else {

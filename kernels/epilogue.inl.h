@@ -21,7 +21,8 @@ class Epilogue {
     } else {
       if (e_.out == DType::s32) return s32(acc);
       if (e_.out == DType::f32) return e_.residual ? f32<true>(acc) : f32<false>(acc);
-      return e_.residual ? q8<true>(acc) : q8<false>(acc);
+      if (e_.residual) return q8<true, false>(acc);
+      return fits() ? q8<false, true>(acc) : q8<false, false>(acc);
     }
   }
 
@@ -30,7 +31,7 @@ class Epilogue {
   using I = typename V::I;
 
   static constexpr bool whole(int v) { return Full || v < NV - 1; }
-  OCTAVO_INLINE F load(const float* p, int v) { return whole(v) ? V::load(p + v * V::lanes) : V::load(p + v * V::lanes, part_); }
+  OCTAVO_INLINE F load(const float* p, int v) const { return whole(v) ? V::load(p + v * V::lanes) : V::load(p + v * V::lanes, part_); }
   template <class X>
   OCTAVO_INLINE void store(char* c, int v, X x) {
     c += v * V::lanes * 4;
@@ -74,15 +75,24 @@ class Epilogue {
     }
   }
 
-  // u8 and s8. Rounding is monotone, so max(rne(v), rne(lo)) = rne(max(v, lo)): the lower bound is taken on 16-bit
-  // integers, two vectors at once. The upper one must come before the conversion, which turns what does not fit, and
-  // NaN, into INT32_MIN. Four vectors become one of bytes: packs to 16 bits saturate without harm, since hi is small.
-  // s8 is u8 plus 128 with the top bit flipped back.
-  template <bool Residual>
+  // Whether float(acc) * scale[j] converts to s32 whatever acc is. Multipliers of quantized networks are far below 1.
+  OCTAVO_INLINE bool fits() const {
+    bool all = true;
+    OCTAVO_UNROLL
+    for (int v = 0; v < NV; ++v) all &= V::below(load(e_.scale, v), 1.0f);
+    return all;
+  }
+
+  // u8 and s8. Rounding is monotone: rne(clamp(v, lo, hi)) = clamp(rne(v), rne(lo), rne(hi)), so the bounds are taken on packed
+  // integers. With x = rne(v), what is stored is min(max(x - lo, 0), hi - lo) + (lo + zp), the last sum modulo 256. Packs and
+  // the sum on 16 bits saturate, without harm since bounds are small; the pack to u8 is the max. The conversion turns what
+  // does not fit, and NaN, into INT32_MIN: without Fits the upper bound must come before it.
+  template <bool Residual, bool Fits>
   OCTAVO_INLINE void q8(const Acc (&acc)[M][NV]) {
-    const int bump = e_.out == DType::s8 ? 128 : 0, r_bump = e_.residual_dtype == DType::s8 ? 128 : 0;
+    const int r_bump = e_.residual_dtype == DType::s8 ? 128 : 0;
     const F hi = V::splat(e_.hi);
-    const I lo16 = V::splat16(V::round(e_.lo)), zp16 = V::splat16(e_.zp + bump), flip = V::splat8(bump);
+    const int lo = V::round(e_.lo);
+    const I minus_lo = V::splat16(-lo), range = V::splat8(V::round(e_.hi) - lo), base = V::splat8(lo + e_.zp);
     F scale[NV];
     OCTAVO_UNROLL
     for (int v = 0; v < NV; ++v) scale[v] = load(e_.scale, v);
@@ -104,11 +114,12 @@ class Epilogue {
         } else {
           f = V::mul(f, scale[v]);
         }
-        q[x] = V::round(V::min(hi, f));
+        q[x] = V::round(Fits ? f : V::min(hi, f));
       }
-      const I low = V::add16(V::max16(V::pack16(q[0], q[1]), lo16), zp16);
-      const I high = V::add16(V::max16(V::pack16(q[2], q[3]), lo16), zp16);
-      const I bytes = V::flip8(V::packu8(low, high), flip);
+      const I low = V::adds16(V::pack16(q[0], q[1]), minus_lo), high = V::adds16(V::pack16(q[2], q[3]), minus_lo);
+      I bytes = V::packu8(low, high);
+      if constexpr (Fits) bytes = V::min8(bytes, range);
+      bytes = V::add8(bytes, base);
       OCTAVO_UNROLL
       for (int j = 0; j < kRows; ++j) {
         if (i + j >= M) continue;

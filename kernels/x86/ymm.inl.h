@@ -136,12 +136,18 @@ struct Ymm {
   static OCTAVO_INLINE F fma(F x, F y, F z) { return _mm256_fmadd_ps(x, y, z); }
   static OCTAVO_INLINE F max(F x, F y) { return _mm256_max_ps(x, y); }  // x > y ? x : y
   static OCTAVO_INLINE F min(F x, F y) { return _mm256_min_ps(x, y); }  // x < y ? x : y
+  // Whether all |x| < y.
+  static OCTAVO_INLINE bool below(F x, float y) {
+    const F magnitude = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x);
+    return _mm256_movemask_ps(_mm256_cmp_ps(magnitude, _mm256_set1_ps(y), _CMP_LT_OQ)) == 0xff;
+  }
 
   // 8-bit values, after adding `bump` (0 or 128) modulo 256, as unsigned to 32 bits.
   static OCTAVO_INLINE I widen(__m128i x, int bump) { return _mm256_cvtepu8_epi32(_mm_xor_si128(x, _mm_set1_epi8(char(bump)))); }
   static OCTAVO_INLINE I pack16(I x, I y) { return _mm256_packs_epi32(x, y); }
-  static OCTAVO_INLINE I max16(I x, I y) { return _mm256_max_epi16(x, y); }
-  static OCTAVO_INLINE I add16(I x, I y) { return _mm256_add_epi16(x, y); }
+  static OCTAVO_INLINE I adds16(I x, I y) { return _mm256_adds_epi16(x, y); }
+  static OCTAVO_INLINE I min8(I x, I y) { return _mm256_min_epu8(x, y); }
+  static OCTAVO_INLINE I add8(I x, I y) { return _mm256_add_epi8(x, y); }
   static OCTAVO_INLINE I flip8(I x, I y) { return _mm256_xor_si256(x, y); }
   // Packs work in 128-bit lanes; the permutation puts the bytes of four packed vectors one after the other.
   static OCTAVO_INLINE I packu8(I x, I y) {

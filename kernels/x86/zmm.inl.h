@@ -71,12 +71,17 @@ struct Zmm {
   static OCTAVO_INLINE F fma(F x, F y, F z) { return _mm512_fmadd_ps(x, y, z); }
   static OCTAVO_INLINE F max(F x, F y) { return _mm512_max_ps(x, y); }  // x > y ? x : y
   static OCTAVO_INLINE F min(F x, F y) { return _mm512_min_ps(x, y); }  // x < y ? x : y
+  // Whether all |x| < y.
+  static OCTAVO_INLINE bool below(F x, float y) {
+    return _mm512_cmp_ps_mask(_mm512_abs_ps(x), _mm512_set1_ps(y), _CMP_LT_OQ) == 0xffff;
+  }
 
   // 8-bit values, after adding `bump` (0 or 128) modulo 256, as unsigned to 32 bits.
   static OCTAVO_INLINE I widen(__m128i x, int bump) { return _mm512_cvtepu8_epi32(_mm_xor_si128(x, _mm_set1_epi8(char(bump)))); }
   static OCTAVO_INLINE I pack16(I x, I y) { return _mm512_packs_epi32(x, y); }
-  static OCTAVO_INLINE I max16(I x, I y) { return _mm512_max_epi16(x, y); }
-  static OCTAVO_INLINE I add16(I x, I y) { return _mm512_add_epi16(x, y); }
+  static OCTAVO_INLINE I adds16(I x, I y) { return _mm512_adds_epi16(x, y); }
+  static OCTAVO_INLINE I min8(I x, I y) { return _mm512_min_epu8(x, y); }
+  static OCTAVO_INLINE I add8(I x, I y) { return _mm512_add_epi8(x, y); }
   static OCTAVO_INLINE I flip8(I x, I y) { return _mm512_xor_si512(x, y); }
   // Packs work in 128-bit lanes; the permutation puts the bytes of four packed vectors one after the other.
   static OCTAVO_INLINE I packu8(I x, I y) {

@@ -2,7 +2,7 @@
 // In place: pixels whose windows have all their columns in the image are computed from it, a row of fill standing for rows
 // outside of it. The few columns at its edges come from padded copies of narrow strips, with one kernel call for a whole
 // column of output pixels.
-// From copies (small images, pixels that are not dense): the kernel reads copies of the input rows with the padding filled
+// From copies (small or not dense images with padding): the kernel reads copies of the input rows with the padding filled
 // in, kept in a ring of as many rows as one output row sees: each input row is copied once, just before it is needed.
 #include <algorithm>
 #include <cstdint>
@@ -19,7 +19,7 @@ namespace octavo {
 using namespace detail;
 
 // Below this many output columns inside, what the edges cost is more than what copies do. (Measured on Zen 4, 7x7 images:
-// 5 columns lose a tenth, 6 columns of stride 2 gain as much.)
+// 5 columns lose a tenth, 6 columns of stride 2 gain a quarter.)
 constexpr int64_t kMinInner = 6;
 
 struct DepthwisePlan::Impl {
@@ -31,7 +31,7 @@ struct DepthwisePlan::Impl {
   Buffer<char> packed;
   Epilogue epilogue;
   int64_t inner_begin = 0, inner_end = 0;  // the output columns whose windows have all their columns in the image
-  bool in_place = false;                   // if the pixels are dense
+  bool padded = false, in_place = false;   // in place with padding: only if the pixels are dense
   int64_t band_rows = 1, bands = 1;        // a tile of the plan is a band of output rows
 
   static constexpr int64_t kStripRows = 16;  // output rows of a strip: of little memory, and yet of few calls
@@ -46,6 +46,7 @@ struct DepthwisePlan::Impl {
   size_t pointer_bytes() const noexcept { return align_up(size_t(w.kh) * sizeof(void*)); }
   size_t fill_bytes() const noexcept { return align_up(size_t(in_cols(inner_end - inner_begin) * pixel_bytes())); }
   size_t workspace_bytes() const noexcept {
+    if (!padded) return pointer_bytes();
     const size_t ring = align_up(size_t(in_rows(1) * in_cols(ow) * pixel_bytes()));
     const size_t strip = edge() ? size_t(in_rows(std::min(oh, kStripRows)) * in_cols(edge()) * pixel_bytes()) : 0;
     return pointer_bytes() + (in_place ? std::max(ring, fill_bytes() + align_up(strip)) : ring);
@@ -62,7 +63,7 @@ struct DepthwisePlan::Impl {
     char* space;
   };
   void run_copies(const Rows&, DwconvArgs g, EpilogueArgs epi, ptrdiff_t pixel_stride) const noexcept;
-  void run_in_place(const Rows&, DwconvArgs g, EpilogueArgs epi) const noexcept;
+  void run_in_place(const Rows&, DwconvArgs g, EpilogueArgs epi, ptrdiff_t pixel_stride) const noexcept;
   void run_edge(const Rows&, DwconvArgs g, EpilogueArgs epi, int64_t x, int64_t x_end) const noexcept;
 };
 
@@ -106,18 +107,17 @@ void DepthwisePlan::Impl::run_edge(const Rows& r, DwconvArgs g, EpilogueArgs epi
   }
 }
 
-void DepthwisePlan::Impl::run_in_place(const Rows& r, DwconvArgs g, EpilogueArgs epi) const noexcept {
+void DepthwisePlan::Impl::run_in_place(const Rows& r, DwconvArgs g, EpilogueArgs epi, ptrdiff_t pixel_stride) const noexcept {
   run_edge(r, g, epi, 0, inner_begin);
   run_edge(r, g, epi, inner_end, ow);
-  const int64_t pixel = pixel_bytes();
   g.epi = &epi;
-  g.pixel_stride_bytes = pixel;
+  g.pixel_stride_bytes = pixel_stride;
   g.n = inner_end - inner_begin;
   for (int64_t y = r.y; y < r.y_end; ++y) {
     for (int64_t ky = 0; ky < w.kh; ++ky) {
       const int64_t iy = y * w.stride_h - w.pad_top + ky * w.dilation_h;
       const bool inside = iy >= 0 && iy < w.ih;
-      r.pointers[ky] = inside ? r.in + (iy * w.iw + inner_begin * w.stride_w - w.pad_left) * pixel : r.space;
+      r.pointers[ky] = inside ? r.in + (iy * w.iw + inner_begin * w.stride_w - w.pad_left) * pixel_stride : r.space;
     }
     const int64_t first = (y - r.y) * ow + inner_begin;
     g.c = r.c + first * g.c_stride_bytes;
@@ -141,8 +141,8 @@ void DepthwisePlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, voi
   g.channels = types.in;
   g.w = packed.get();
   g.c_stride_bytes = v.c_pixel_stride_bytes;
-  const bool here = in_place && v.a_pixel_stride_bytes == pixel_bytes();
-  if (here) std::memset(space, fill, fill_bytes());
+  const bool here = in_place && (!padded || v.a_pixel_stride_bytes == pixel_bytes());
+  if (here && padded) std::memset(space, fill, fill_bytes());
   const int64_t first = begin / bands * oh + begin % bands * band_rows;
   const int64_t last = end / bands * oh + std::min(oh, end % bands * band_rows);
   for (int64_t row = first; row < last;) {
@@ -155,7 +155,7 @@ void DepthwisePlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, voi
                  residual ? residual + row * ow * v.residual_pixel_stride_bytes : nullptr,
                  pointers,
                  space};
-    here ? run_in_place(r, g, epi) : run_copies(r, g, epi, v.a_pixel_stride_bytes);
+    here ? run_in_place(r, g, epi, v.a_pixel_stride_bytes) : run_copies(r, g, epi, v.a_pixel_stride_bytes);
     row += y_end - y;
   }
 }
@@ -180,7 +180,9 @@ Expected<DepthwisePlan> DepthwisePlan::create(const ConvDesc& d) noexcept try {
   impl->inner_begin = std::min(impl->ow, ceil_div(w.pad_left, w.stride_w));
   impl->inner_end = fits < 0 ? impl->inner_begin : std::clamp(fits / w.stride_w + 1, impl->inner_begin, impl->ow);
   const int64_t inner = impl->inner_end - impl->inner_begin;
-  impl->in_place = inner >= kMinInner && impl->edge() <= inner && w.stride_h * impl->in_cols(impl->edge()) <= INT32_MAX;
+  impl->padded = w.pad_top || w.pad_left || w.pad_bottom || w.pad_right;
+  impl->in_place =
+      !impl->padded || (inner >= kMinInner && impl->edge() <= inner && w.stride_h * impl->in_cols(impl->edge()) <= INT32_MAX);
   const PackFormat& format = (*kernel)->format;
   impl->packed = Buffer<char>(dwconv_bytes(format, taps, d.ic));
   Buffer<int32_t> sums;

@@ -193,7 +193,7 @@ TEST(Dwconv, KernelsOfThisMachine) {
 }
 
 constexpr int64_t kChannels[] = {1, 3, 8, 16, 31, 32, 33, 64, 65, 100, 144};
-constexpr int kPixels[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 17};
+constexpr int kPixels[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 17};
 
 std::vector<DType> outputs(const KernelInfo& k) {
   if (k.a == DType::f32) return {DType::f32};

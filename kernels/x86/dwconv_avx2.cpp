@@ -25,7 +25,6 @@ template <class Base>
 struct Widening : Base {
   using T = typename Base::T;
   static constexpr int kGroup = 2;
-  static constexpr bool kManyRegisters = false;
   static T dot(T acc, T a, T w) { return Base::add32(acc, Base::madd16(a, w)); }
 };
 

@@ -1,5 +1,5 @@
-// The vocabulary of dwconv_int8.inl.h on 128 and 256 bits of AVX2. Each kernel adds kGroup, kManyRegisters (32
-// of them, not 16) and dot().
+// The vocabulary of dwconv_int8.inl.h on 128 and 256 bits of AVX2. Each kernel adds kGroup, dot() and, for groups of 4,
+// kManyRegisters (32 of them, not 16).
 // Tails touch only the n named bytes, words or dwords.
 
 struct Xmm {

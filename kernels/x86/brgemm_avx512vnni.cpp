@@ -7,7 +7,7 @@
 // Registers, of 32: 14 x 2 accumulators, 2 of B, 1 of A, and for s8s8 the constant 0x80; addresses in 7 of 16
 // Needs AVX-512 F, BW, DQ, VL, VNNI. vpdpbusd sums four u8*s8 into s32 without saturation: exact
 // Measured: Zen 4, 2026-11-20, % of vpdpbusd zmm (f32: of FMA), full tile in cache, GCC 12 / Clang 19:
-//   u8s8 k=64 s32 87 / 89, u8 79 / 79; k=256 s32 96 / 96, u8 93 / 93; k=1024 s32 98 / 98, u8 97 / 97; s8s8 the same +-1
+//   u8s8 k=64 s32 87 / 90, u8 83 / 80; k=256 s32 95 / 96, u8 94 / 93; k=1024 s32 98 / 98, u8 97 / 97; s8s8 the same +-1
 //   f32 k=64 96 / 95, k=256 98 / 97, k=1024 98 / 98
 #include "kernels/x86/dot.inl.h"
 #include "kernels/x86/ymm.inl.h"

@@ -5,8 +5,8 @@
 // Registers, of 16: 6 x 2 accumulators, 2 of B, 1 of A; with the constant 0x80 of s8s8 both compilers spill, so 5 x 2 there
 // Needs AVX-VNNI (vpdpbusd in VEX encoding), AVX2, FMA. Sums four u8*s8 into s32 without saturation: exact
 // Measured: only in EVEX encoding (brgemm_*_avx512vnni_*_ymm, the same templates; registers beyond 16 are open to it):
-//   Zen 4, 2026-11-20, % of vpdpbusd ymm, GCC 12 / Clang 19: u8s8 k=64 s32 92 / 89, u8 75 / 71; k=256 s32 97 / 97, u8 91 / 90;
-//   k=1024 s32 98 / 97; s8s8 k=64 s32 76 / 85, u8 67 / 68; k=256 s32 90 / 90, u8 86 / 84; k=1024 s32 94 / 89
+//   Zen 4, 2026-11-20, % of vpdpbusd ymm, GCC 12 / Clang 19: u8s8 k=64 s32 88 / 91, u8 78 / 75; k=256 s32 96 / 97, u8 93 / 91;
+//   k=1024 s32 98 / 97; s8s8 k=64 s32 80 / 89, u8 70 / 70; k=256 s32 87 / 92, u8 84 / 86; k=1024 s32 89 / 90
 #include "kernels/x86/dot.inl.h"
 #include "kernels/x86/ymm.inl.h"
 

@@ -31,7 +31,9 @@ class Epilogue {
   using I = typename V::I;
 
   static constexpr bool whole(int v) { return Full || v < NV - 1; }
-  OCTAVO_INLINE F load(const float* p, int v) const { return whole(v) ? V::load(p + v * V::lanes) : V::load(p + v * V::lanes, part_); }
+  OCTAVO_INLINE F load(const float* p, int v) const {
+    return whole(v) ? V::load(p + v * V::lanes) : V::load(p + v * V::lanes, part_);
+  }
   template <class X>
   OCTAVO_INLINE void store(char* c, int v, X x) {
     c += v * V::lanes * 4;

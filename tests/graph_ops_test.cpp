@@ -294,5 +294,52 @@ TEST(Quantize, PerTensorAndPerAxis) {
   error("DequantizeLinear", {f32({2}, {1, 2}), f32({}, {1})});
 }
 
+Tensor u8(Shape shape, const std::vector<uint8_t>& values) { return Tensor::from(DType::u8, std::move(shape), values); }
+Tensor s8(Shape shape, const std::vector<int8_t>& values) { return Tensor::from(DType::s8, std::move(shape), values); }
+
+TEST(Integer, MatrixProducts) {
+  const Tensor a = u8({4, 3}, {11, 7, 3, 10, 6, 2, 9, 5, 1, 8, 4, 0}), b = u8({3, 2}, {1, 4, 2, 5, 3, 6});
+  EXPECT_EQ(values_of<int32_t>(eval("MatMulInteger", {a, b, u8({}, {12}), u8({}, {0})})),
+            (std::vector<int32_t>{-38, -83, -44, -98, -50, -113, -56, -128}));
+  // Sums -6 and 2, times 1 and 0.25: a half rounds to even.
+  EXPECT_EQ(values_of<uint8_t>(eval("QLinearMatMul", {u8({1, 2}, {1, 3}), f32({}, {0.5f}), u8({}, {1}), s8({2, 2}, {2, 1, -3, 1}),
+                                                      f32({2}, {1, 0.25f}), s8({2}, {0, 0}), f32({}, {0.5f}), u8({}, {10})})),
+            (std::vector<uint8_t>{4, 10}));
+  error("MatMulInteger", {a, u8({2, 2}, {1, 2, 3, 4})});
+}
+
+TEST(Integer, Convolutions) {
+  const Tensor x = u8({1, 1, 2, 2}, {1, 2, 3, 4}), w = s8({1, 1, 2, 2}, {1, 1, 1, 1});
+  const std::map<std::string, Attribute> pads = {{"pads", std::vector<int64_t>{1, 1, 0, 0}}};
+  EXPECT_EQ(values_of<int32_t>(eval("ConvInteger", {x, w, u8({}, {1})}, pads)), (std::vector<int32_t>{0, 1, 2, 6}));
+  EXPECT_EQ(values_of<int8_t>(eval("QLinearConv",
+                                   {x, f32({}, {1}), u8({}, {1}), w, f32({1}, {0.5f}), s8({1}, {0}), f32({}, {1}), s8({}, {-128}),
+                                    Tensor::from(DType::s32, {1}, std::vector<int32_t>{1})},
+                                   pads)),
+            (std::vector<int8_t>{-128, -127, -126, -124}));  // 0.5, 1, 1.5, 3.5
+}
+
+TEST(Integer, DynamicQuantizeLinear) {
+  const auto y = eval_node("DynamicQuantizeLinear", {f32({6}, {0, 2, -3, -2.5f, 1.34f, 0.5f})}, {}, 13, 3);
+  ASSERT_TRUE(y) << y.status().text();
+  EXPECT_EQ(values_of<uint8_t>((*y)[0]), (std::vector<uint8_t>{153, 255, 0, 26, 221, 179}));
+  EXPECT_EQ(values_of<float>((*y)[1]), (std::vector<float>{5.0f / 255}));
+  EXPECT_EQ(values_of<uint8_t>((*y)[2]), (std::vector<uint8_t>{153}));
+  const auto zeros = eval_node("DynamicQuantizeLinear", {f32({2}, {0, 0})}, {}, 13, 3);
+  ASSERT_TRUE(zeros) << zeros.status().text();
+  EXPECT_EQ(values_of<uint8_t>((*zeros)[0]), (std::vector<uint8_t>{0, 0}));
+}
+
+TEST(Normalization, Groups) {
+  const Tensor x = f32({1, 2, 1, 2}, {1, 3, 2, 6}), two = f32({2}, {2, 3}), bias = f32({2}, {10, 20});
+  const auto y = eval_node("GroupNormalization", {x, two, bias}, {{"num_groups", int64_t(2)}, {"epsilon", 0.0f}}, 21);
+  ASSERT_TRUE(y) << y.status().text();
+  EXPECT_EQ(values_of<float>((*y)[0]), (std::vector<float>{8, 12, 17, 23}));
+  const auto old = eval_node("GroupNormalization", {f32({1, 2, 1, 2}, {1, 3, 1, 3}), f32({1}, {2}), f32({1}, {1})},
+                             {{"num_groups", int64_t(1)}, {"epsilon", 0.0f}}, 18);
+  ASSERT_TRUE(old) << old.status().text();
+  EXPECT_EQ(values_of<float>((*old)[0]), (std::vector<float>{-1, 3, -1, 3}));
+}
+
 }  // namespace
 }  // namespace octavo

@@ -16,7 +16,8 @@ struct OnnxLimits {
   size_t max_rank = 8;
 };
 
-// Reads opsets 6 to 25 (6 becomes 7), floats and QDQ. Errors (`invalid_argument`, `unsupported`, `io`, `overflow`) name the node or tensor.
+// Reads opsets 6 to 25 (6 becomes 7), floats and QDQ. Errors (`invalid_argument`, `unsupported`, `io`, `overflow`) name the
+// node or tensor.
 // External data must lie in the model's own folder.
 Expected<Graph> load_onnx(const std::string& path, const OnnxLimits& limits = {});
 Expected<Graph> parse_onnx(std::span<const std::byte> bytes, const OnnxLimits& limits = {});

@@ -43,9 +43,11 @@ const char* precision_of(const Net& net, const net::Op& op) {
 // Multiply-accumulates of what the generic loops compute; those of plans are known to the plan.
 int64_t generic_macs(const Net& net, const net::Op& op) {
   const std::string& type = op.node.op_type;
-  const bool matrix = type == "MatMul" || type == "Gemm", conv = type == "Conv", transposed = type == "ConvTranspose";
+  const bool matrix = type == "Gemm" || type.find("MatMul") != std::string::npos, transposed = type == "ConvTranspose";
+  const bool conv = type == "Conv" || type == "ConvInteger" || type == "QLinearConv";
   if (!op.node.domain.empty() || !(matrix || conv || transposed)) return 0;
-  const Shape &a = net.values[op.in[0]].shape, &b = net.values[op.in[1]].shape, &y = net.values[op.out[0]].shape;
+  const Shape &a = net.values[op.in[0]].shape, &b = net.values[op.in[type.starts_with("QLinear") ? 3 : 1]].shape;
+  const Shape& y = net.values[op.out[0]].shape;
   if (matrix) return product(y) * (type == "Gemm" && op.node.get_int("transA", 0) != 0 ? a.front() : a.back());
   return product(conv ? y : a) * product(b, 1, b.size());
 }

@@ -11,7 +11,7 @@ int64_t View::count() const noexcept {
 }
 
 const OpInfo* find(std::string_view op_type, std::string_view domain) noexcept {
-  for (const std::span<const OpInfo> family : {elementwise_ops(), shape_ops(), reduce_ops(), nn_ops(), quantize_ops()})
+  for (const std::span<const OpInfo> family : {elementwise_ops(), shape_ops(), reduce_ops(), nn_ops(), quantize_ops(), integer_ops()})
     for (const OpInfo& op : family)
       if (op.op_type == op_type && op.domain == domain) return &op;
   return nullptr;

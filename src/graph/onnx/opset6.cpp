@@ -2,7 +2,7 @@
 #include "onnx/opset6.h"
 
 #include <algorithm>
-#include <iterator>
+#include <span>
 #include <string_view>
 
 #include "shape.h"
@@ -10,7 +10,8 @@
 namespace octavo {
 namespace {
 
-constexpr std::string_view kBroadcasting[] = {"Add", "Sub", "Mul", "Div", "Pow", "And", "Or", "Xor", "Equal", "Greater", "Less", "Gemm"};
+constexpr std::string_view kBroadcasting[] = {"Add", "Sub", "Mul",   "Div",     "Pow",  "And",
+                                              "Or",  "Xor", "Equal", "Greater", "Less", "Gemm"};
 
 bool is_one_of(const Node& node, std::span<const std::string_view> types) {
   return std::find(types.begin(), types.end(), node.op_type) != types.end();
@@ -32,7 +33,8 @@ Status reshape_slope(Graph& graph, Propagation& values, Node& node) {
   shape[0] = slope->count();
   std::string name = node.name + "_slope";
   while (graph.initializers.count(name)) name += "_";
-  const Tensor reshaped = Tensor::from(DType::f32, shape, std::vector<float>(slope->as<float>(), slope->as<float>() + slope->count()));
+  const std::vector<float> slopes(slope->as<float>(), slope->as<float>() + slope->count());
+  const Tensor reshaped = Tensor::from(DType::f32, shape, slopes);
   values.set_constant(name, reshaped);
   node.inputs[1] = graph.add_initializer(name, reshaped);
   return {};

@@ -4,7 +4,7 @@
 #include <limits>
 
 #include "ops/common.h"
-#include "ops/window.h"
+#include "ops/linear.h"
 
 namespace octavo::ops {
 namespace {
@@ -21,32 +21,6 @@ Status expect_f32(const InferContext& ctx) {
 }
 
 // ---- Conv, ConvTranspose
-
-// Channels and groups of a convolution with input x and weights w ([M, C/g, k...]; transposed: [C, M/g, k...]).
-struct ConvShape {
-  int64_t batch, in_channels, out_channels, groups;
-  Window window;
-};
-
-Status conv_shape(const Node& node, const int64_t* x, int x_rank, const int64_t* w, int w_rank, bool transposed, ConvShape& c) {
-  c.groups = int_attribute(node, "group", 1);
-  if (x_rank < 3 || w_rank != x_rank) return fail(node, Code::invalid_argument, "input and weights need the same rank of at least 3");
-  c.batch = x[0];
-  c.in_channels = x[1];
-  const bool fits = c.groups > 0 && (transposed ? w[0] == x[1] && x[1] % c.groups == 0 && w[1] <= (int64_t(1) << 40) / c.groups
-                                                : x[1] % c.groups == 0 && w[1] == x[1] / c.groups && w[0] % c.groups == 0);
-  if (!fits)
-    return fail(node, Code::invalid_argument, "%lld input channels in %lld groups do not fit weights of %lld x %lld",
-                static_cast<long long>(x[1]), static_cast<long long>(c.groups), static_cast<long long>(w[0]), static_cast<long long>(w[1]));
-  c.out_channels = transposed ? w[1] * c.groups : w[0];
-  c.window.rank = x_rank - 2;
-  const auto* kernel = attribute<std::vector<int64_t>>(node, "kernel_shape");
-  if (kernel && !std::equal(kernel->begin(), kernel->end(), w + 2, w + w_rank))
-    return fail(node, Code::invalid_argument, "kernel_shape differs from the weights' shape");
-  std::copy_n(w + 2, c.window.rank, c.window.kernel);
-  std::copy_n(x + 2, c.window.rank, transposed ? c.window.narrow : c.window.wide);
-  return transposed ? resolve_transposed_window(node, c.window) : resolve_window(node, false, c.window);
-}
 
 template <bool kTransposed>
 Inferred infer_conv(const InferContext& ctx) {
@@ -292,66 +266,28 @@ Status eval_gemm(const EvalContext& ctx) {
   return {};
 }
 
-// The shapes with vectors as matrices: a [1, k], b [k, 1].
-struct MatMulOperand {
-  int64_t dims[kMaxRank];
-  int rank;
-};
-MatMulOperand as_matrix(const int64_t* dims, int rank, bool left) {
-  MatMulOperand m = {{}, std::max(rank, 2)};
-  if (rank == 1) {
-    m.dims[0] = left ? 1 : dims[0];
-    m.dims[1] = left ? dims[0] : 1;
-  } else {
-    std::copy_n(dims, rank, m.dims);
-  }
-  return m;
-}
-
 Inferred infer_matmul(const InferContext& ctx) {
   if (Status s = expect_inputs(ctx, 2, 2); !s.ok()) return s;
   const TypeShape &a = *ctx.inputs[0], &b = *ctx.inputs[1];
   if (a.dtype != DType::f32 && a.dtype != DType::s32 && a.dtype != DType::s64) return bad_type(ctx, 0);
   if (a.dtype != b.dtype) return misshapen(ctx, "types differ");
-  if (a.shape.empty() || b.shape.empty()) return misshapen(ctx, "scalars have no matrix product");
-  const MatMulOperand ma = as_matrix(a.shape.data(), int(a.shape.size()), true), mb = as_matrix(b.shape.data(), int(b.shape.size()), false);
-  if (ma.dims[ma.rank - 1] != mb.dims[mb.rank - 2]) return misshapen(ctx, "the inner dimensions differ");
   Shape y;
-  if (!broadcast_shapes(Shape(ma.dims, ma.dims + ma.rank - 2), Shape(mb.dims, mb.dims + mb.rank - 2), y))
-    return misshapen(ctx, "the batch dimensions do not broadcast");
-  if (a.shape.size() > 1) y.push_back(ma.dims[ma.rank - 2]);
-  if (b.shape.size() > 1) y.push_back(mb.dims[mb.rank - 1]);
+  if (const char* why = matmul_shape(a.shape, b.shape, y)) return misshapen(ctx, why);
   return std::vector<TypeShape>{{a.dtype, std::move(y)}};
-}
-
-// The batch dimensions of a matrix operand as a view, for broadcasting whole matrices.
-View batch_view(const MatMulOperand& m) {
-  View v;
-  v.rank = m.rank - 2;
-  std::copy_n(m.dims, v.rank, v.dims);
-  return v;
 }
 
 template <class T>
 void matmul(const View& a, const View& b, const View& y) {
   using U = std::conditional_t<std::is_floating_point_v<T>, T, std::make_unsigned_t<std::conditional_t<std::is_floating_point_v<T>, int, T>>>;
-  const MatMulOperand ma = as_matrix(a.dims, a.rank, true), mb = as_matrix(b.dims, b.rank, false);
-  const int64_t m = ma.dims[ma.rank - 2], k = ma.dims[ma.rank - 1], n = mb.dims[mb.rank - 1];
-  const View inputs[] = {batch_view(ma), batch_view(mb)};
-  View batches;
-  batches.rank = std::max(inputs[0].rank, inputs[1].rank);
-  std::copy_n(y.dims, batches.rank, batches.dims);
-  BroadcastLoop<2>(batches, inputs).for_rows([&](int64_t out, const int64_t(&in)[2], int64_t count, const int64_t(&step)[2]) {
-    for (int64_t batch = 0; batch < count; ++batch) {
-      const T* pa = static_cast<const T*>(a.data) + (in[0] + batch * step[0]) * m * k;
-      const T* pb = static_cast<const T*>(b.data) + (in[1] + batch * step[1]) * k * n;
-      T* py = static_cast<T*>(y.data) + (out + batch) * m * n;
-      for (int64_t i = 0; i < m; ++i, py += n) {
-        std::fill_n(py, n, T(0));
-        for (int64_t p = 0; p < k; ++p) {
-          const U v = U(pa[i * k + p]);
-          for (int64_t j = 0; j < n; ++j) py[j] = T(U(py[j]) + v * U(pb[p * n + j]));
-        }
+  for_matrices(a, b, y, [&](int64_t a_offset, int64_t b_offset, int64_t y_offset, const MatMulShape& s) {
+    const T* pa = static_cast<const T*>(a.data) + a_offset;
+    const T* pb = static_cast<const T*>(b.data) + b_offset;
+    T* py = static_cast<T*>(y.data) + y_offset;
+    for (int64_t i = 0; i < s.m; ++i, py += s.n) {
+      std::fill_n(py, s.n, T(0));
+      for (int64_t p = 0; p < s.k; ++p) {
+        const U v = U(pa[i * s.k + p]);
+        for (int64_t j = 0; j < s.n; ++j) py[j] = T(U(py[j]) + v * U(pb[p * s.n + j]));
       }
     }
   });
@@ -420,6 +356,39 @@ Status eval_instance_norm(const EvalContext& ctx) {
     const double scale = double(f32(ctx.inputs[1])[row % channels]) / std::sqrt(double(variance) + double(epsilon));
     scale_rows(in, f32_out(y) + row * n, n, float(scale),
                float(double(f32(ctx.inputs[2])[row % channels]) - double(mean) * scale));
+  }
+  return {};
+}
+
+// Scale and bias: one for each channel, before opset 21 one for each group.
+Inferred infer_group_norm(const InferContext& ctx) {
+  if (Status s = expect_inputs(ctx, 3, 3); !s.ok()) return s;
+  if (Status s = expect_f32(ctx); !s.ok()) return s;
+  const Shape& x = ctx.inputs[0]->shape;
+  const int64_t groups = int_attribute(ctx.node, "num_groups", 0);
+  if (x.size() < 3 || groups < 1 || x[1] % groups != 0) return misshapen(ctx, "the channels do not split into num_groups");
+  const Shape parameters = {ctx.opset < 21 ? groups : x[1]};
+  if (ctx.inputs[1]->shape != parameters || ctx.inputs[2]->shape != parameters)
+    return misshapen(ctx, "scale and bias do not fit the channels");
+  return std::vector<TypeShape>{*ctx.inputs[0]};
+}
+
+Status eval_group_norm(const EvalContext& ctx) {
+  const View &x = ctx.inputs[0], &y = ctx.outputs[0];
+  const int64_t groups = int_attribute(ctx.node, "num_groups", 1), rows = x.dims[0] * groups, n = rows ? x.count() / rows : 0;
+  const int64_t channels = x.dims[1] / groups, inner = channels ? n / channels : 0;
+  const float epsilon = float_attribute(ctx.node, "epsilon", 1e-5f);
+  for (int64_t row = 0; row < rows && n > 0; ++row) {
+    const float* in = f32(x) + row * n;
+    const float mean = ctx.eltwise.sum(in, size_t(n)) / float(n);
+    const float variance = ctx.eltwise.sum_squares(in, size_t(n), mean) / float(n);
+    const double inverse = 1 / std::sqrt(double(variance) + double(epsilon));
+    for (int64_t c = 0; c < channels; ++c) {
+      const int64_t p = ctx.opset < 21 ? row % groups : row % groups * channels + c;
+      const double scale = double(f32(ctx.inputs[1])[p]) * inverse;
+      scale_rows(in + c * inner, f32_out(y) + row * n + c * inner, inner, float(scale),
+                 float(double(f32(ctx.inputs[2])[p]) - double(mean) * scale));
+    }
   }
   return {};
 }
@@ -512,6 +481,7 @@ constexpr OpInfo kOps[] = {
     {"MatMul", "", infer_matmul, eval_matmul},
     {"BatchNormalization", "", infer_batch_norm, eval_batch_norm},
     {"InstanceNormalization", "", infer_instance_norm, eval_instance_norm},
+    {"GroupNormalization", "", infer_group_norm, eval_group_norm},
     {"LayerNormalization", "", infer_layer_norm, eval_layer_norm},
     {"LRN", "", infer_lrn, eval_lrn},
 };

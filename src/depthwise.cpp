@@ -19,7 +19,7 @@ namespace octavo {
 using namespace detail;
 
 // Below this many output columns inside, what the edges cost is more than what copies do. (Measured on Zen 4, 7x7 images:
-// 5 columns lose a tenth, 6 columns of stride 2 gain a quarter.)
+// 5 columns lose a tenth, 6 columns of stride 2 gain as much.)
 constexpr int64_t kMinInner = 6;
 
 struct DepthwisePlan::Impl {

@@ -10,7 +10,7 @@
 
 #include "bench.h"
 #include "octavo/registry.h"
-#include "peak.h"
+#include "time_kernel.h"
 
 namespace octavo::bench {
 namespace {
@@ -106,19 +106,7 @@ class Call {
   DwconvArgs g_;
 };
 
-void run(benchmark::State& state, const KernelInfo& kernel, const Window& window) {
-  const Call call(kernel, window);
-  call();
-  if (!call.right()) return state.SkipWithError("wrong result");
-  for (auto _ : state) {
-    call();
-    benchmark::ClobberMemory();
-  }
-  const double gmacs = call.macs() * double(state.iterations()) * 1e-9;
-  state.counters["GMACs"] = benchmark::Counter(gmacs, benchmark::Counter::kIsRate);
-  if (const PeakLoop* loop = peak_loop_of(kernel))
-    state.counters["peak"] = benchmark::Counter(gmacs / peak_gmacs(*loop), benchmark::Counter::kIsRate);
-}
+void run(benchmark::State& state, const KernelInfo& kernel, const Window& window) { time_kernel(state, kernel, Call(kernel, window)); }
 
 }  // namespace
 

@@ -95,7 +95,7 @@ int run(const Options& options) {
     return kDone;
   }
   std::string text = fmt::format(
-      "{}: {} nodes quantized, {} kept in float; {} -> {} ({:.2f}x smaller); {:.2f} % of the MACs in int8\n", options.output,
+      "{}: {} nodes quantized, {} kept in float; {} -> {} ({:.2f} to 1); {:.2f} % of the MACs in int8\n", options.output,
       quantized, kept.size(), human_bytes(before), human_bytes(after), ratio, 100 * program.int8_mac_share());
   if (!kept.empty()) {
     Table table({"kept in float", "operator", "why"});

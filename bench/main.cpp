@@ -12,7 +12,7 @@ namespace {
 
 void print_help() {
   std::puts("octavo_bench [--shapes=FILE] [Google Benchmark's options]\n"
-            "  ukernel/..., dwconv/..., eltwise/...   every kernel by itself; peak/... what the machine can do\n"
+            "  ukernel/NAME/..., eltwise/TABLE/...     every kernel by itself; peak/... what the machine can do\n"
             "  --shapes=FILE                          whole plans too, one a line: gemm NAME M N K DST, or\n"
             "                                         conv NAME N IC IH IW OC KH KW SH SW PH PW DH DW G DST\n"
             "                                         (DST: s32 f32 u8 = int8 kernels, fp32 = float)\n"

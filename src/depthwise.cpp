@@ -1,9 +1,9 @@
-// Depthwise convolution, one kernel call for each row of output pixels, in one of two ways.
+// Depthwise convolution, one kernel call for as many rows of output pixels as the kernel takes, in one of two ways.
 // In place: pixels whose windows have all their columns in the image are computed from it, a row of fill standing for rows
 // outside of it. The few columns at its edges come from padded copies of narrow strips, with one kernel call for a whole
 // column of output pixels.
 // From copies (small or not dense images with padding): the kernel reads copies of the input rows with the padding filled
-// in, kept in a ring of as many rows as one output row sees: each input row is copied once, just before it is needed.
+// in, kept in a ring of as many rows as one call sees: each input row is copied once, just before it is needed.
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -33,6 +33,8 @@ struct DepthwisePlan::Impl {
   int64_t inner_begin = 0, inner_end = 0;  // the output columns whose windows have all their columns in the image
   bool padded = false, in_place = false;   // in place with padding: only if the pixels are dense
   int64_t band_rows = 1, bands = 1;        // a tile of the plan is a band of output rows
+  int64_t call_rows = 1;                   // the most output rows of a kernel call
+  int64_t row_step = 1;                    // DwconvArgs::stride_h: output rows share pointers if they share input rows
 
   static constexpr int64_t kStripRows = 16;  // output rows of a strip: of little memory, and yet of few calls
 
@@ -42,12 +44,12 @@ struct DepthwisePlan::Impl {
 
   int64_t edge() const noexcept { return std::max(inner_begin, ow - inner_end); }  // columns of the wider one
 
-  // A pointer for each kernel row, then the ring, or the row of fill and a strip.
-  size_t pointer_bytes() const noexcept { return align_up(size_t(w.kh) * sizeof(void*)); }
+  // The pointers of a call, then the ring, or the row of fill and a strip.
+  size_t pointer_bytes() const noexcept { return align_up(size_t((call_rows - 1) * row_step + w.kh) * sizeof(void*)); }
   size_t fill_bytes() const noexcept { return align_up(size_t(in_cols(inner_end - inner_begin) * pixel_bytes())); }
   size_t workspace_bytes() const noexcept {
     if (!padded) return pointer_bytes();
-    const size_t ring = align_up(size_t(in_rows(1) * in_cols(ow) * pixel_bytes()));
+    const size_t ring = align_up(size_t(in_rows(call_rows) * in_cols(ow) * pixel_bytes()));
     const size_t strip = edge() ? size_t(in_rows(std::min(oh, kStripRows)) * in_cols(edge()) * pixel_bytes()) : 0;
     return pointer_bytes() + (in_place ? std::max(ring, fill_bytes() + align_up(strip)) : ring);
   }
@@ -65,22 +67,31 @@ struct DepthwisePlan::Impl {
   void run_copies(const Rows&, DwconvArgs g, EpilogueArgs epi, ptrdiff_t pixel_stride) const noexcept;
   void run_in_place(const Rows&, DwconvArgs g, EpilogueArgs epi, ptrdiff_t pixel_stride) const noexcept;
   void run_edge(const Rows&, DwconvArgs g, EpilogueArgs epi, int64_t x, int64_t x_end) const noexcept;
+
+  // The pointers of output rows [y, y + rows): row_at(iy) is where the input row iy, possibly outside of the image, is read.
+  template <class RowAt>
+  void point(const char** pointers, int64_t y, int64_t rows, const RowAt& row_at) const noexcept {
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t ky = r == 0 ? 0 : w.kh - row_step; ky < w.kh; ++ky)
+        pointers[r * row_step + ky] = row_at((y + r) * w.stride_h - w.pad_top + ky * w.dilation_h);
+  }
 };
 
 void DepthwisePlan::Impl::run_copies(const Rows& r, DwconvArgs g, EpilogueArgs epi, ptrdiff_t pixel_stride) const noexcept {
   g.epi = &epi;
   g.pixel_stride_bytes = pixel_bytes();
-  const int64_t cols = in_cols(ow), row_bytes = cols * pixel_bytes(), ring = in_rows(1);
+  const int64_t cols = in_cols(ow), row_bytes = cols * pixel_bytes(), ring = in_rows(call_rows);
   int64_t copied = r.y * w.stride_h - w.pad_top;  // the rows before this one are in the ring, those of them that are needed
-  for (int64_t y = r.y; y < r.y_end; ++y) {
-    const int64_t top = y * w.stride_h - w.pad_top;
-    for (int64_t iy = std::max(copied, top); iy < top + ring; ++iy)
-      copy_padded(w, {iy, -w.pad_left, 1, cols}, r.in, pixel_stride, pixel_bytes(), fill,
-                  r.space + (iy + w.pad_top) % ring * row_bytes);
-    copied = top + ring;
-    for (int64_t ky = 0; ky < w.kh; ++ky) r.pointers[ky] = r.space + (y * w.stride_h + ky * w.dilation_h) % ring * row_bytes;
-    g.c = r.c + (y - r.y) * ow * g.c_stride_bytes;
-    if (r.residual) epi.residual = r.residual + (y - r.y) * ow * epi.residual_stride_bytes;
+  for (int64_t y = r.y; y < r.y_end; y += g.m) {
+    g.m = int32_t(std::min(call_rows, r.y_end - y));
+    const auto place = [&](int64_t iy) { return r.space + (iy + w.pad_top) % ring * row_bytes; };
+    const int64_t top = y * w.stride_h - w.pad_top, end = top + in_rows(g.m);
+    for (int64_t iy = std::max(copied, top); iy < end; ++iy)
+      copy_padded(w, {iy, -w.pad_left, 1, cols}, r.in, pixel_stride, pixel_bytes(), fill, place(iy));
+    copied = end;
+    point(r.pointers, y, g.m, place);
+    g.c = r.c + (y - r.y) * g.c_row_stride_bytes;
+    if (r.residual) epi.residual = r.residual + (y - r.y) * g.residual_row_stride_bytes;
     kernel->dwconv(&g);
   }
 }
@@ -113,12 +124,12 @@ void DepthwisePlan::Impl::run_in_place(const Rows& r, DwconvArgs g, EpilogueArgs
   g.epi = &epi;
   g.pixel_stride_bytes = pixel_stride;
   g.n = inner_end - inner_begin;
-  for (int64_t y = r.y; y < r.y_end; ++y) {
-    for (int64_t ky = 0; ky < w.kh; ++ky) {
-      const int64_t iy = y * w.stride_h - w.pad_top + ky * w.dilation_h;
+  for (int64_t y = r.y; y < r.y_end; y += g.m) {
+    g.m = int32_t(std::min(call_rows, r.y_end - y));
+    point(r.pointers, y, g.m, [&](int64_t iy) {
       const bool inside = iy >= 0 && iy < w.ih;
-      r.pointers[ky] = inside ? r.in + (iy * w.iw + inner_begin * w.stride_w - w.pad_left) * pixel_stride : r.space;
-    }
+      return inside ? r.in + (iy * w.iw + inner_begin * w.stride_w - w.pad_left) * pixel_stride : r.space;
+    });
     const int64_t first = (y - r.y) * ow + inner_begin;
     g.c = r.c + first * g.c_stride_bytes;
     if (r.residual) epi.residual = r.residual + first * epi.residual_stride_bytes;
@@ -135,12 +146,15 @@ void DepthwisePlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, voi
   g.rows = reinterpret_cast<const void* const*>(pointers);
   g.kh = int32_t(w.kh);
   g.kw = int32_t(w.kw);
+  g.stride_h = int32_t(row_step);
   g.stride_w = int32_t(w.stride_w);
   g.dilation_w = int32_t(w.dilation_w);
   g.n = ow;
   g.channels = types.in;
   g.w = packed.get();
   g.c_stride_bytes = v.c_pixel_stride_bytes;
+  g.c_row_stride_bytes = ow * v.c_pixel_stride_bytes;
+  g.residual_row_stride_bytes = ow * v.residual_pixel_stride_bytes;
   const bool here = in_place && (!padded || v.a_pixel_stride_bytes == pixel_bytes());
   if (here && padded) std::memset(space, fill, fill_bytes());
   const int64_t first = begin / bands * oh + begin % bands * band_rows;
@@ -183,6 +197,8 @@ Expected<DepthwisePlan> DepthwisePlan::create(const ConvDesc& d) noexcept try {
   impl->padded = w.pad_top || w.pad_left || w.pad_bottom || w.pad_right;
   impl->in_place =
       !impl->padded || (inner >= kMinInner && impl->edge() <= inner && w.stride_h * impl->in_cols(impl->edge()) <= INT32_MAX);
+  impl->row_step = w.dilation_h == 1 && w.stride_h <= w.kh ? w.stride_h : w.kh;
+  impl->call_rows = std::min<int64_t>((*kernel)->rows, impl->oh);
   const PackFormat& format = (*kernel)->format;
   impl->packed = Buffer<char>(dwconv_bytes(format, taps, d.ic));
   Buffer<int32_t> sums;
@@ -230,7 +246,7 @@ int64_t DepthwisePlan::macs() const noexcept { return impl_->macs; }
 
 std::string DepthwisePlan::describe() const {
   const Impl& i = *impl_;
-  return std::string(kernel().name) + ": depthwise, row by row " +
+  return std::string(kernel().name) + ": depthwise, " + std::to_string(i.call_rows) + " rows a call " +
          (i.in_place ? "from the input in place" : "from padded copies of the input rows") + ", " + std::to_string(i.bands) +
          " bands of " + std::to_string(i.band_rows) + " rows; " + std::to_string(packed_bytes()) + " bytes packed, workspace " +
          std::to_string(workspace_bytes()) + " bytes";

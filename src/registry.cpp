@@ -6,10 +6,11 @@ namespace octavo {
 namespace {
 
 constexpr KernelInfo brgemm(const char* name, Isa needs, DType a, DType b, uint8_t mr, PackFormat format, BrgemmFn run) {
-  return {name, Op::brgemm, needs, a, b, mr, format.nr, format.kr, false, false, format, run, nullptr};
+  return {name, Op::brgemm, needs, a, b, mr, format.nr, format.kr, false, false, format, 0, run, nullptr};
 }
-constexpr KernelInfo dwconv(const char* name, Isa needs, DType a, DType b, uint8_t mr, PackFormat format, DwconvFn run) {
-  return {name, Op::dwconv, needs, a, b, mr, format.nr, format.kr, false, false, format, nullptr, run};
+constexpr KernelInfo dwconv(const char* name, Isa needs, DType a, DType b, uint8_t mr, PackFormat format, DwconvFn run,
+                            uint8_t rows = 1) {
+  return {name, Op::dwconv, needs, a, b, mr, format.nr, format.kr, false, false, format, rows, nullptr, run};
 }
 constexpr KernelInfo test_only(KernelInfo row) {
   row.test_only = true;
@@ -56,9 +57,9 @@ constexpr KernelInfo kKernels[] = {
                      octavo_brgemm_u8s8_scalar_3x5x3)),
     test_only(brgemm("brgemm_s8s8_scalar_2x8x8", Isa::scalar, s8, s8, 2, {8, 8, 1, 128},
                      octavo_brgemm_s8s8_scalar_2x8x8)),
-    dwconv("dwconv_u8s8_scalar_1x8x1", Isa::scalar, u8, s8, 1, {8, 1, 1, 0}, octavo_dwconv_u8s8_scalar_1x8x1),
-    dwconv("dwconv_s8s8_scalar_1x8x1", Isa::scalar, s8, s8, 1, {8, 1, 1, 0}, octavo_dwconv_s8s8_scalar_1x8x1),
-    dwconv("dwconv_f32f32_scalar_1x8x1", Isa::scalar, f32, f32, 1, {8, 1, 4, 0}, octavo_dwconv_f32f32_scalar_1x8x1),
+    dwconv("dwconv_u8s8_scalar_1x8x1", Isa::scalar, u8, s8, 1, {8, 1, 1, 0}, octavo_dwconv_u8s8_scalar_1x8x1, 4),
+    dwconv("dwconv_s8s8_scalar_1x8x1", Isa::scalar, s8, s8, 1, {8, 1, 1, 0}, octavo_dwconv_s8s8_scalar_1x8x1, 4),
+    dwconv("dwconv_f32f32_scalar_1x8x1", Isa::scalar, f32, f32, 1, {8, 1, 4, 0}, octavo_dwconv_f32f32_scalar_1x8x1, 4),
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 // Every depthwise kernel of the registry against the formula of octavo/ukernel.h, bit for bit.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <map>
@@ -22,6 +23,7 @@ struct Case {
   int64_t channels = 1, n = 1;
   DType out = DType::u8;
   bool residual = false, extreme = false, plain = false;  // plain: no bias
+  int m = 1, stride_h = 1;                                // output rows
 };
 
 // Weights [channels][taps] to the layout at PackFormat; `bias` loses a_offset times the column sums.
@@ -51,8 +53,8 @@ float clamp(float v, float lo, float hi) {
 
 // Everything for one case; memory is reused from case to case.
 struct Bench {
-  Bench() : pixels(1 << 20), output(1 << 20), residual(1 << 20), packed(1 << 20), constants(1 << 14) {}
-  GuardedBuffer pixels, output, residual, packed, constants;
+  Bench() : pixels(1 << 22), output(1 << 20), residual(1 << 20), packed(1 << 20) {}
+  GuardedBuffer pixels, output, residual, packed;
 
   template <class T>
   const T* place(const std::vector<T>& v, GuardedBuffer& memory) {
@@ -64,12 +66,13 @@ struct Bench {
   void run(const KernelInfo& k, const Case& s) {
     const bool real = k.a == DType::f32, bytes = size_of(s.out) == 1;
     const int64_t taps = int64_t(s.kh) * s.kw, span = (s.n - 1) * s.stride + int64_t(s.kw - 1) * s.dilation + 1;
+    const int64_t in_rows = int64_t(s.m - 1) * s.stride_h + s.kh;
     const size_t element = size_of(k.a), c_element = size_of(s.out);
     Noise noise(uint64_t(taps * 1000 + s.channels * 10 + s.n));
 
     // Rows of pixels, one after the other with a gap; the last one ends where memory traps.
     const ptrdiff_t pixel = ptrdiff_t(s.channels + 3) * ptrdiff_t(element);
-    const size_t used = size_t(s.kh * span - 1) * size_t(pixel) + size_t(s.channels) * element;
+    const size_t used = size_t(in_rows * span - 1) * size_t(pixel) + size_t(s.channels) * element;
     char* a = pixels.right(used);
     if (real) {
       noise.fill(reinterpret_cast<float*>(a), used / 4);
@@ -79,7 +82,7 @@ struct Bench {
       noise.fill(a, used);
     }
     std::vector<const void*> rows;
-    for (int y = 0; y < s.kh; ++y) rows.push_back(a + y * span * pixel);
+    for (int64_t y = 0; y < in_rows; ++y) rows.push_back(a + y * span * pixel);
 
     std::vector<float> wf(size_t(s.channels * taps));
     std::vector<int8_t> wq(wf.size());
@@ -100,9 +103,9 @@ struct Bench {
     char* pw = w.right(packed_bytes, 64);
     pack(k.format, real ? static_cast<const void*>(wf.data()) : wq.data(), k.b, s.channels, taps, pw, real ? nullptr : &folded);
 
-    // Output and residual: pixels with a gap of 5 elements.
-    const ptrdiff_t c_stride = ptrdiff_t(s.channels + 5) * ptrdiff_t(c_element);
-    const size_t c_bytes = size_t(s.n - 1) * size_t(c_stride) + c * c_element;
+    // Output and residual: pixels with a gap of 5 elements, rows with one of 2 pixels.
+    const ptrdiff_t c_stride = ptrdiff_t(s.channels + 5) * ptrdiff_t(c_element), c_row = (s.n + 2) * c_stride;
+    const size_t c_bytes = size_t(s.m - 1) * size_t(c_row) + size_t(s.n - 1) * size_t(c_stride) + c * c_element;
     char* out = output.right(c_bytes);
     std::memset(out, 0x5a, c_bytes);
     char* res = residual.right(c_bytes);
@@ -128,30 +131,32 @@ struct Bench {
     DwconvArgs g;
     g.rows = rows.data();
     g.pixel_stride_bytes = pixel;
-    g.kh = s.kh, g.kw = s.kw, g.stride_w = s.stride, g.dilation_w = s.dilation;
-    g.n = s.n, g.channels = s.channels;
+    g.kh = s.kh, g.kw = s.kw, g.stride_h = s.stride_h, g.stride_w = s.stride, g.dilation_w = s.dilation;
+    g.m = s.m, g.n = s.n, g.channels = s.channels;
+    g.c_row_stride_bytes = g.residual_row_stride_bytes = c_row;
     g.w = pw, g.c = out, g.c_stride_bytes = c_stride, g.epi = &e;
     k.dwconv(&g);
 
-    for (int64_t x = 0; x < s.n; ++x) {
+    for (int64_t i = 0; i < s.m * s.n; ++i) {
+      const int64_t row = i / s.n, x = i % s.n, at = row * c_row + x * c_stride;
       for (int64_t j = 0; j < s.channels; ++j) {
         uint32_t acc = uint32_t(bias[size_t(j)]);
         float sum = 0;
         for (int y = 0; y < s.kh; ++y)
           for (int z = 0; z < s.kw; ++z) {
-            const char* p =
-                static_cast<const char*>(rows[size_t(y)]) + (x * s.stride + z * s.dilation) * pixel + j * ptrdiff_t(element);
-            const size_t i = size_t(j * taps + y * s.kw + z);
+            const char* p = static_cast<const char*>(rows[size_t(row * s.stride_h + y)]) +
+                            (x * s.stride + z * s.dilation) * pixel + j * ptrdiff_t(element);
+            const size_t t = size_t(j * taps + y * s.kw + z);
             if (real) {
               float v;
               std::memcpy(&v, p, 4);
-              sum = std::fma(v, wf[i], sum);
+              sum = std::fma(v, wf[t], sum);
             } else {
-              acc += uint32_t((k.a == DType::u8 ? int(uint8_t(*p)) : int(int8_t(*p))) * int(wq[i]));
+              acc += uint32_t((k.a == DType::u8 ? int(uint8_t(*p)) : int(int8_t(*p))) * int(wq[t]));
             }
           }
         const float m = scale[size_t(j)], b = e.bias_f32 ? bias_f32[size_t(j)] : 0.0f, f = float(int32_t(acc));
-        const char* r = res + x * c_stride + j * ptrdiff_t(c_element);
+        const char* r = res + at + j * ptrdiff_t(c_element);
         char want[4];
         if (s.out == DType::s32) {
           std::memcpy(want, &acc, 4);
@@ -166,13 +171,15 @@ struct Bench {
           const float v = s.residual ? std::fma(f, m, float(rq - e.residual_zp) * e.residual_scale) : f * m;
           want[0] = char(int(std::nearbyint(clamp(v, e.lo, e.hi))) + e.zp);
         }
-        ASSERT_EQ(0, std::memcmp(want, out + x * c_stride + j * ptrdiff_t(c_element), c_element))
-            << k.name << " kh=" << s.kh << " kw=" << s.kw << " stride=" << s.stride << " dilation=" << s.dilation
-            << " channels=" << s.channels << " n=" << s.n << " out=" << name_of(s.out) << " residual=" << s.residual
-            << " extreme=" << s.extreme << " x=" << x << " channel=" << j;
+        ASSERT_EQ(0, std::memcmp(want, out + at + j * ptrdiff_t(c_element), c_element))
+            << k.name << " kh=" << s.kh << " kw=" << s.kw << " stride=" << s.stride_h << "x" << s.stride
+            << " dilation=" << s.dilation << " channels=" << s.channels << " m=" << s.m << " n=" << s.n
+            << " out=" << name_of(s.out) << " residual=" << s.residual << " extreme=" << s.extreme << " row=" << row << " x=" << x
+            << " channel=" << j;
       }
-      for (ptrdiff_t i = s.channels * ptrdiff_t(c_element); x + 1 < s.n && i < c_stride; ++i)
-        ASSERT_EQ(out[x * c_stride + i], 0x5a) << k.name << " wrote past its channels";
+      const ptrdiff_t gap_end = i + 1 == s.m * s.n ? 0 : x + 1 < s.n ? c_stride : 3 * c_stride;
+      for (ptrdiff_t b = s.channels * ptrdiff_t(c_element); b < gap_end; ++b)
+        ASSERT_EQ(out[at + b], 0x5a) << k.name << " wrote past its channels";
     }
   }
 };
@@ -212,8 +219,9 @@ TEST(Dwconv, Windows) {
               const std::vector<DType> outs = outputs(*k);
               const DType out = outs[turn % outs.size()];
               const int n = kPixels[turn / outs.size() % std::size(kPixels)];
-              bench.run(*k,
-                        {kh, kw, stride, dilation, channels, n, out, turn % 3 == 0 && out != DType::s32, false, turn % 5 == 0});
+              const int m = 1 + int(turn % k->rows), stride_h = 1 + int(turn / 2 % size_t(kh));
+              bench.run(*k, {kh, kw, stride, dilation, channels, n, out, turn % 3 == 0 && out != DType::s32, false, turn % 5 == 0,
+                             m, stride_h});
               ++turn;
               if (HasFatalFailure()) return;
             }
@@ -222,15 +230,19 @@ TEST(Dwconv, Windows) {
 
 TEST(Dwconv, EveryOutputOfThreeByThree) {
   Bench bench;
-  for (const KernelInfo* k : eligible())
+  for (const KernelInfo* k : eligible()) {
+    int m = 0;  // goes round: 1 to 7, but no more than the kernel takes
     for (DType out : outputs(*k))
       for (bool residual : {false, true})
-        for (int64_t channels : kChannels)
-          for (int n : kPixels) {
-            if (residual && out == DType::s32) continue;
-            bench.run(*k, {3, 3, 1, 1, channels, n, out, residual, false, n % 3 == 0});
-            if (HasFatalFailure()) return;
-          }
+        for (int stride : {1, 2})
+          for (int64_t channels : kChannels)
+            for (int n : kPixels) {
+              if (residual && out == DType::s32) continue;
+              m = m % std::min<int>(k->rows, 7) + 1;
+              bench.run(*k, {3, 3, stride, 1, channels, n, out, residual, false, n % 3 == 0, m, stride});
+              if (HasFatalFailure()) return;
+            }
+  }
 }
 
 TEST(Dwconv, Extremes) {
@@ -239,7 +251,7 @@ TEST(Dwconv, Extremes) {
     for (DType out : outputs(*k))
       for (int size : {3, 4, 5, 9, 16})
         for (int64_t channels : {16, 100}) {
-          bench.run(*k, {size, size, 1, 1, channels, 5, out, false, true, false});
+          bench.run(*k, {size, size, 1, 1, channels, 5, out, false, true, false, std::min<int>(k->rows, 3), 1});
           if (HasFatalFailure()) return;
         }
 }

@@ -32,7 +32,7 @@ KernelInfo keeper(Op op, DType a, PackFormat f) {
   k.name = op == Op::brgemm ? "brgemm_keep" : "dwconv_keep";
   k.op = op, k.a = a, k.b = a == DType::f32 ? DType::f32 : DType::s8, k.mr = 200, k.nr = f.nr, k.kr = f.kr, k.format = f;
   if (op == Op::brgemm) k.brgemm = keep_brgemm;
-  if (op == Op::dwconv) k.dwconv = keep_dwconv;
+  if (op == Op::dwconv) k.dwconv = keep_dwconv, k.rows = 1;
   return k;
 }
 

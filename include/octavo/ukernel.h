@@ -56,22 +56,29 @@ struct BrgemmArgs {
 };
 using BrgemmFn = void (*)(const BrgemmArgs*);
 
-// dwconv: one row of output pixels of a depthwise convolution, NHWC.
-//   acc[x][c] = bias[c] + sum_{y<kh} sum_{z<kw} rows[y][(x*stride_w + z*dilation_w)][c] * W[y][z][c];  C[x][c] = epilogue(acc[x][c])
-//   rows[y]  u8, s8 or f32: the first pixel under kernel row y of output pixel 0. Pixels are pixel_stride_bytes apart.
-//            Padding is the caller's: rows point at pixels that hold the zero point where the image ends.
+// dwconv: m rows of n output pixels of a depthwise convolution, NHWC. One call for several rows lets a kernel prepare what the
+// channels share once, and input rows once for all the output rows that see them.
+//   acc[r][x][c] = bias[c] + sum_{y<kh} sum_{z<kw} rows[r*stride_h + y][x*stride_w + z*dilation_w][c] * W[y][z][c]
+//   C[r][x][c] = epilogue(acc[r][x][c])
+//   rows     [(m-1)*stride_h + kh] pointers to u8, s8 or f32 pixels: rows[r*stride_h + y] is the first pixel under kernel row y
+//            of pixel 0 of output row r. Pixels are pixel_stride_bytes apart. Padding is the caller's: rows point at pixels that
+//            hold the zero point where the image ends. So is dilation in height: rows[] lists what is seen (stride_h = kh if
+//            output rows share nothing).
 //   w        packed by pack_dwconv() for the kernel's format, 64-byte aligned
-//   C        pixel x starts at (char*)c + x*c_stride_bytes; channels contiguous elements
-// 1 <= n (pixels, any number), 1 <= channels (any number). Nothing outside the named pixels' channels is read or written.
-// f32: the sum runs in the order y, z with one fma each from 0.
+//   C        pixel x of row r starts at (char*)c + r*c_row_stride_bytes + x*c_stride_bytes; channels contiguous elements
+//   residual the same with residual_row_stride_bytes and EpilogueArgs::residual_stride_bytes
+// 1 <= m <= KernelInfo::rows, 1 <= n (pixels, any number), 1 <= channels (any number), stride_h <= kh if m > 1. Nothing outside
+// the named pixels' channels is read or written. f32: the sum runs in the order y, z with one fma each from 0.
 struct DwconvArgs {
   const void* const* rows = nullptr;
   ptrdiff_t pixel_stride_bytes = 0;
-  int32_t kh = 1, kw = 1, stride_w = 1, dilation_w = 1;
+  int32_t kh = 1, kw = 1, stride_h = 1, stride_w = 1, dilation_w = 1;
+  int32_t m = 1;
   int64_t n = 0, channels = 0;
   const void* w = nullptr;
   void* c = nullptr;
-  ptrdiff_t c_stride_bytes = 0;
+  ptrdiff_t c_stride_bytes = 0, c_row_stride_bytes = 0;
+  ptrdiff_t residual_row_stride_bytes = 0;
   const EpilogueArgs* epi = nullptr;
 };
 using DwconvFn = void (*)(const DwconvArgs*);
@@ -111,6 +118,7 @@ struct KernelInfo {
   bool nr_in_vl;      // nr counts vector lengths (SVE)
   bool test_only;     // odd layouts that exercise packing; never chosen
   PackFormat format;
+  uint8_t rows;       // dwconv: the most output rows of one call. 0 for brgemm
   BrgemmFn brgemm;    // exactly one of the two is set
   DwconvFn dwconv;
 };

@@ -1,4 +1,4 @@
-// dwconv_{u8s8,s8s8,f32f32}_scalar_1x8x1      acc[x][c] = bias[c] + sum_y sum_z rows[y][x*stride + z*dilation][c] * W[y][z][c]
+// dwconv_{u8s8,s8s8,f32f32}_scalar_1x8x1      acc[r][x][c] = bias[c] + sum of taps; see octavo/ukernel.h
 // A: u8, s8 or f32 pixels, channels contiguous
 // B: blocks of 8 channels, [kh*kw][8]:  tap 0 of channel 0..7 | tap 1 of channel 0..7 | ...
 // C: s32, f32, u8 or s8; epilogue as in octavo/ukernel.h
@@ -27,8 +27,7 @@ inline float clamp(float v, float lo, float hi) {
 }
 
 template <class Acc>
-inline void store(Acc acc, const EpilogueArgs& e, int64_t x, int64_t j, char* c) {
-  const char* r = e.residual ? static_cast<const char*>(e.residual) + x * e.residual_stride_bytes : nullptr;
+inline void store(Acc acc, const EpilogueArgs& e, int64_t j, const char* r, char* c) {
   if (e.out == DType::s32) {
     const int32_t v = int32_t(acc);
     std::memcpy(c + 4 * j, &v, 4);
@@ -53,14 +52,19 @@ void dwconv(const DwconvArgs& g) {
   constexpr int kBlock = 8;
   const EpilogueArgs& e = *g.epi;
   const ptrdiff_t taps = ptrdiff_t(g.kh) * g.kw;
-  for (int64_t x = 0; x < g.n; ++x)
+  for (int64_t i = 0; i < g.m * g.n; ++i) {
+    const int64_t row = i / g.n, x = i % g.n;
+    const void* const* rows = g.rows + row * g.stride_h;
+    char* c = static_cast<char*>(g.c) + row * g.c_row_stride_bytes + x * g.c_stride_bytes;
+    const char* r = static_cast<const char*>(e.residual);
+    if (r) r += row * g.residual_row_stride_bytes + x * e.residual_stride_bytes;
     for (int64_t j = 0; j < g.channels; ++j) {
       const B* w = static_cast<const B*>(g.w) + j / kBlock * taps * kBlock + j % kBlock;
       Acc acc = sizeof(A) == 1 && e.bias ? Acc(e.bias[j]) : Acc(0);
       for (int y = 0; y < g.kh; ++y)
         for (int z = 0; z < g.kw; ++z, w += kBlock) {
           const char* pixel =
-              static_cast<const char*>(g.rows[y]) + (x * g.stride_w + int64_t(z) * g.dilation_w) * g.pixel_stride_bytes;
+              static_cast<const char*>(rows[y]) + (x * g.stride_w + int64_t(z) * g.dilation_w) * g.pixel_stride_bytes;
           const A a = get<A>(pixel, j);
           if constexpr (sizeof(A) == 1) {
             acc = Acc(uint32_t(acc) + uint32_t(int32_t(a) * int32_t(*w)));
@@ -68,8 +72,9 @@ void dwconv(const DwconvArgs& g) {
             acc = __builtin_fmaf(a, *w, acc);
           }
         }
-      store(acc, e, x, j, static_cast<char*>(g.c) + x * g.c_stride_bytes);
+      store(acc, e, j, r, c);
     }
+  }
 }
 
 }  // namespace

@@ -1,12 +1,12 @@
 // THE loop of every vector brgemm: acc[i][j] = bias[j] + sum_t sum_p A_t[i][p] * B_t[p][j], int8 and f32.
 //
-// A kernel is a struct K that inherits a register vocabulary (x86/zmm.inl.h, x86/ymm.inl.h) and says how to multiply:
+// A kernel is a struct K that inherits a register vocabulary (x86/zmm.inl.h, x86/ymm.inl.h, arm/q.inl.h) and says how to multiply:
 //   mr, nv                 the largest tile: mr rows, nv vectors of columns; nr = nv * lanes
 //   kr, a_bytes            K values per column and dot instruction; bytes of one A element
 //   Acc, B                 the types of an accumulator and of a vector of the panel
 //   splits(vectors)        partial sums over K of a tile of so many accumulators: they hide latency where a tile is small,
 //                          and are allowed where any order gives the same bits (integers)
-//   Rows<M>, k_block       how A is read (StridedRows, or a copy in another shape) and for how many K at once
+//   Rows<M>, k_block       how A is read (by strides, or a copy in another shape) and for how many K at once
 //   a(p), load_b(p)        kr values of A at p, in every column; a vector of the panel
 //   dot(acc, a, b)         acc plus their products
 //   Tail<M>                (if has_tail) the last k % kr values of M rows, as a(p) would give them followed by zeros
@@ -16,57 +16,6 @@
 
 namespace octavo::OCTAVO_ISA {
 namespace {
-
-// Up to 14 rows from five registers. x86 scales an index by 1, 2, 4 or 8, so rows 0..6 are p + s * {0, 1, 2, 4}, 3s * {1, 2}
-// and 5s; rows 7..13 are the same from a second base. The asm statements hide how the values were made: a compiler that
-// knows would rather keep 14 pointers, and spill them.
-template <int M>
-class StridedRows {
- public:
-  struct Scratch {};
-  OCTAVO_INLINE StridedRows(const char* a, ptrdiff_t stride, int64_t, Scratch&)
-      : p_(a), q_(a), s_(stride), s3_(3 * stride), s5_(5 * stride) {
-    static_assert(M <= 14);
-    if constexpr (M > 7) q_ += 7 * stride;
-    hide();
-    if constexpr (M > 1) asm("" : "+r"(s_));
-    if constexpr (M > 3) asm("" : "+r"(s3_));
-    if constexpr (M > 5) asm("" : "+r"(s5_));
-  }
-  OCTAVO_INLINE const char* operator[](int i) const {
-    const char* p = i < 7 ? p_ : q_;
-    switch (i % 7) {
-      case 1:
-        return p + s_;
-      case 2:
-        return p + s_ * 2;
-      case 3:
-        return p + s3_;
-      case 4:
-        return p + s_ * 4;
-      case 5:
-        return p + s5_;
-      case 6:
-        return p + s3_ * 2;
-      default:
-        return p;
-    }
-  }
-  OCTAVO_INLINE void advance(ptrdiff_t bytes) {
-    p_ += bytes;
-    if constexpr (M > 7) q_ += bytes;
-    hide();
-  }
-
- private:
-  OCTAVO_INLINE void hide() {
-    asm("" : "+r"(p_));
-    if constexpr (M > 7) asm("" : "+r"(q_));
-  }
-  const char* p_;
-  const char* q_;
-  ptrdiff_t s_, s3_, s5_;
-};
 
 // The rows' values some bytes ahead.
 template <class K, int M>

@@ -7,7 +7,10 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #elif defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
 #include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
 #endif
 
 namespace octavo {
@@ -21,7 +24,7 @@ constexpr IsaName kNames[] = {
     {Isa::neon, "neon", Isa::neon},
     {Isa::neondot, "neondot", Isa::neon | Isa::neondot},
     {Isa::neoni8mm, "neoni8mm", Isa::neon | Isa::neondot | Isa::neoni8mm},
-    {Isa::sve, "sve", Isa::neon | Isa::neondot | Isa::sve},
+    {Isa::sve, "sve", Isa::neon | Isa::sve},  // A64FX has SVE's SDOT, but not that of NEON
     {Isa::svei8mm, "svei8mm", Isa::neon | Isa::neondot | Isa::neoni8mm | Isa::sve | Isa::svei8mm},
 };
 
@@ -48,24 +51,63 @@ Isa detect() {
   if (avx512 && bit(seven.c, 11)) isa = isa | Isa::avx512vnni;
   return isa;
 }
+// Nothing of it is slower than what it replaces, on any core known so far.
+Isa without_slow(Isa isa) { return isa; }
 #elif defined(__aarch64__) && defined(__linux__)
 Isa detect() {
   const unsigned long cap = getauxval(AT_HWCAP), cap2 = getauxval(AT_HWCAP2);
-  constexpr unsigned long kDot = 1ul << 20, kSve = 1ul << 22, kSveI8mm = 1ul << 9, kI8mm = 1ul << 13;
   Isa isa = Isa::neon;
-  if (cap & kDot) isa = isa | Isa::neondot;
-  if (cap2 & kI8mm) isa = isa | Isa::neoni8mm;
-  if (cap & kSve) isa = isa | Isa::sve;
-  if (cap2 & kSveI8mm) isa = isa | Isa::svei8mm;
+  if (cap & HWCAP_ASIMDDP) isa = isa | Isa::neondot;
+  if (cap2 & HWCAP2_I8MM) isa = isa | Isa::neoni8mm;
+  if (cap & HWCAP_SVE) isa = isa | Isa::sve;
+  if (cap2 & HWCAP2_SVEI8MM) isa = isa | Isa::svei8mm;
   return isa;
 }
+
+// Cores that have an instruction, but no use for it.
+struct SlowOn {
+  uint32_t implementer, part;  // of MIDR_EL1; part kAny: all of them
+  Isa isa;
+};
+constexpr uint32_t kAny = 0xffff, kApple = 0x61;
+constexpr SlowOn kSlow[] = {
+    {kApple, kAny, Isa::neoni8mm},  // SMMLA does twice the work of SDOT in twice the time, and wastes half of it on one row
+};
+
+// The feature bits say what a core can do, MIDR_EL1 what core it is; Linux lets user space read it where HWCAP_CPUID is set.
+// Where cores differ it is the one that asks first: all must run the same code.
+Isa without_slow(Isa isa) {
+  if (!(getauxval(AT_HWCAP) & HWCAP_CPUID)) return isa;
+  uint64_t midr;
+  __asm__("mrs %0, MIDR_EL1" : "=r"(midr));
+  const uint32_t implementer = uint32_t(midr >> 24) & 0xff, part = uint32_t(midr >> 4) & 0xfff;
+  for (const SlowOn& s : kSlow)
+    if (s.implementer == implementer && (s.part == kAny || s.part == part)) isa = Isa(uint32_t(isa) & ~uint32_t(s.isa));
+  return isa;
+}
+#elif defined(__aarch64__) && defined(__APPLE__)
+bool has(const char* feature) {
+  int value = 0;
+  size_t size = sizeof value;
+  return sysctlbyname(feature, &value, &size, nullptr, 0) == 0 && value != 0;
+}
+
+Isa detect() {
+  Isa isa = Isa::neon;
+  if (has("hw.optional.arm.FEAT_DotProd")) isa = isa | Isa::neondot;
+  if (has("hw.optional.arm.FEAT_I8MM")) isa = isa | Isa::neoni8mm;
+  return isa;
+}
+// SMMLA does twice the work of SDOT in twice the time, and wastes half of it on one row.
+Isa without_slow(Isa isa) { return Isa(uint32_t(isa) & ~uint32_t(Isa::neoni8mm)); }
 #else
 Isa detect() { return Isa::scalar; }
+Isa without_slow(Isa isa) { return isa; }
 #endif
 
 Expected<Isa> read_environment() {
   const char* name = std::getenv("OCTAVO_ISA");
-  if (!name || !*name) return detected_isa();
+  if (!name || !*name) return without_slow(detected_isa());
   const Expected<Isa> wanted = parse_isa(name);
   if (!wanted) return wanted;
   if (!covers(detected_isa(), *wanted))

@@ -49,6 +49,7 @@ constexpr KernelInfo kKernels[] = {
                      octavo_dwconv_u8s8_avx512vnni_2x32x4)),
     test_only(dwconv("dwconv_s8s8_avx512vnni_2x32x4", Isa::avx512vnni, s8, s8, 2, {32, 4, 1, 128, true},
                      octavo_dwconv_s8s8_avx512vnni_2x32x4)),
+#elif defined(__aarch64__)
 #endif
     brgemm("brgemm_u8s8_scalar_4x4x1", Isa::scalar, u8, s8, 4, {4, 1, 1, 0}, octavo_brgemm_u8s8_scalar_4x4x1),
     brgemm("brgemm_s8s8_scalar_4x4x1", Isa::scalar, s8, s8, 4, {4, 1, 1, 0}, octavo_brgemm_s8s8_scalar_4x4x1),

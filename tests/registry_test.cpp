@@ -52,7 +52,8 @@ TEST(Registry, RowsAreWhole) {
     EXPECT_EQ(k.format.nr, k.nr);
     EXPECT_EQ(k.format.kr, k.kr);
     EXPECT_TRUE(k.a == DType::f32 ? k.format.elem_bytes == 4 : k.format.elem_bytes == 1 || k.format.elem_bytes == 2);
-    EXPECT_TRUE(k.format.a_offset == 0 || (k.a == DType::s8 && k.format.a_offset == 128));
+    EXPECT_TRUE(k.format.a_offset == 0 || (k.a == DType::s8 && k.format.a_offset == 128) ||
+                (k.a == DType::u8 && k.format.a_offset == -128));
     EXPECT_EQ(find_kernel(k.name), &k);
   }
   EXPECT_EQ(find_kernel("brgemm_u8s8_abacus_1x1x1"), nullptr);

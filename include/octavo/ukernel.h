@@ -90,9 +90,9 @@ using DwconvFn = void (*)(const DwconvArgs*);
 //     channel c of a block in column column_of(format, c).
 struct PackFormat {
   uint8_t nr = 0, kr = 0, elem_bytes = 1;
-  // Added by the kernel to each A element before it multiplies (128 where s8 is flipped to u8 by xor 0x80), so that
-  // packing takes a_offset * colsum(B) out of the folded bias.
-  uint8_t a_offset = 0;
+  // Added by the kernel to each A element before it multiplies (128 where s8 is flipped to u8 by xor 0x80, -128 where u8 is
+  // flipped to s8), so that packing takes a_offset * colsum(B) out of the folded bias.
+  int16_t a_offset = 0;
   // dwconv, nr a multiple of 16: channels of a block lie in the order in which unpacking bytes leaves them: column_of().
   bool unpack_order = false;
   friend bool operator==(const PackFormat&, const PackFormat&) = default;

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "kernels/brgemm.inl.h"
+#include "kernels/x86/rows.inl.h"
 
 namespace octavo::OCTAVO_ISA {
 namespace {

@@ -1,9 +1,7 @@
 // octavo_bench [--shapes=FILE] [Google Benchmark's options]
 #include <benchmark/benchmark.h>
 
-#include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <string_view>
 
 #include "bench.h"
@@ -15,7 +13,8 @@ void print_help() {
             "  ukernel/NAME/..., eltwise/TABLE/...     every kernel by itself; peak/... what the machine can do\n"
             "  --shapes=FILE                          whole plans too, one a line: gemm NAME M N K DST, or\n"
             "                                         conv NAME N IC IH IW OC KH KW SH SW PH PW DH DW G DST\n"
-            "                                         (DST: s32 f32 u8 = int8 kernels, fp32 = float)\n"
+            "                                         (DST: s32 f32 u8 s8 = int8 kernels, fp32 = float; s8-DST: s8\n"
+            "                                         activations; DST+add: with a residual)\n"
             "  counter GMACs: 1e9 multiply-accumulates a second; peak: share of what this process measures\n");
   benchmark::PrintDefaultHelp();
 }
@@ -37,15 +36,7 @@ int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv, print_help);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
 
-  if (shapes) {
-    std::FILE* f = std::fopen(shapes, "r");
-    if (!f) {
-      std::fprintf(stderr, "octavo_bench: %s: %s\n", shapes, std::strerror(errno));
-      return 2;
-    }
-    std::fclose(f);
-    if (!octavo::bench::register_shape_benches(shapes)) return 2;
-  }
+  if (shapes && !octavo::bench::register_shape_benches(shapes)) return 2;
   octavo::bench::register_peak_benches();
   octavo::bench::register_ukernel_benches();
   octavo::bench::register_dwconv_benches();

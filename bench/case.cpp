@@ -1,0 +1,76 @@
+#include "case.h"
+
+#include <cstring>
+
+#include "octavo/reference.h"
+
+namespace octavo::bench {
+
+Case::Case(const Shape& s, const Operands& operands, const Parallel& parallel)
+    : shape_(s), operands_(operands), parallel_(parallel) {
+  s.conv ? make_conv() : make_gemm();
+  if (error_.empty()) check();
+}
+
+void Case::run() {
+  if (gemm_) (void)gemm_->run(gemm_args_, workspace_.get(), parallel_);
+  if (conv_) (void)conv_->run(conv_args_, workspace_.get(), parallel_);
+  if (depthwise_) (void)depthwise_->run(conv_args_, workspace_.get(), parallel_);
+}
+
+std::string Case::describe() const {
+  return gemm_ ? gemm_->describe() : conv_ ? conv_->describe() : depthwise_ ? depthwise_->describe() : error_;
+}
+
+template <class Plan>
+void Case::keep(Expected<Plan> plan, std::optional<Plan>& to) {
+  if (!plan) {
+    error_ = plan.status().text();
+    return;
+  }
+  to = *plan;
+  workspace_ = Bytes(plan->workspace_bytes() * size_t(parallel_.threads));
+}
+
+void Case::make_gemm() {
+  gemm_desc_.n = shape_.n, gemm_desc_.k = shape_.k, gemm_desc_.a = shape_.a, gemm_desc_.b = operands_.w.get();
+  gemm_desc_.b_row_stride = shape_.n, gemm_desc_.b_col_stride = 1, gemm_desc_.numerics = operands_.numerics;
+  gemm_args_.m = shape_.m, gemm_args_.a = operands_.a.get(), gemm_args_.a_stride_bytes = shape_.k * int64_t(size_of(shape_.a));
+  gemm_args_.c = operands_.c.get(), gemm_args_.c_stride_bytes = shape_.n * int64_t(size_of(shape_.out));
+  if (shape_.residual) gemm_args_.residual = gemm_args_.c, gemm_args_.residual_stride_bytes = gemm_args_.c_stride_bytes;
+  keep(GemmPlan::create(gemm_desc_), gemm_);
+}
+
+void Case::make_conv() {
+  conv_desc_.window = shape_.window, conv_desc_.ic = shape_.ic, conv_desc_.oc = shape_.oc, conv_desc_.groups = shape_.groups;
+  conv_desc_.a = shape_.a, conv_desc_.w = operands_.w.get(), conv_desc_.numerics = operands_.numerics;
+  conv_args_.batch = shape_.batch, conv_args_.a = operands_.a.get(), conv_args_.c = operands_.c.get();
+  if (shape_.residual) conv_args_.residual = conv_args_.c;
+  shape_.depthwise() ? keep(DepthwisePlan::create(conv_desc_), depthwise_) : keep(ConvPlan::create(conv_desc_), conv_);
+}
+
+void Case::check() {
+  const size_t bytes = operands_.c.size();
+  Bytes expected(bytes);
+  std::memcpy(expected.get(), operands_.c.get(), bytes);
+  GemmArgs g = gemm_args_;
+  ConvArgs v = conv_args_;
+  g.c = v.c = expected.get();
+  if (shape_.residual) g.residual = v.residual = expected.get();
+  run();
+  const int64_t columns = shape_.columns(), count = shape_.rows() * columns, step = count / 4000 + 1,
+                size = int64_t(size_of(shape_.out)), oh = shape_.window.oh(), ow = shape_.window.ow();
+  for (int64_t e = 0; e < count; e += step) {
+    const int64_t row = e / columns, column = e % columns;
+    if (gemm_) {
+      reference::gemm_element(gemm_desc_, g, row, column);
+    } else {
+      reference::conv_element(conv_desc_, v, row / (oh * ow), row / ow % oh, row % ow, column);
+    }
+    if (std::memcmp(operands_.c.get() + e * size, expected.get() + e * size, size_t(size)) == 0) continue;
+    error_ = "wrong result at row " + std::to_string(row) + ", column " + std::to_string(column);
+    return;
+  }
+}
+
+}  // namespace octavo::bench

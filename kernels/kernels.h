@@ -37,4 +37,5 @@ void octavo_dwconv_f32f32_scalar_1x8x1(const octavo::DwconvArgs*);
 extern const octavo::EltwiseKernels octavo_eltwise_scalar;
 extern const octavo::EltwiseKernels octavo_eltwise_avx2;
 extern const octavo::EltwiseKernels octavo_eltwise_avx512vnni;
+extern const octavo::EltwiseKernels octavo_eltwise_neon;
 }

@@ -10,6 +10,8 @@ std::span<const EltwiseKernels> eltwise_tables() noexcept {
 #if defined(__x86_64__)
       octavo_eltwise_avx512vnni,
       octavo_eltwise_avx2,
+#elif defined(__aarch64__)
+      octavo_eltwise_neon,
 #endif
       octavo_eltwise_scalar,
   };

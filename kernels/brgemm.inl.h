@@ -9,7 +9,9 @@
 //   Rows<M>, k_block       how A is read (by strides, or a copy in another shape) and for how many K at once
 //   a(p), load_b(p)        kr values of A at p, in every column; a vector of the panel
 //   dot(acc, a, b)         acc plus their products
-//   Tail<M>                (if has_tail) the last k % kr values of M rows, as a(p) would give them followed by zeros
+//   a_lanes                (4 or absent) a(p) holds this many groups of kr values, and dot<lane>(acc, a, b) multiplies by one
+//   Acc, finish(acc)       (if Acc is no vector) the sums over K in a vector; the seed is added there
+//   Tail<M>                (if has_tail) the last values of M rows that fill no a(p), followed by zeros
 #pragma once
 
 #include "kernels/epilogue.inl.h"
@@ -22,7 +24,7 @@ template <class K, int M>
 struct At {
   const typename K::template Rows<M>& rows;
   ptrdiff_t bytes;
-  OCTAVO_INLINE typename K::B operator()(int i) const { return K::a(rows[i] + bytes); }
+  OCTAVO_INLINE auto operator()(int i) const { return K::a(rows[i] + bytes); }
 };
 
 // kr values of K: acc += A[M][kr] * B[kr][NV], where a(i) gives row i.
@@ -36,9 +38,54 @@ OCTAVO_INLINE void step(typename K::Acc (&acc)[M][NV], const A& a, const char* b
   }
   OCTAVO_UNROLL
   for (int i = 0; i < M; ++i) {
-    const typename K::B x = a(i);
+    const auto x = a(i);
     OCTAVO_UNROLL
     for (int v = 0; v < NV; ++v) acc[i][v] = K::dot(acc[i][v], x, w[v]);
+  }
+}
+
+// The same where x holds a_lanes groups of kr values of each row. Loads of B are few: they need no registers to come early.
+template <class K, int Lane, int M, int NV, class A>
+OCTAVO_INLINE void lane_step(typename K::Acc (&acc)[M][NV], const A (&x)[M], const char* b) {
+  OCTAVO_UNROLL
+  for (int v = 0; v < NV; ++v) {
+    const typename K::B w = K::load_b(b + (Lane * K::nv + v) * K::vector_bytes);
+    OCTAVO_UNROLL
+    for (int i = 0; i < M; ++i) acc[i][v] = K::template dot<Lane>(acc[i][v], x[i], w);
+  }
+}
+
+template <class K, int M, class A>
+OCTAVO_INLINE void load_rows(typename K::A (&x)[M], const A& a) {
+  OCTAVO_UNROLL
+  for (int i = 0; i < M; ++i) x[i] = a(i);
+}
+
+// k values of one tap, a_lanes * kr at a time.
+template <class K, int M, int NV, int S>
+OCTAVO_INLINE void multiply_by_lane(typename K::Acc (&acc)[S][M][NV], typename K::template Rows<M>& rows, const char* b,
+                                    int64_t k) {
+  static_assert(K::a_lanes == 4 && S <= 2);
+  constexpr int kBlock = K::a_lanes * K::kr;
+  for (int64_t steps = k / kBlock; steps > 0; --steps) {
+    typename K::A x[M];
+    load_rows<K>(x, At<K, M>{rows, 0});
+    lane_step<K, 0>(acc[0], x, b);
+    lane_step<K, 1>(acc[S - 1], x, b);
+    lane_step<K, 2>(acc[0], x, b);
+    lane_step<K, 3>(acc[S - 1], x, b);
+    rows.advance(K::a_step);
+    b += K::a_lanes * K::nv * K::vector_bytes;
+  }
+  const int rest = int(k % kBlock);
+  if (rest == 0) return;
+  typename K::A x[M];
+  load_rows<K>(x, typename K::template Tail<M>{{rows, rest * K::a_bytes}});
+  lane_step<K, 0>(acc[0], x, b);
+  if (rest > K::kr) lane_step<K, 1>(acc[S - 1], x, b);
+  if (rest > 2 * K::kr) lane_step<K, 2>(acc[0], x, b);
+  if constexpr (K::kr > 1) {
+    if (rest > 3 * K::kr) lane_step<K, 3>(acc[S - 1], x, b);
   }
 }
 
@@ -69,16 +116,32 @@ OCTAVO_INLINE void multiply(typename K::Acc (&acc)[S][M][NV], typename K::templa
   }
 }
 
+// The epilogue's branches each get the sums where they are: GCC would move and spill them ahead of the branches.
+template <class K, int M, int NV, class Sum>
+OCTAVO_INLINE void output(const BrgemmArgs& g, const typename K::Part& part, int live, Sum (&sums)[M][NV]) {
+  OCTAVO_UNROLL
+  for (int i = 0; i < M; ++i) {
+    OCTAVO_UNROLL
+    for (int v = 0; v < NV; ++v) K::keep(sums[i][v]);
+  }
+  if (live == K::lanes) {
+    Epilogue<K, Sum, M, NV, true>(g, part)(sums);
+  } else {
+    Epilogue<K, Sum, M, NV, false>(g, part)(sums);
+  }
+}
+
 template <class K, int M, int NV>
 [[gnu::noinline]] void tile(const BrgemmArgs& g) {
   constexpr int S = K::splits(M * NV);
   const int live = g.n - (NV - 1) * K::lanes;  // columns of the last vector
   const typename K::Part part(live);
   typename K::Acc acc[S][M][NV];
+  constexpr bool kReduces = requires { K::finish(acc[0][0][0]); };
   OCTAVO_UNROLL
   for (int v = 0; v < NV; ++v) {
     typename K::Acc seed = K::zero();
-    if constexpr (K::a_bytes == 1) {
+    if constexpr (K::a_bytes == 1 && !kReduces) {
       if (g.epi->bias) {
         const int32_t* bias = g.epi->bias + v * K::lanes;
         seed = v == NV - 1 && live < K::lanes ? K::load(bias, part) : K::load(bias);
@@ -99,31 +162,51 @@ template <class K, int M, int NV>
     for (int64_t left = g.k; left > 0; left -= K::k_block) {
       const int64_t k = left < K::k_block ? left : K::k_block;
       typename K::template Rows<M> rows(a, g.a_stride_bytes, k, scratch);
-      multiply<K, M, NV, S>(acc, rows, b, k);
+      if constexpr (requires { K::a_lanes; }) {
+        multiply_by_lane<K, M, NV, S>(acc, rows, b, k);
+      } else {
+        multiply<K, M, NV, S>(acc, rows, b, k);
+      }
       a += k * K::a_bytes;
       b += (k + K::kr - 1) / K::kr * (K::nv * K::vector_bytes);
     }
   }
 
-  OCTAVO_UNROLL
-  for (int u = 1; u < S; ++u) {
+  if constexpr (S > 1) {
     OCTAVO_UNROLL
-    for (int i = 0; i < M; ++i) {
+    for (int u = 1; u < S; ++u) {
       OCTAVO_UNROLL
-      for (int v = 0; v < NV; ++v) acc[0][i][v] = K::add(acc[0][i][v], acc[u][i][v]);
+      for (int i = 0; i < M; ++i) {
+        OCTAVO_UNROLL
+        for (int v = 0; v < NV; ++v) acc[0][i][v] = K::add(acc[0][i][v], acc[u][i][v]);
+      }
     }
   }
-  // The epilogue's branches each get the sums where they are: GCC would move and spill them ahead of the branches.
-  OCTAVO_UNROLL
-  for (int i = 0; i < M; ++i) {
+  if constexpr (kReduces) {
+    static_assert(S == 1 && K::a_bytes == 1);
+    typename K::I sums[M][NV];
     OCTAVO_UNROLL
-    for (int v = 0; v < NV; ++v) K::keep(acc[0][i][v]);
-  }
-  if (live == K::lanes) {
-    Epilogue<K, M, NV, true>(g, part)(acc[0]);
+    for (int v = 0; v < NV; ++v) {
+      typename K::I bias = K::splat(0);
+      if (g.epi->bias) {
+        const int32_t* p = g.epi->bias + v * K::lanes;
+        bias = v == NV - 1 && live < K::lanes ? K::load(p, part) : K::load(p);
+      }
+      OCTAVO_UNROLL
+      for (int i = 0; i < M; ++i) sums[i][v] = K::add(K::finish(acc[0][i][v]), bias);
+    }
+    return output<K>(g, part, live, sums);
   } else {
-    Epilogue<K, M, NV, false>(g, part)(acc[0]);
+    output<K>(g, part, live, acc[0]);
   }
+}
+
+template <class K, int M, int NV = K::nv>
+OCTAVO_INLINE void columns(const BrgemmArgs& g) {
+  if constexpr (NV > 1) {
+    if (g.n <= (NV - 1) * K::lanes) return columns<K, M, NV - 1>(g);
+  }
+  tile<K, M, NV>(g);
 }
 
 // Full tiles are the common case, so the largest m comes first.
@@ -132,8 +215,7 @@ OCTAVO_INLINE void brgemm(const BrgemmArgs& g) {
   if constexpr (M > 1) {
     if (g.m < M) return brgemm<K, M - 1>(g);
   }
-  static_assert(K::nv == 2);
-  g.n > K::lanes ? tile<K, M, 2>(g) : tile<K, M, 1>(g);
+  columns<K, M>(g);
 }
 
 }  // namespace

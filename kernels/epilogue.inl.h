@@ -7,11 +7,10 @@
 namespace octavo::OCTAVO_ISA {
 namespace {
 
-// V: the register vocabulary. Full: the last vector has all its columns; otherwise `part` says which.
-template <class V, int M, int NV, bool Full>
+// V: the register vocabulary. Acc: V::I, or V::F of an f32 kernel. Full: the last vector has all its columns; otherwise `part` says which.
+template <class V, class Acc, int M, int NV, bool Full>
 class Epilogue {
  public:
-  using Acc = typename V::Acc;
   OCTAVO_INLINE Epilogue(const BrgemmArgs& g, const typename V::Part& part)
       : e_(*g.epi), c_(static_cast<char*>(g.c)), stride_(g.c_stride_bytes), columns_(g.n), part_(part) {}
 
@@ -87,12 +86,13 @@ class Epilogue {
 
   // u8 and s8. Rounding is monotone: rne(clamp(v, lo, hi)) = clamp(rne(v), rne(lo), rne(hi)), so the bounds are taken on packed
   // integers. With x = rne(v), what is stored is min(max(x - lo, 0), hi - lo) + (lo + zp), the last sum modulo 256. Packs and
-  // the sum on 16 bits saturate, without harm since bounds are small; the pack to u8 is the max. The conversion turns what
-  // does not fit, and NaN, into INT32_MIN: without Fits the upper bound must come before it.
+  // the sum on 16 bits saturate, without harm since bounds are small; the pack to u8 is the max. Without Fits a bound must come
+  // before the conversion: the upper one where it turns what does not fit, and NaN, into INT32_MIN (x86); the lower one where it
+  // saturates, but turns NaN into 0 (Arm).
   template <bool Residual, bool Fits>
   OCTAVO_INLINE void q8(const Acc (&acc)[M][NV]) {
     const int r_bump = e_.residual_dtype == DType::s8 ? 128 : 0;
-    const F hi = V::splat(e_.hi);
+    const F bound = V::splat(V::saturates ? e_.lo : e_.hi);
     const int lo = V::round(e_.lo);
     const I minus_lo = V::splat16(-lo), range = V::splat8(V::round(e_.hi) - lo), base = V::splat8(lo + e_.zp);
     F scale[NV];
@@ -100,13 +100,14 @@ class Epilogue {
     for (int v = 0; v < NV; ++v) scale[v] = load(e_.scale, v);
     char* c = c_;
     const char* r = static_cast<const char*>(e_.residual);
-    constexpr int kRows = 4 / NV;
+    constexpr int kRows = 4 / NV;  // of C in one register of bytes
     OCTAVO_UNROLL
     for (int i = 0; i < M; i += kRows) {
       I q[4];
       OCTAVO_UNROLL
       for (int x = 0; x < 4; ++x) {
-        const int row = i + x / NV < M ? i + x / NV : M - 1, v = x % NV;
+        const int y = x < kRows * NV ? x : 0;  // NV = 3 leaves a quarter unused
+        const int row = i + y / NV < M ? i + y / NV : M - 1, v = y % NV;
         F f = V::to_float(acc[row][v]);
         if constexpr (Residual) {
           const char* p = r + row * e_.residual_stride_bytes + v * V::lanes;
@@ -116,16 +117,17 @@ class Epilogue {
         } else {
           f = V::mul(f, scale[v]);
         }
-        q[x] = V::round(Fits ? f : V::min(hi, f));
+        if constexpr (!Fits) f = V::saturates ? V::max(f, bound) : V::min(bound, f);
+        q[x] = V::round(f);
       }
       const I low = V::adds16(V::pack16(q[0], q[1]), minus_lo), high = V::adds16(V::pack16(q[2], q[3]), minus_lo);
       I bytes = V::packu8(low, high);
-      if constexpr (Fits) bytes = V::min8(bytes, range);
+      if constexpr (Fits || V::saturates) bytes = V::min8(bytes, range);
       bytes = V::add8(bytes, base);
       OCTAVO_UNROLL
       for (int j = 0; j < kRows; ++j) {
         if (i + j >= M) continue;
-        if constexpr (Full) {
+        if constexpr (Full && 4 % NV == 0) {
           V::template store8<kRows>(c, bytes, j);
         } else {
           V::template store8<kRows>(c, bytes, j, columns_);

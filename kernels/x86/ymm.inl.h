@@ -63,6 +63,7 @@ struct Ymm {
   using I = __m256i;
   using F = __m256;
   static constexpr int lanes = 8, vector_bytes = 32;
+  static constexpr bool saturates = false;  // floats that do not fit, on their way to integers
 
   // The first n lanes of a vector.
   struct Part {

@@ -15,6 +15,7 @@ struct Zmm {
   using I = __m512i;
   using F = __m512;
   static constexpr int lanes = 16, vector_bytes = 64;
+  static constexpr bool saturates = false;  // floats that do not fit, on their way to integers
 
   // The first n lanes of a vector.
   struct Part {

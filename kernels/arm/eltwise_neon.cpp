@@ -82,9 +82,7 @@ struct Vec {
     const uint16x8_t words = vmovl_u8(b);
     return {vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(words))), vreinterpretq_s32_u32(vmovl_high_u16(words))};
   }
-  static uint8x8_t narrow(I v) {
-    return vmovn_u16(vuzp1q_u16(vreinterpretq_u16_s32(v.low), vreinterpretq_u16_s32(v.high)));
-  }
+  static uint8x8_t narrow(I v) { return vmovn_u16(vuzp1q_u16(vreinterpretq_u16_s32(v.low), vreinterpretq_u16_s32(v.high))); }
   static I load_u8(const uint8_t* p, All) { return widen(vld1_u8(p)); }
   static I load_u8(const uint8_t* p, First l) { return widen(vcreate_u8(load_below_8(p, l.n))); }
   static void store_u8(uint8_t* p, I v, All) { vst1_u8(p, narrow(v)); }

@@ -195,8 +195,13 @@ TEST(Onnx, InitializersAreNoInputs) {
 
 TEST(Onnx, OpsetsOutsideTheRangeAreErrors) {
   const Message empty;
-  for (const uint64_t opset : {uint64_t(0), uint64_t(5), uint64_t(26), ~uint64_t(0)})
+  for (const uint64_t opset : {uint64_t(0), uint64_t(29), ~uint64_t(0)})
     EXPECT_EQ(error_of(model(empty, opset)).code(), Code::unsupported);
+  const auto reads_x = [](const char* op) {
+    return Message().message(kNode, node(op, {"x"}, "y")).message(kInput, value_info("x", {1}));
+  };
+  EXPECT_TRUE(mentions(error_of(model(reads_x("Relu"), 5)), "opset 5"));
+  EXPECT_TRUE(parse(model(reads_x("Not"), 1)));
   EXPECT_TRUE(parse(model(empty, 7)));
   EXPECT_TRUE(parse(model(empty, 25)));
   EXPECT_EQ(parse(model(empty, 6))->opset, 7);

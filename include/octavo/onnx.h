@@ -16,7 +16,7 @@ struct OnnxLimits {
   size_t max_rank = 8;
 };
 
-// Reads opsets 6 to 25 (6 becomes 7), floats and QDQ. Errors (`invalid_argument`, `unsupported`, `io`, `overflow`) name the
+// Reads opsets 6 to 28 (6 becomes 7; older ones where no operator has changed since), floats and QDQ. Errors (`invalid_argument`, `unsupported`, `io`, `overflow`) name the
 // node or tensor.
 // External data must lie in the model's own folder.
 Expected<Graph> load_onnx(const std::string& path, const OnnxLimits& limits = {});

@@ -21,7 +21,13 @@ struct CompileOptions {
   bool use_isa = false;
   bool strict = false;                        // an error for each node between Q and DQ that cannot run in int8
   std::vector<std::string> keep;              // values that must exist at run time for RunHooks::on_value
+  // Inputs whose values are known now: axes, target shapes, repeats ... on which the shapes of results depend. The Program is
+  // for these values only, and run() refuses others.
+  std::map<std::string, Tensor> input_values;
 };
+
+// The graph inputs on whose values some shape depends, through any number of nodes: a Program needs them as input_values.
+std::vector<std::string> shape_inputs(const Graph& graph);
 
 // Dense row-major data as ONNX has it (NCHW). For inputs, data is only read.
 struct TensorView {
@@ -72,7 +78,8 @@ class Program {
   std::shared_ptr<const Impl> impl_;
 };
 
-// A graph, its Programs by input shape, a workspace and threads. Not thread-safe: one Session per thread.
+// A graph, its Programs by input shape (and by the values of shape_inputs), a workspace and threads. It keeps the Programs
+// used last, 16 of them. Not thread-safe: one Session per thread.
 class Session {
  public:
   static Expected<Session> create(Graph graph, int threads = 1, const CompileOptions& options = {});
@@ -81,8 +88,9 @@ class Session {
   ~Session();
   // Outputs in the order of the graph. Errors name the missing or misshapen input.
   Expected<std::vector<Tensor>> run(const std::map<std::string, Tensor>& inputs, const RunHooks* hooks = nullptr);
-  // The Program for these input shapes, compiled on first sight.
+  // The Program for these input shapes, or for these inputs, compiled on first sight; valid until the next call.
   Expected<const Program*> program(const std::map<std::string, Shape>& input_shapes);
+  Expected<const Program*> program(const std::map<std::string, Tensor>& inputs);
   const Graph& graph() const noexcept;
 
  private:

@@ -77,9 +77,7 @@ class Calibration {
   }
 
   Status show(const Sample& sample, Observers& observers) {
-    std::map<std::string, Shape> shapes;
-    for (const auto& [name, tensor] : sample) shapes[name] = tensor.shape();
-    Expected<Program> program = compiled(shapes);
+    Expected<Program> program = compiled(sample);
     if (!program) return program.status();
 
     std::vector<TensorView> inputs, outputs;
@@ -130,9 +128,9 @@ class Calibration {
   };
 
   // Programs are shared; compiling them is not thread-safe.
-  Expected<Program> compiled(const std::map<std::string, Shape>& shapes) {
+  Expected<Program> compiled(const Sample& sample) {
     const std::lock_guard lock(mutex_);
-    Expected<const Program*> program = session_->program(shapes);
+    Expected<const Program*> program = session_->program(sample);
     if (!program) return program.status();
     return **program;
   }

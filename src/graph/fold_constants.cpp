@@ -88,6 +88,13 @@ class ConstantFolder {
     return true;
   }
 
+  // A Dropout with a training_mode that is true, or not known.
+  bool trains(const Node& node) const {
+    if (node.inputs.size() < 3 || node.inputs[2].empty()) return false;
+    const Tensor* training = values_.constant(node.inputs[2]);
+    return !training || training->dtype() != DType::boolean || training->count() != 1 || training->as<uint8_t>()[0] != 0;
+  }
+
   // Nodes whose first output is their first input: later nodes read the input instead.
   bool vanishes(const Node& node, bool typed) {
     if (!node.domain.empty() || node.inputs.empty() || node.outputs.empty()) return false;
@@ -95,7 +102,7 @@ class ConstantFolder {
     for (size_t i = 1; i < node.outputs.size(); ++i)
       if (!node.outputs[i].empty() && used_.count(node.outputs[i])) return false;  // Dropout's mask
     const bool reshape = node.op_type == "Reshape" || node.op_type == "Flatten" || node.op_type == "Squeeze" || node.op_type == "Unsqueeze";
-    const bool copies = node.op_type == "Identity" || (node.op_type == "Dropout" && (typed || node.inputs.size() < 3)) ||
+    const bool copies = node.op_type == "Identity" || (node.op_type == "Dropout" && !trains(node)) ||
                         (reshape && typed && values_.type(in)->shape == values_.type(out)->shape);
     if (!copies || in.empty()) return false;
     if (!graph_outputs_.count(out)) {

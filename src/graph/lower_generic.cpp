@@ -15,7 +15,9 @@ class GenericStep : public Step {
       : k_(k), info_(info), node_(op.node), opset_(net.opset), lo_(op.lo), hi_(op.hi) {
     for (int v : op.in) inputs_.push_back(view(net, v));
     for (int v : op.out) outputs_.push_back(view(net, v));
-    scratch_bytes = (inputs_.size() + outputs_.size()) * sizeof(ops::View);
+    views_bytes_ = ((inputs_.size() + outputs_.size()) * sizeof(ops::View) + 63) / 64 * 64;
+    scratch_bytes = views_bytes_;
+    if (info_.scratch) scratch_bytes += info_.scratch({node_, opset_, k_, inputs_, outputs_});
     for (const ops::View& v : outputs_) work += v.rank < 0 ? 0 : v.count();
   }
   Status run(const Frame& f) const noexcept override {
@@ -30,7 +32,7 @@ class GenericStep : public Step {
       ops::View* v = new (outputs + i) ops::View(outputs_[i]);
       v->data = f.at(out[i]);
     }
-    Status s = info_.eval({node_, opset_, k_, {views, inputs_.size()}, {outputs, outputs_.size()}});
+    Status s = info_.eval({node_, opset_, k_, {views, inputs_.size()}, {outputs, outputs_.size()}, f.scratch + views_bytes_});
     if (s.ok() && (lo_ > -net::kInf || hi_ < net::kInf)) {
       float* y = static_cast<float*>(outputs[0].data);
       k_.clamp(y, y, size_t(outputs[0].count()), lo_, hi_);
@@ -54,6 +56,7 @@ class GenericStep : public Step {
   int64_t opset_;
   float lo_, hi_;
   std::vector<ops::View> inputs_, outputs_;
+  size_t views_bytes_;
 };
 
 }  // namespace

@@ -15,6 +15,9 @@ Expected<Net> Net::from(const Graph& graph, const ShapeMap& shapes, const std::v
     const auto it = shapes.find(info.name);
     if (it == shapes.end()) return Status::error(Code::internal, "input '%s' has no shape", info.name.c_str());
     net.inputs.push_back(index[info.name] = net.add_value(info.name, it->second.dtype, it->second.shape));
+    // An input whose value is known: whoever reads it reads the constant.
+    if (const auto known = graph.initializers.find(info.name); known != graph.initializers.end())
+      index[info.name] = net.add_constant(info.name, known->second);
   }
   for (const Node& node : graph.nodes) {
     Op op;

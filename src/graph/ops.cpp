@@ -11,7 +11,9 @@ int64_t View::count() const noexcept {
 }
 
 const OpInfo* find(std::string_view op_type, std::string_view domain) noexcept {
-  for (const std::span<const OpInfo> family : {elementwise_ops(), shape_ops(), reduce_ops(), nn_ops(), quantize_ops(), integer_ops()})
+  for (const std::span<const OpInfo> family :
+       {elementwise_ops(), math_ops(), reshape_ops(), move_ops(), index_ops(), make_ops(), reduce_ops(), nn_ops(), norm_ops(), resize_ops(),
+        attention_ops(), recurrent_ops(), quantize_ops(), integer_ops()})
     for (const OpInfo& op : family)
       if (op.op_type == op_type && op.domain == domain) return &op;
   return nullptr;
@@ -25,6 +27,8 @@ Expected<std::vector<TypeShape>> infer(const OpInfo& op, const InferContext& ctx
   if (!outputs) return outputs;
   if (ctx.node.outputs.size() > outputs->size())
     return fail(ctx.node, Code::invalid_argument, "%zu outputs, expected at most %zu", ctx.node.outputs.size(), outputs->size());
+  if (!op.may_skip_first && !ctx.node.outputs.empty() && ctx.node.outputs[0].empty())
+    return fail(ctx.node, Code::unsupported, "its first output is not named");
   for (const TypeShape& output : *outputs) {
     if (output.shape.size() > size_t(kMaxRank))
       return fail(ctx.node, Code::unsupported, "an output of %zu dimensions, more than %d", output.shape.size(), kMaxRank);

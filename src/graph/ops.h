@@ -35,13 +35,17 @@ struct EvalContext {
   int64_t opset;
   const EltwiseKernels& eltwise;
   std::span<const View> inputs;
-  std::span<const View> outputs;               // allocated with the inferred types and shapes
+  std::span<const View> outputs;               // allocated with the inferred types and shapes; data null: absent
+  void* scratch = nullptr;                     // OpInfo::scratch bytes
 };
 
 struct OpInfo {
   std::string_view op_type, domain;
   Expected<std::vector<TypeShape>> (*infer)(const InferContext&);
   Status (*eval)(const EvalContext&);          // null: only plans compute it
+  uint32_t shape_inputs = 0;                   // bit i: an output's shape depends on the values of input i
+  size_t (*scratch)(const EvalContext&) = nullptr;  // bytes that eval needs, from the shapes alone; null: none
+  bool may_skip_first = false;                 // the first output may be absent
 };
 
 // Null for an unknown operator.

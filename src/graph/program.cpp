@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <new>
 #include <stdexcept>
 #include <unordered_map>
@@ -31,6 +32,9 @@ Expected<std::map<std::string, Shape>> bind_inputs(const Graph& graph, const Com
     Shape shape;
     const auto given = options.input_shapes.find(input.name);
     if (given != options.input_shapes.end()) shape = given->second;
+    if (const auto value = options.input_values.find(input.name); value != options.input_values.end() && value->second.dtype() != input.dtype)
+      return Status::error(Code::invalid_argument, "the value of input '%s' is %s, not %s", input.name.c_str(),
+                           name_of(value->second.dtype()), name_of(input.dtype));
     if (!input.has_shape && given == options.input_shapes.end())
       return Status::error(Code::invalid_argument, "input '%s' has no shape; give one", input.name.c_str());
     if (input.has_shape && given != options.input_shapes.end() && shape.size() != input.dims.size())
@@ -52,12 +56,20 @@ Expected<std::map<std::string, Shape>> bind_inputs(const Graph& graph, const Com
       return Status::error(count.status().code(), "input '%s': %s", input.name.c_str(), count.status().text());
     shapes[input.name] = std::move(shape);
   }
+  for (const auto& [name, value] : options.input_values) {
+    const auto it = shapes.find(name);
+    if (it == shapes.end()) return Status::error(Code::invalid_argument, "the graph has no input '%s'", name.c_str());
+    if (it->second != value.shape())
+      return Status::error(Code::invalid_argument, "the value of input '%s' has the shape %s, not %s", name.c_str(),
+                           to_string(value.shape()).c_str(), to_string(it->second).c_str());
+  }
   for (const auto& [name, shape] : options.input_shapes)
     if (!shapes.count(name)) return Status::error(Code::invalid_argument, "the graph has no input '%s'", name.c_str());
   return shapes;
 }
 
 Expected<Net> rewritten(Graph graph, const std::map<std::string, Shape>& shapes, const CompileOptions& options) {
+  for (const auto& [name, value] : options.input_values) graph.add_initializer(name, value);
   if (Status s = fold_constants(graph, shapes); !s.ok()) return s;
   if (Status s = fold_batch_norm(graph); !s.ok()) return s;
   Expected<ShapeMap> types = infer_shapes(graph, shapes);
@@ -112,6 +124,7 @@ std::unordered_map<int, size_t> claim_outputs(Net& net) {
 struct Program::Impl {
   std::vector<ValueInfo> inputs, outputs;
   std::vector<Shape> input_shapes, output_shapes;
+  std::vector<std::pair<size_t, Tensor>> input_values;  // of the inputs that were compiled in
   std::vector<std::unique_ptr<Step>> steps;
   std::vector<NodeReport> reports;
   std::vector<Tensor> constants;  // that steps read in place
@@ -236,6 +249,8 @@ Expected<Program> Program::compile(const Graph& graph, const CompileOptions& opt
   for (size_t i = 0; i < graph.inputs.size(); ++i) {
     impl->inputs.push_back(info(graph.inputs[i], net->inputs[i]));
     impl->input_shapes.push_back(net->values[net->inputs[i]].shape);
+    if (const auto it = options.input_values.find(graph.inputs[i].name); it != options.input_values.end())
+      impl->input_values.emplace_back(i, it->second);
   }
   for (size_t i = 0; i < graph.outputs.size(); ++i) {
     impl->outputs.push_back(info(graph.outputs[i], net->outputs[i]));
@@ -285,6 +300,10 @@ Status Program::run(std::span<const TensorView> inputs, std::span<const TensorVi
     return {};
   };
   if (Status s = check(inputs, p.inputs, p.input_shapes, "input"); !s.ok()) return s;
+  for (const auto& [i, value] : p.input_values)
+    if (value.bytes() > 0 && std::memcmp(inputs[i].data, value.data(), value.bytes()) != 0)
+      return Status::error(Code::invalid_argument, "input '%s' differs from the values that the program was compiled for",
+                           p.inputs[i].name.c_str());
   if (Status s = check(outputs, p.outputs, p.output_shapes, "output"); !s.ok()) return s;
   if (parallel.threads < 1) return Status::error(Code::invalid_argument, "parallel.threads is %d", parallel.threads);
   if (reinterpret_cast<uintptr_t>(workspace) % 64 != 0 || (!workspace && workspace_bytes(parallel.threads) > 0))

@@ -46,6 +46,7 @@ bool has_second_output(const Net& net, const Op& op) {
 Status make_alias(Net& net, int id) {
   Op& op = net.ops[id];
   if (has_second_output(net, op)) return {};
+  if (const Tensor* training = op.node.op_type == "Dropout" ? net.constant(op, 2) : nullptr; training && training->as<uint8_t>()[0] != 0) return {};
   int64_t counts[2] = {1, 1};
   for (int64_t d : net.values[op.in[0]].shape) counts[0] *= d;
   for (int64_t d : net.values[op.out[0]].shape) counts[1] *= d;

@@ -1,5 +1,7 @@
 #include "octavo/session.h"
 
+#include <cstring>
+#include <list>
 #include <new>
 #include <optional>
 
@@ -10,15 +12,35 @@ struct AlignedDelete {
   void operator()(std::byte* p) const noexcept { ::operator delete[](p, std::align_val_t(64)); }
 };
 
+constexpr size_t kMaxPrograms = 16;
+
+// What a Program was compiled for.
+struct Specialization {
+  std::map<std::string, Shape> shapes;
+  std::map<std::string, Tensor> values;
+  Program program;
+};
+
+bool same_values(const std::map<std::string, Tensor>& a, const std::map<std::string, Tensor>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
+    const Tensor &s = x.second, &t = y.second;
+    return x.first == y.first && s.dtype() == t.dtype() && s.shape() == t.shape() &&
+           (s.bytes() == 0 || std::memcmp(s.data(), t.data(), s.bytes()) == 0);
+  });
+}
+
 }  // namespace
 
 struct Session::Impl {
   Graph graph;
   CompileOptions options;
   std::optional<ThreadPool> pool;  // none for one thread
-  std::map<std::map<std::string, Shape>, Program> programs;
+  std::vector<std::string> shape_inputs;
+  std::list<Specialization> programs;  // used last first
   std::unique_ptr<std::byte[], AlignedDelete> workspace;
   size_t workspace_bytes = 0;
+
+  Expected<const Program*> specialize(const std::map<std::string, Shape>& shapes, const std::map<std::string, Tensor>& values);
 
   Parallel parallel() { return pool ? pool->parallel() : single_thread(); }
 
@@ -42,6 +64,7 @@ Expected<Session> Session::create(Graph graph, int threads, const CompileOptions
   auto impl = std::make_unique<Impl>();
   impl->graph = std::move(graph);
   impl->options = options;
+  impl->shape_inputs = octavo::shape_inputs(impl->graph);
   if (threads > 1) {
     Expected<ThreadPool> pool = ThreadPool::create(threads);
     if (!pool) return pool.status();
@@ -52,24 +75,44 @@ Expected<Session> Session::create(Graph graph, int threads, const CompileOptions
   return Status::error(Code::out_of_memory, "out of memory while creating a session");
 }
 
-Expected<const Program*> Session::program(const std::map<std::string, Shape>& input_shapes) try {
-  CompileOptions options = impl_->options;
-  for (const auto& [name, shape] : input_shapes) options.input_shapes[name] = shape;
-  const auto found = impl_->programs.find(options.input_shapes);
-  if (found != impl_->programs.end()) return &found->second;
-  Expected<Program> program = Program::compile(impl_->graph, options);
+Expected<const Program*> Session::Impl::specialize(const std::map<std::string, Shape>& shapes,
+                                                   const std::map<std::string, Tensor>& values) {
+  CompileOptions wanted = options;
+  for (const auto& [name, shape] : shapes) wanted.input_shapes[name] = shape;
+  for (const auto& [name, value] : values) wanted.input_values[name] = value;
+  for (auto it = programs.begin(); it != programs.end(); ++it) {
+    if (it->shapes != wanted.input_shapes || !same_values(it->values, wanted.input_values)) continue;
+    programs.splice(programs.begin(), programs, it);
+    return &it->program;
+  }
+  Expected<Program> program = Program::compile(graph, wanted);
   if (!program) return program.status();
-  return &impl_->programs.emplace(options.input_shapes, *std::move(program)).first->second;
+  if (programs.size() == kMaxPrograms) programs.pop_back();
+  programs.push_front({std::move(wanted.input_shapes), std::move(wanted.input_values), *std::move(program)});
+  return &programs.front().program;
+}
+
+Expected<const Program*> Session::program(const std::map<std::string, Shape>& input_shapes) try {
+  return impl_->specialize(input_shapes, {});
+} catch (const std::bad_alloc&) {
+  return Status::error(Code::out_of_memory, "out of memory while compiling");
+}
+
+Expected<const Program*> Session::program(const std::map<std::string, Tensor>& inputs) try {
+  std::map<std::string, Shape> shapes;
+  for (const auto& [name, tensor] : inputs) shapes[name] = tensor.shape();
+  std::map<std::string, Tensor> values;
+  for (const std::string& name : impl_->shape_inputs)
+    if (const auto it = inputs.find(name); it != inputs.end()) values[name] = it->second;
+  return impl_->specialize(shapes, values);
 } catch (const std::bad_alloc&) {
   return Status::error(Code::out_of_memory, "out of memory while compiling");
 }
 
 Expected<std::vector<Tensor>> Session::run(const std::map<std::string, Tensor>& inputs, const RunHooks* hooks) try {
-  std::map<std::string, Shape> shapes;
-  for (const auto& [name, tensor] : inputs) shapes[name] = tensor.shape();
   for (const ValueInfo& input : impl_->graph.inputs)
     if (!inputs.count(input.name)) return Status::error(Code::invalid_argument, "input '%s' is missing", input.name.c_str());
-  Expected<const Program*> compiled = program(shapes);
+  Expected<const Program*> compiled = program(inputs);
   if (!compiled) return compiled.status();
   const Program& p = **compiled;
 

@@ -1,7 +1,11 @@
 #include "shape.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <new>
+#include <unordered_set>
+
+#include "octavo/session.h"
 
 namespace octavo {
 namespace {
@@ -61,7 +65,9 @@ Expected<std::vector<Tensor>> evaluate(const ops::OpInfo& op, const Node& node, 
   }
   for (size_t i = 0; i < types.size(); ++i) out.push_back(view_of(types[i], results[i].mutable_data()));
   // Every table gives the same bits, so the one that runs anywhere will do.
-  const ops::EvalContext ctx{node, opset, eltwise(Isa::scalar), in, out};
+  ops::EvalContext ctx{node, opset, eltwise(Isa::scalar), in, out};
+  std::vector<std::max_align_t> scratch(op.scratch ? op.scratch(ctx) / sizeof(std::max_align_t) + 1 : 0);
+  ctx.scratch = scratch.data();
   if (Status status = op.eval(ctx); !status.ok()) return status;
   return results;
 }
@@ -150,6 +156,22 @@ Expected<ShapeMap> infer_shapes(const Graph& graph, const std::map<std::string, 
   } catch (const std::bad_alloc&) {
     return Status::error(Code::out_of_memory, "no memory for shape inference");
   }
+}
+
+std::vector<std::string> shape_inputs(const Graph& graph) {
+  std::unordered_set<std::string> wanted;  // values on which a shape depends
+  for (size_t n = graph.nodes.size(); n-- > 0;) {
+    const Node& node = graph.nodes[n];
+    const ops::OpInfo* op = ops::find(node.op_type, node.domain);
+    const bool all = !reads_only_shapes(node) && std::any_of(node.outputs.begin(), node.outputs.end(),
+                                                             [&](const std::string& o) { return wanted.count(o) != 0; });
+    for (size_t i = 0; i < node.inputs.size(); ++i)
+      if (all || (op && i < 32 && (op->shape_inputs >> i & 1) != 0)) wanted.insert(node.inputs[i]);
+  }
+  std::vector<std::string> names;
+  for (const ValueInfo& input : graph.inputs)
+    if (wanted.count(input.name) != 0 && graph.initializers.count(input.name) == 0) names.push_back(input.name);
+  return names;
 }
 
 }  // namespace octavo

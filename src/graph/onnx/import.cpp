@@ -13,7 +13,7 @@
 namespace octavo {
 namespace {
 
-constexpr int64_t kMinOpset = 6, kMaxOpset = 25;
+constexpr int64_t kMinOpset = 6, kMaxOpset = 28;
 
 class Importer {
  public:
@@ -25,6 +25,7 @@ class Importer {
     if (status.ok() && model.functions_size() > 0)
       status = Status::error(Code::unsupported, "model-local function '%.100s' is not supported", model.functions(0).name().c_str());
     if (status.ok()) status = import_graph(model.graph());
+    if (status.ok() && graph_.opset < kMinOpset) status = check_old_operators();
     if (status.ok()) status = sort_topologically(graph_);
     if (status.ok() && graph_.opset < 7) status = raise_opset_6(graph_);
     if (!status.ok()) return status;
@@ -48,9 +49,20 @@ class Importer {
                            node.op_type().c_str());
     }
     if (!found) return Status::error(Code::invalid_argument, "not an ONNX model: it imports no version of the ai.onnx operators");
-    if (graph_.opset < kMinOpset || graph_.opset > kMaxOpset)
+    if (graph_.opset < 1 || graph_.opset > kMaxOpset)
       return Status::error(Code::unsupported, "opset %lld is not supported, only %lld to %lld", static_cast<long long>(graph_.opset),
                            static_cast<long long>(kMinOpset), static_cast<long long>(kMaxOpset));
+    return {};
+  }
+
+  // Before opset 6 only operators that have meant the same from the start.
+  Status check_old_operators() const {
+    static constexpr std::string_view kUnchanged[] = {"Identity", "Not", "Shape", "Size", "Transpose"};
+    for (const Node& node : graph_.nodes)
+      if (std::find(std::begin(kUnchanged), std::end(kUnchanged), node.op_type) == std::end(kUnchanged))
+        return Status::error(Code::unsupported, "opset %lld is not supported, only %lld to %lld, for %.40s '%.100s'",
+                             static_cast<long long>(graph_.opset), static_cast<long long>(kMinOpset), static_cast<long long>(kMaxOpset),
+                             node.op_type.c_str(), node.name.c_str());
     return {};
   }
 

@@ -35,6 +35,12 @@ Status expect_inputs(const InferContext& ctx, size_t min, size_t max) {
   return {};
 }
 
+Status expect_f32(const InferContext& ctx) {
+  for (size_t i = 0; i < ctx.inputs.size(); ++i)
+    if (ctx.inputs[i] && ctx.inputs[i]->dtype != DType::f32) return bad_type(ctx, i);
+  return {};
+}
+
 bool to_ints(const std::vector<int64_t>& values, Ints& ints) noexcept {
   return to_ints(DType::s64, values.data(), int64_t(values.size()), ints);
 }

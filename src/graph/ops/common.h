@@ -16,7 +16,15 @@ namespace octavo::ops {
 using Inferred = Expected<std::vector<TypeShape>>;
 
 std::span<const OpInfo> elementwise_ops() noexcept;
-std::span<const OpInfo> shape_ops() noexcept;
+std::span<const OpInfo> math_ops() noexcept;
+std::span<const OpInfo> reshape_ops() noexcept;
+std::span<const OpInfo> move_ops() noexcept;
+std::span<const OpInfo> index_ops() noexcept;
+std::span<const OpInfo> make_ops() noexcept;
+std::span<const OpInfo> resize_ops() noexcept;
+std::span<const OpInfo> norm_ops() noexcept;
+std::span<const OpInfo> attention_ops() noexcept;
+std::span<const OpInfo> recurrent_ops() noexcept;
 std::span<const OpInfo> reduce_ops() noexcept;
 std::span<const OpInfo> nn_ops() noexcept;
 std::span<const OpInfo> quantize_ops() noexcept;
@@ -90,6 +98,11 @@ inline bool normalize_axis(int64_t& axis, int64_t rank) noexcept {
 
 // Numpy's rule, right-aligned. False if the shapes do not fit.
 bool broadcast_shapes(const Shape& a, const Shape& b, Shape& out);
+
+inline const float* f32(const View& v) { return static_cast<const float*>(v.data); }
+inline float* f32_out(const View& v) { return static_cast<float*>(v.data); }
+// Every input is f32.
+Status expect_f32(const InferContext& ctx);
 
 inline bool is_float(DType t) { return t == DType::f32 || t == DType::f64; }
 

@@ -1,4 +1,4 @@
-// Convolutions, pools, matrix products and normalizations. Program lowers most of them to plans; the loops here are what
+// Convolutions, pools and matrix products. Program lowers most of them to plans; the loops here are what
 // folding and odd cases use: plain, and in one fixed order.
 #include <cmath>
 #include <limits>
@@ -8,17 +8,6 @@
 
 namespace octavo::ops {
 namespace {
-
-constexpr float kInf = std::numeric_limits<float>::infinity();
-
-const float* f32(const View& v) { return static_cast<const float*>(v.data); }
-float* f32_out(const View& v) { return static_cast<float*>(v.data); }
-
-Status expect_f32(const InferContext& ctx) {
-  for (size_t i = 0; i < ctx.inputs.size(); ++i)
-    if (ctx.inputs[i] && ctx.inputs[i]->dtype != DType::f32) return bad_type(ctx, i);
-  return {};
-}
 
 // ---- Conv, ConvTranspose
 
@@ -189,6 +178,42 @@ Status eval_average_pool(const EvalContext& ctx) {
   return {};
 }
 
+// The p-norm of each window.
+Status eval_lp_pool(const EvalContext& ctx) {
+  const View &x = ctx.inputs[0], &y = ctx.outputs[0];
+  Window w;
+  if (Status s = pool_window(ctx.node, x.dims, x.rank, w); !s.ok()) return s;
+  const int64_t p = int_attribute(ctx.node, "p", 2), in_size = w.wide_count(), out_size = w.narrow_count();
+  const int64_t stride = w.stride[w.rank - 1], planes = x.dims[0] * x.dims[1];
+  const auto power = [p](float v) {
+    const float a = std::fabs(v);
+    float result = a;
+    for (int64_t i = 1; i < p; ++i) result *= a;
+    return result;
+  };
+  std::fill_n(f32_out(y), planes * out_size, 0.0f);
+  for (int64_t plane = 0; plane < planes; ++plane)
+    for_taps(w, [&](const int64_t* tap, int64_t) {
+      for_tap_rows(w, tap, [&](int64_t wide, int64_t narrow, int64_t n) {
+        const float* in = f32(x) + plane * in_size + wide;
+        for (int64_t j = 0; j < n; ++j) f32_out(y)[plane * out_size + narrow + j] += power(in[j * stride]);
+      });
+    });
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  const float root = 1 / float(p);
+  if (p == 2)
+    ctx.eltwise.unary(Unary::sqrt, f32_out(y), f32_out(y), size_t(y.count()), 0, 0);
+  else if (p != 1)
+    ctx.eltwise.binary(Binary::pow, f32_out(y), 1, &root, 0, f32_out(y), size_t(y.count()), -kInf, kInf);
+  return {};
+}
+
+Inferred infer_lp_pool(const InferContext& ctx) {
+  if (const int64_t p = int_attribute(ctx.node, "p", 2); p < 1 || p > 64)
+    return fail(ctx.node, Code::unsupported, "a norm of order %lld", static_cast<long long>(p));
+  return infer_pool(ctx);
+}
+
 Inferred infer_global_pool(const InferContext& ctx) {
   if (Status s = expect_inputs(ctx, 1, 1); !s.ok()) return s;
   if (Status s = expect_f32(ctx); !s.ok()) return s;
@@ -301,189 +326,16 @@ Status eval_matmul(const EvalContext& ctx) {
   return {};
 }
 
-// ---- normalizations
-
-Inferred infer_batch_norm(const InferContext& ctx) {
-  if (Status s = expect_inputs(ctx, 5, 5); !s.ok()) return s;
-  if (Status s = expect_f32(ctx); !s.ok()) return s;
-  const Shape& x = ctx.inputs[0]->shape;
-  if (int_attribute(ctx.node, "training_mode", 0) != 0 || (ctx.opset < 14 && ctx.node.outputs.size() > 1))
-    return fail(ctx.node, Code::unsupported, "training mode is not supported");
-  if (ctx.opset < 9 && int_attribute(ctx.node, "spatial", 1) == 0) return fail(ctx.node, Code::unsupported, "spatial=0 is not supported");
-  if (x.empty()) return misshapen(ctx, "the input is a scalar");
-  for (size_t i = 1; i < 5; ++i)
-    if (ctx.inputs[i]->shape != Shape{x.size() > 1 ? x[1] : 1}) return misshapen(ctx, "one parameter for each channel is needed");
-  return std::vector<TypeShape>{*ctx.inputs[0]};
-}
-
-// y = x * scale + shift for rows of `inner` elements, one pair for each (row modulo channels).
-void scale_rows(const float* x, float* y, int64_t inner, float scale, float shift) {
-  for (int64_t i = 0; i < inner; ++i) y[i] = x[i] * scale + shift;
-}
-
-Status eval_batch_norm(const EvalContext& ctx) {
-  const View &x = ctx.inputs[0], &y = ctx.outputs[0];
-  const int64_t channels = x.rank > 1 ? x.dims[1] : 1;
-  int64_t inner = 1;
-  for (int d = 2; d < x.rank; ++d) inner *= x.dims[d];
-  const double epsilon = double(float_attribute(ctx.node, "epsilon", 1e-5f));
-  for (int64_t row = 0; row < x.dims[0] * channels; ++row) {
-    const int64_t c = row % channels;
-    const double scale = double(f32(ctx.inputs[1])[c]) / std::sqrt(double(f32(ctx.inputs[4])[c]) + epsilon);
-    const double shift = double(f32(ctx.inputs[2])[c]) - double(f32(ctx.inputs[3])[c]) * scale;
-    scale_rows(f32(x) + row * inner, f32_out(y) + row * inner, inner, float(scale), float(shift));
-  }
-  return {};
-}
-
-Inferred infer_instance_norm(const InferContext& ctx) {
-  if (Status s = expect_inputs(ctx, 3, 3); !s.ok()) return s;
-  if (Status s = expect_f32(ctx); !s.ok()) return s;
-  const Shape& x = ctx.inputs[0]->shape;
-  if (x.size() < 3 || ctx.inputs[1]->shape != Shape{x[1]} || ctx.inputs[2]->shape != Shape{x[1]})
-    return misshapen(ctx, "one parameter for each channel of an input of rank 3 or more is needed");
-  return std::vector<TypeShape>{*ctx.inputs[0]};
-}
-
-Status eval_instance_norm(const EvalContext& ctx) {
-  const View &x = ctx.inputs[0], &y = ctx.outputs[0];
-  const int64_t channels = x.dims[1], rows = x.dims[0] * channels, n = rows ? x.count() / rows : 0;
-  const float epsilon = float_attribute(ctx.node, "epsilon", 1e-5f);
-  for (int64_t row = 0; row < rows && n > 0; ++row) {
-    const float* in = f32(x) + row * n;
-    const float mean = ctx.eltwise.sum(in, size_t(n)) / float(n);
-    const float variance = ctx.eltwise.sum_squares(in, size_t(n), mean) / float(n);
-    const double scale = double(f32(ctx.inputs[1])[row % channels]) / std::sqrt(double(variance) + double(epsilon));
-    scale_rows(in, f32_out(y) + row * n, n, float(scale),
-               float(double(f32(ctx.inputs[2])[row % channels]) - double(mean) * scale));
-  }
-  return {};
-}
-
-// Scale and bias: one for each channel, before opset 21 one for each group.
-Inferred infer_group_norm(const InferContext& ctx) {
-  if (Status s = expect_inputs(ctx, 3, 3); !s.ok()) return s;
-  if (Status s = expect_f32(ctx); !s.ok()) return s;
-  const Shape& x = ctx.inputs[0]->shape;
-  const int64_t groups = int_attribute(ctx.node, "num_groups", 0);
-  if (x.size() < 3 || groups < 1 || x[1] % groups != 0) return misshapen(ctx, "the channels do not split into num_groups");
-  const Shape parameters = {ctx.opset < 21 ? groups : x[1]};
-  if (ctx.inputs[1]->shape != parameters || ctx.inputs[2]->shape != parameters)
-    return misshapen(ctx, "scale and bias do not fit the channels");
-  return std::vector<TypeShape>{*ctx.inputs[0]};
-}
-
-Status eval_group_norm(const EvalContext& ctx) {
-  const View &x = ctx.inputs[0], &y = ctx.outputs[0];
-  const int64_t groups = int_attribute(ctx.node, "num_groups", 1), rows = x.dims[0] * groups, n = rows ? x.count() / rows : 0;
-  const int64_t channels = x.dims[1] / groups, inner = channels ? n / channels : 0;
-  const float epsilon = float_attribute(ctx.node, "epsilon", 1e-5f);
-  for (int64_t row = 0; row < rows && n > 0; ++row) {
-    const float* in = f32(x) + row * n;
-    const float mean = ctx.eltwise.sum(in, size_t(n)) / float(n);
-    const float variance = ctx.eltwise.sum_squares(in, size_t(n), mean) / float(n);
-    const double inverse = 1 / std::sqrt(double(variance) + double(epsilon));
-    for (int64_t c = 0; c < channels; ++c) {
-      const int64_t p = ctx.opset < 21 ? row % groups : row % groups * channels + c;
-      const double scale = double(f32(ctx.inputs[1])[p]) * inverse;
-      scale_rows(in + c * inner, f32_out(y) + row * n + c * inner, inner, float(scale),
-                 float(double(f32(ctx.inputs[2])[p]) - double(mean) * scale));
-    }
-  }
-  return {};
-}
-
-Inferred infer_layer_norm(const InferContext& ctx) {
-  if (Status s = expect_inputs(ctx, 2, 3); !s.ok()) return s;
-  if (Status s = expect_f32(ctx); !s.ok()) return s;
-  const Shape& x = ctx.inputs[0]->shape;
-  int64_t axis = int_attribute(ctx.node, "axis", -1);
-  if (!normalize_axis(axis, int64_t(x.size()))) return misshapen(ctx, "the axis is out of range");
-  const Shape normalized(x.begin() + axis, x.end());
-  for (size_t i = 1; i < ctx.inputs.size(); ++i)
-    if (ctx.inputs[i] && ctx.inputs[i]->shape != normalized)
-      return misshapen(ctx, "scale and bias need the shape of the normalized dimensions");
-  Shape statistics = x;
-  std::fill(statistics.begin() + axis, statistics.end(), 1);
-  return std::vector<TypeShape>{*ctx.inputs[0], {DType::f32, statistics}, {DType::f32, statistics}};
-}
-
-Status eval_layer_norm(const EvalContext& ctx) {
-  const View &x = ctx.inputs[0], &scale = ctx.inputs[1], bias = view_of(ctx, 2), &y = ctx.outputs[0];
-  const int64_t n = scale.count(), rows = n ? x.count() / n : 0;
-  const float epsilon = float_attribute(ctx.node, "epsilon", 1e-5f);
-  for (int64_t row = 0; row < rows; ++row) {
-    const float* in = f32(x) + row * n;
-    const float mean = ctx.eltwise.sum(in, size_t(n)) / float(n);
-    if (ctx.outputs.size() > 1 && ctx.outputs[1].data) f32_out(ctx.outputs[1])[row] = mean;
-    if (ctx.outputs.size() > 2 && ctx.outputs[2].data)
-      f32_out(ctx.outputs[2])[row] = 1 / std::sqrt(ctx.eltwise.sum_squares(in, size_t(n), mean) / float(n) + epsilon);
-    ctx.eltwise.layer_norm(in, f32(scale), f32(bias), f32_out(y) + row * n, size_t(n), epsilon);
-  }
-  return {};
-}
-
-Inferred infer_lrn(const InferContext& ctx) {
-  if (Status s = expect_inputs(ctx, 1, 1); !s.ok()) return s;
-  if (Status s = expect_f32(ctx); !s.ok()) return s;
-  if (ctx.inputs[0]->shape.size() < 2) return misshapen(ctx, "an input of rank 2 or more is needed");
-  if (int_attribute(ctx.node, "size", 0) < 1) return fail(ctx.node, Code::invalid_argument, "size must be positive");
-  return std::vector<TypeShape>{*ctx.inputs[0]};
-}
-
-// y = x / (bias + alpha / size * sum of squares over `size` neighbouring channels) ^ beta
-// x / s^beta. The usual beta of 3/4 needs two square roots instead of a logarithm and an exponential.
-void divide_by_power(const EltwiseKernels& k, const float* x, float* s, int64_t n, float beta) {
-  constexpr int64_t kChunk = 256;
-  float root[kChunk];
-  for (int64_t i = 0; i < n; i += kChunk) {
-    const size_t count = size_t(std::min(kChunk, n - i));
-    if (beta == 0.75f) {
-      k.unary(Unary::sqrt, s + i, s + i, count, 0, 0);
-      k.unary(Unary::sqrt, s + i, root, count, 0, 0);
-      k.binary(Binary::mul, s + i, 1, root, 1, s + i, count, -kInf, kInf);
-    } else {
-      k.binary(Binary::pow, s + i, 1, &beta, 0, s + i, count, -kInf, kInf);
-    }
-    k.binary(Binary::div, x + i, 1, s + i, 1, s + i, count, -kInf, kInf);
-  }
-}
-
-Status eval_lrn(const EvalContext& ctx) {
-  const View &x = ctx.inputs[0], &y = ctx.outputs[0];
-  const int64_t size = int_attribute(ctx.node, "size", 1), channels = x.dims[1];
-  const float alpha = float_attribute(ctx.node, "alpha", 1e-4f) / float(size), beta = float_attribute(ctx.node, "beta", 0.75f);
-  const float bias = float_attribute(ctx.node, "bias", 1);
-  int64_t inner = 1;
-  for (int d = 2; d < x.rank; ++d) inner *= x.dims[d];
-  for (int64_t row = 0; row < x.dims[0] * channels; ++row) {
-    const int64_t c = row % channels;
-    const int64_t first = std::max<int64_t>(0, c - (size - 1) / 2), last = std::min(channels - 1, c + size / 2);
-    const float* in = f32(x) + row * inner;
-    float* out = f32_out(y) + row * inner;
-    std::fill_n(out, inner, 0.0f);
-    for (int64_t k = first - c; k <= last - c; ++k)
-      for (int64_t i = 0; i < inner; ++i) out[i] += in[k * inner + i] * in[k * inner + i];
-    scale_rows(out, out, inner, alpha, bias);
-    divide_by_power(ctx.eltwise, in, out, inner, beta);
-  }
-  return {};
-}
-
 constexpr OpInfo kOps[] = {
     {"Conv", "", infer_conv<false>, eval_conv<false>},
     {"ConvTranspose", "", infer_conv<true>, eval_conv<true>},
     {"MaxPool", "", infer_pool, eval_max_pool},
     {"AveragePool", "", infer_pool, eval_average_pool},
+    {"LpPool", "", infer_lp_pool, eval_lp_pool},
     {"GlobalAveragePool", "", infer_global_pool, eval_global_pool<false>},
     {"GlobalMaxPool", "", infer_global_pool, eval_global_pool<true>},
     {"Gemm", "", infer_gemm, eval_gemm},
     {"MatMul", "", infer_matmul, eval_matmul},
-    {"BatchNormalization", "", infer_batch_norm, eval_batch_norm},
-    {"InstanceNormalization", "", infer_instance_norm, eval_instance_norm},
-    {"GroupNormalization", "", infer_group_norm, eval_group_norm},
-    {"LayerNormalization", "", infer_layer_norm, eval_layer_norm},
-    {"LRN", "", infer_lrn, eval_lrn},
 };
 
 }  // namespace

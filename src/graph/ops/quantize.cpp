@@ -1,4 +1,4 @@
-// QuantizeLinear and DequantizeLinear: per tensor and per axis.
+// QuantizeLinear and DequantizeLinear: per tensor, per axis, and in blocks along an axis.
 #include "ops/common.h"
 
 namespace octavo::ops {
@@ -8,14 +8,19 @@ namespace {
 Status check_parameters(const InferContext& ctx) {
   const Shape &in = ctx.inputs[0]->shape, &scale = ctx.inputs[1]->shape;
   if (ctx.inputs[1]->dtype != DType::f32) return bad_type(ctx, 1);
-  if (int_attribute(ctx.node, "block_size", 0) != 0) return fail(ctx.node, Code::unsupported, "blocked quantization is not supported");
   // From opset 23 the arithmetic (Q) and the result (DQ) may be of another type than the scale.
   for (const char* name : {"precision", ctx.node.op_type == "DequantizeLinear" ? "output_dtype" : "precision"})
     if (const int64_t type = int_attribute(ctx.node, name, 0); type != 0 && type != 1)
       return fail(ctx.node, Code::unsupported, "%s %lld is not supported", name, static_cast<long long>(type));
   if (input_of(ctx, 2) && input_of(ctx, 2)->shape != scale) return misshapen(ctx, "the shapes of scale and zero point differ");
-  if (scale.empty() || scale == Shape{1}) return {};
   int64_t axis = int_attribute(ctx.node, "axis", 1);
+  if (const int64_t block = int_attribute(ctx.node, "block_size", 0); block != 0) {
+    bool fits = block > 0 && scale.size() == in.size() && normalize_axis(axis, int64_t(in.size()));
+    for (size_t d = 0; fits && d < in.size(); ++d)
+      fits = scale[d] == (int64_t(d) == axis ? in[d] / block + (in[d] % block != 0) : in[d]);
+    return fits ? Status() : misshapen(ctx, "one scale for each block along the axis is needed");
+  }
+  if (scale.empty() || scale == Shape{1}) return {};
   if (scale.size() != 1 || !normalize_axis(axis, int64_t(in.size())) || in[size_t(axis)] != scale[0])
     return misshapen(ctx, "one scale, or one for each index of the axis, is needed");
   return {};
@@ -58,11 +63,20 @@ void for_runs(const EvalContext& ctx, F&& f) {
   const View &x = ctx.inputs[0], &scale = ctx.inputs[1], zp = view_of(ctx, 2);
   const float* scales = static_cast<const float*>(scale.data);
   const int64_t total = x.count(), groups = scale.count();
-  if (groups == 1) return f(int64_t(0), total, scales[0], zero_point_at(zp, 0));
+  if (groups == 1 && int_attribute(ctx.node, "block_size", 0) == 0) return f(int64_t(0), total, scales[0], zero_point_at(zp, 0));
   int64_t axis = int_attribute(ctx.node, "axis", 1), inner = 1;
   normalize_axis(axis, x.rank);
   for (int d = int(axis) + 1; d < x.rank; ++d) inner *= x.dims[d];
   if (inner == 0) return;
+  if (const int64_t block = int_attribute(ctx.node, "block_size", 0); block > 0) {
+    const int64_t dim = x.dims[axis], blocks = scale.dims[axis];
+    for (int64_t row = 0; row < total / inner; ++row)  // one index of the axis
+      for (int64_t i = 0; i < inner; ++i) {
+        const int64_t s = (row / dim * blocks + row % dim / block) * inner + i;
+        f(row * inner + i, int64_t(1), scales[s], zero_point_at(zp, s));
+      }
+    return;
+  }
   for (int64_t offset = 0; offset < total; offset += inner) {
     const int64_t i = offset / inner % groups;
     f(offset, inner, scales[i], zero_point_at(zp, i));

@@ -1,186 +1,12 @@
-// Operators that move elements or make shapes: they compute nothing, whatever the type.
-#include <cmath>
+// Operators that move elements by a pattern that shapes and attributes fix: they compute nothing, whatever the type.
 #include <limits>
-#include <numeric>
 
-#include "ops/common.h"
+#include "ops/strided.h"
 
 namespace octavo::ops {
 namespace {
 
 using std::vector;
-
-int64_t product(const int64_t* dims, int from, int to) {
-  int64_t n = 1;
-  for (int d = from; d < to; ++d) n *= dims[d];
-  return n;
-}
-
-size_t byte_count(const View& v) { return size_t(v.count()) * size_of(v.dtype); }
-
-Status eval_copy(const EvalContext& ctx) {
-  const View& y = ctx.outputs[0];
-  if (y.data != ctx.inputs[0].data) std::memcpy(y.data, ctx.inputs[0].data, byte_count(y));
-  return {};
-}
-
-Inferred infer_identity(const InferContext& ctx) {
-  if (Status s = expect_inputs(ctx, 1, 1); !s.ok()) return s;
-  return vector<TypeShape>{*ctx.inputs[0]};
-}
-
-// ---- Dropout (inference): the mask is all true
-
-Inferred infer_dropout(const InferContext& ctx) {
-  if (Status s = expect_inputs(ctx, 1, 3); !s.ok()) return s;
-  if (input_of(ctx, 2)) {
-    const Tensor* training = constant_of(ctx, 2);
-    if (!training || training->count() != 1 || training->as<uint8_t>()[0])
-      return fail(ctx.node, Code::unsupported, "training mode is not supported");
-  }
-  return vector<TypeShape>{*ctx.inputs[0], {DType::boolean, ctx.inputs[0]->shape}};
-}
-
-Status eval_dropout(const EvalContext& ctx) {
-  if (ctx.outputs.size() > 1 && ctx.outputs[1].data) std::memset(ctx.outputs[1].data, 1, size_t(ctx.outputs[1].count()));
-  return eval_copy(ctx);
-}
-
-// ---- reshapes: a copy of the bytes
-
-Inferred infer_reshape(const InferContext& ctx) {
-  if (Status s = expect_inputs(ctx, 2, 2); !s.ok()) return s;
-  Ints target;
-  bool present;
-  if (Status s = read_ints(ctx, 1, target, present); !s.ok()) return s;
-  const Shape& in = ctx.inputs[0]->shape;
-  const bool allow_zero = int_attribute(ctx.node, "allowzero", 0) != 0;
-  Shape shape(target.begin(), target.end());
-  int64_t known = 1, open = -1;
-  for (size_t d = 0; d < shape.size(); ++d) {
-    if (shape[d] == 0 && !allow_zero) {
-      if (d >= in.size()) return misshapen(ctx, "a 0 in the target shape has no input dimension to copy");
-      shape[d] = in[d];
-    }
-    if (shape[d] == -1 && open < 0) {
-      open = int64_t(d);
-    } else if (shape[d] < 0) {
-      return misshapen(ctx, "a bad dimension in the target shape");
-    } else if (shape[d] != 0 && known > std::numeric_limits<int64_t>::max() / shape[d]) {
-      return misshapen(ctx, "the target shape is too large");
-    } else {
-      known *= shape[d];
-    }
-  }
-  const int64_t count = product(in.data(), 0, int(in.size()));
-  if (open >= 0) {
-    if (known == 0 || count % known != 0) return misshapen(ctx, ("cannot reshape to " + to_string(shape)).c_str());
-    shape[size_t(open)] = count / known;
-    known = count;
-  }
-  if (known != count) return misshapen(ctx, ("cannot reshape to " + to_string(shape)).c_str());
-  return vector<TypeShape>{{ctx.inputs[0]->dtype, std::move(shape)}};
-}
-
-Inferred infer_flatten(const InferContext& ctx) {
-  if (Status s = expect_inputs(ctx, 1, 1); !s.ok()) return s;
-  const Shape& in = ctx.inputs[0]->shape;
-  const int rank = int(in.size());
-  int64_t axis = int_attribute(ctx.node, "axis", 1);
-  if (axis < -rank || axis > rank) return misshapen(ctx, "the axis is out of range");
-  if (axis < 0) axis += rank;
-  return vector<TypeShape>{{ctx.inputs[0]->dtype, {product(in.data(), 0, int(axis)), product(in.data(), int(axis), rank)}}};
-}
-
-// The axes as flags over `rank` dimensions; false if one is out of range or occurs twice.
-bool mark_axes(const Ints& axes, int64_t rank, vector<bool>& marked) {
-  marked.assign(size_t(rank), false);
-  for (int64_t axis : axes) {
-    if (!normalize_axis(axis, rank) || marked[size_t(axis)]) return false;
-    marked[size_t(axis)] = true;
-  }
-  return true;
-}
-
-Inferred infer_squeeze(const InferContext& ctx) {
-  if (Status s = expect_inputs(ctx, 1, 2); !s.ok()) return s;
-  Ints axes;
-  bool present;
-  if (Status s = read_ints(ctx, "axes", 1, axes, present); !s.ok()) return s;
-  const Shape& in = ctx.inputs[0]->shape;
-  vector<bool> drop;
-  if (!mark_axes(axes, int64_t(in.size()), drop)) return misshapen(ctx, "an axis is out of range or occurs twice");
-  Shape shape;
-  for (size_t d = 0; d < in.size(); ++d) {
-    if (drop[d] && in[d] != 1) return misshapen(ctx, "a squeezed dimension is not 1");
-    if (!(present ? drop[d] : in[d] == 1)) shape.push_back(in[d]);
-  }
-  return vector<TypeShape>{{ctx.inputs[0]->dtype, std::move(shape)}};
-}
-
-Inferred infer_unsqueeze(const InferContext& ctx) {
-  if (Status s = expect_inputs(ctx, 1, 2); !s.ok()) return s;
-  Ints axes;
-  bool present;
-  if (Status s = read_ints(ctx, "axes", 1, axes, present); !s.ok()) return s;
-  if (!present) return fail(ctx.node, Code::invalid_argument, "it has no axes");
-  const Shape& in = ctx.inputs[0]->shape;
-  vector<bool> added;
-  if (!mark_axes(axes, int64_t(in.size()) + axes.n, added)) return misshapen(ctx, "an axis is out of range or occurs twice");
-  Shape shape;
-  for (size_t d = 0, next = 0; d < added.size(); ++d) shape.push_back(added[d] ? 1 : in[next++]);
-  return vector<TypeShape>{{ctx.inputs[0]->dtype, std::move(shape)}};
-}
-
-// ---- strided copies
-
-// Copies elements to a dense output whose dimension d steps through the input by strides[d] (elements; any sign).
-// Neighbouring dimensions that the input walks densely are merged, and rows of stride 1 are copied as bytes.
-void strided_copy(const View& y, const char* base, const int64_t* strides) {
-  int rank = 0;
-  int64_t dims[kMaxRank], step[kMaxRank], index[kMaxRank] = {};
-  for (int d = 0; d < y.rank; ++d) {
-    if (y.dims[d] == 0) return;
-    if (y.dims[d] == 1) continue;
-    if (rank > 0 && step[rank - 1] == strides[d] * y.dims[d]) {
-      dims[rank - 1] *= y.dims[d];
-      step[rank - 1] = strides[d];
-    } else {
-      dims[rank] = y.dims[d];
-      step[rank++] = strides[d];
-    }
-  }
-  if (rank == 0) rank = 1, dims[0] = 1, step[0] = 1;
-  visit_size(y.dtype, [&](auto type) {
-    using T = decltype(type);
-    const T* in = reinterpret_cast<const T*>(base);
-    T* out = static_cast<T*>(y.data);
-    const int64_t n = dims[rank - 1], stride = step[rank - 1], rows = product(dims, 0, rank - 1);
-    for (int64_t row = 0; row < rows; ++row, out += n) {
-      if (stride == 1) {
-        std::memcpy(out, in, size_t(n) * sizeof(T));
-      } else {
-        for (int64_t i = 0; i < n; ++i) out[i] = in[i * stride];
-      }
-      for (int d = rank - 2; d >= 0; --d) {
-        in += step[d];
-        if (++index[d] < dims[d]) break;
-        in -= step[d] * dims[d];
-        index[d] = 0;
-      }
-    }
-  });
-}
-
-void dense_strides(const View& x, int64_t* strides) {
-  int64_t n = 1;
-  for (int d = x.rank - 1; d >= 0; --d) {
-    strides[d] = n;
-    n *= x.dims[d];
-  }
-}
-
-const char* element(const View& x, int64_t offset) { return static_cast<const char*>(x.data) + offset * int64_t(size_of(x.dtype)); }
 
 // ---- Transpose
 
@@ -483,39 +309,6 @@ Status eval_pad(const EvalContext& ctx) {
   return {};
 }
 
-// ---- Gather
-
-Inferred infer_gather(const InferContext& ctx) {
-  if (Status s = expect_inputs(ctx, 2, 2); !s.ok()) return s;
-  const TypeShape &in = *ctx.inputs[0], &indices = *ctx.inputs[1];
-  int64_t axis = int_attribute(ctx.node, "axis", 0);
-  if (!normalize_axis(axis, int64_t(in.shape.size()))) return misshapen(ctx, "the axis is out of range");
-  if (indices.dtype != DType::s64 && indices.dtype != DType::s32) return bad_type(ctx, 1);
-  Shape shape(in.shape.begin(), in.shape.begin() + axis);
-  shape.insert(shape.end(), indices.shape.begin(), indices.shape.end());
-  shape.insert(shape.end(), in.shape.begin() + axis + 1, in.shape.end());
-  return vector<TypeShape>{{in.dtype, std::move(shape)}};
-}
-
-Status eval_gather(const EvalContext& ctx) {
-  const View &x = ctx.inputs[0], &indices = ctx.inputs[1];
-  int64_t axis = int_attribute(ctx.node, "axis", 0);
-  normalize_axis(axis, x.rank);
-  const int64_t outer = product(x.dims, 0, int(axis)), dim = x.dims[axis], n = indices.count();
-  const size_t inner = size_t(product(x.dims, int(axis) + 1, x.rank)) * size_of(x.dtype);
-  char* out = static_cast<char*>(ctx.outputs[0].data);
-  for (int64_t o = 0; o < outer; ++o) {
-    for (int64_t i = 0; i < n; ++i, out += inner) {
-      int64_t index = indices.dtype == DType::s64 ? static_cast<const int64_t*>(indices.data)[i] : static_cast<const int32_t*>(indices.data)[i];
-      if (!normalize_axis(index, dim))
-        return fail(ctx.node, Code::invalid_argument, "index %lld is out of range for a dimension of %lld",
-                    static_cast<long long>(index), static_cast<long long>(dim));
-      std::memcpy(out, static_cast<const char*>(x.data) + size_t(o * dim + index) * inner, inner);
-    }
-  }
-  return {};
-}
-
 // ---- Expand, Tile
 
 Inferred infer_expand(const InferContext& ctx) {
@@ -558,7 +351,10 @@ Status eval_tile(const EvalContext& ctx) {
   const View &x = ctx.inputs[0], &y = ctx.outputs[0];
   const int rank = x.rank;
   if (y.count() == 0) return {};
-  if (rank == 0) return eval_copy(ctx);
+  if (rank == 0) {
+    std::memcpy(y.data, x.data, byte_count(y));
+    return {};
+  }
   const size_t size = size_of(x.dtype);
   const int64_t width = x.dims[rank - 1], rows = product(y.dims, 0, rank - 1);
   int64_t strides[kMaxRank], index[kMaxRank] = {};
@@ -577,122 +373,7 @@ Status eval_tile(const EvalContext& ctx) {
   return {};
 }
 
-// ---- Shape, Size: the value is known from the shape alone
-
-Inferred infer_shape(const InferContext& ctx) {
-  if (Status s = expect_inputs(ctx, 1, 1); !s.ok()) return s;
-  const int64_t rank = int64_t(ctx.inputs[0]->shape.size());
-  const auto bound = [rank](int64_t i) { return std::clamp<int64_t>(i < 0 ? i + rank : i, 0, rank); };
-  const int64_t start = bound(int_attribute(ctx.node, "start", 0)), end = bound(int_attribute(ctx.node, "end", rank));
-  return vector<TypeShape>{{DType::s64, {std::max<int64_t>(end - start, 0)}}};
-}
-
-Status eval_shape(const EvalContext& ctx) {
-  const View &x = ctx.inputs[0], &y = ctx.outputs[0];
-  const int64_t start = int_attribute(ctx.node, "start", 0);
-  const int64_t first = std::clamp<int64_t>(start < 0 ? start + x.rank : start, 0, x.rank);
-  std::copy_n(x.dims + first, y.dims[0], static_cast<int64_t*>(y.data));
-  return {};
-}
-
-Inferred infer_size(const InferContext& ctx) {
-  if (Status s = expect_inputs(ctx, 1, 1); !s.ok()) return s;
-  return vector<TypeShape>{{DType::s64, {}}};
-}
-
-Status eval_size(const EvalContext& ctx) {
-  *static_cast<int64_t*>(ctx.outputs[0].data) = ctx.inputs[0].count();
-  return {};
-}
-
-// ---- Range, ConstantOfShape, Constant
-
-// Number of values from start to limit by delta; -1: not a sane number.
-int64_t range_size(double start, double limit, double delta) {
-  const double n = std::ceil((limit - start) / delta);
-  if (!(delta != 0) || !(n < 9e18)) return -1;
-  return n > 0 ? int64_t(n) : 0;
-}
-
-Inferred infer_range(const InferContext& ctx) {
-  if (Status s = expect_inputs(ctx, 3, 3); !s.ok()) return s;
-  const DType dtype = ctx.inputs[0]->dtype;
-  if (dtype == DType::boolean) return bad_type(ctx, 0);
-  double value[3];
-  for (size_t i = 0; i < 3; ++i) {
-    const Tensor* given = constant_of(ctx, i);
-    if (ctx.inputs[i]->dtype != dtype) return misshapen(ctx, "types differ");
-    if (!given || given->count() != 1) return fail(ctx.node, Code::unsupported, "input %zu must be a constant scalar", i);
-    visit(dtype, [&](auto type) { value[i] = double(given->as<decltype(type)>()[0]); });
-  }
-  const int64_t n = range_size(value[0], value[1], value[2]);
-  if (n < 0) return fail(ctx.node, Code::invalid_argument, "bad bounds or delta");
-  return vector<TypeShape>{{dtype, {n}}};
-}
-
-Status eval_range(const EvalContext& ctx) {
-  const View& y = ctx.outputs[0];
-  visit(y.dtype, [&](auto type) {
-    using T = decltype(type);
-    const T start = *static_cast<const T*>(ctx.inputs[0].data), delta = *static_cast<const T*>(ctx.inputs[2].data);
-    T* out = static_cast<T*>(y.data);
-    for (int64_t i = 0; i < y.count(); ++i) {
-      if constexpr (std::is_floating_point_v<T>) {
-        out[i] = start + T(i) * delta;
-      } else {
-        out[i] = T(uint64_t(start) + uint64_t(i) * uint64_t(delta));
-      }
-    }
-  });
-  return {};
-}
-
-Inferred infer_constant_of_shape(const InferContext& ctx) {
-  if (Status s = expect_inputs(ctx, 1, 1); !s.ok()) return s;
-  Ints shape;
-  bool present;
-  if (Status s = read_ints(ctx, 0, shape, present); !s.ok()) return s;
-  const Tensor* value = attribute<Tensor>(ctx.node, "value");
-  if (value && value->count() != 1) return fail(ctx.node, Code::invalid_argument, "the value must be one element");
-  return vector<TypeShape>{{value ? value->dtype() : DType::f32, Shape(shape.begin(), shape.end())}};
-}
-
-Status eval_constant_of_shape(const EvalContext& ctx) {
-  const View& y = ctx.outputs[0];
-  const Tensor* value = attribute<Tensor>(ctx.node, "value");
-  visit_size(y.dtype, [&](auto type) {
-    using T = decltype(type);
-    std::fill_n(static_cast<T*>(y.data), y.count(), value ? *value->as<T>() : T(0));
-  });
-  return {};
-}
-
-// The attribute that holds the constant: a tensor, or (opset 12) a number or a list of numbers.
-Inferred infer_constant(const InferContext& ctx) {
-  if (Status s = expect_inputs(ctx, 0, 0); !s.ok()) return s;
-  const Node& node = ctx.node;
-  if (const auto* v = attribute<Tensor>(node, "value")) return vector<TypeShape>{{v->dtype(), v->shape()}};
-  if (attribute<float>(node, "value_float")) return vector<TypeShape>{{DType::f32, {}}};
-  if (attribute<int64_t>(node, "value_int")) return vector<TypeShape>{{DType::s64, {}}};
-  if (const auto* v = attribute<vector<float>>(node, "value_floats")) return vector<TypeShape>{{DType::f32, {int64_t(v->size())}}};
-  if (const auto* v = attribute<vector<int64_t>>(node, "value_ints")) return vector<TypeShape>{{DType::s64, {int64_t(v->size())}}};
-  return fail(node, Code::unsupported, "its value is of a kind that is not supported");
-}
-
-Status eval_constant(const EvalContext& ctx) {
-  const View& y = ctx.outputs[0];
-  const void* data = nullptr;
-  if (const auto* tensor = attribute<Tensor>(ctx.node, "value")) data = tensor->data();
-  else if (const auto* f = attribute<float>(ctx.node, "value_float")) data = f;
-  else if (const auto* i = attribute<int64_t>(ctx.node, "value_int")) data = i;
-  else if (const auto* floats = attribute<vector<float>>(ctx.node, "value_floats")) data = floats->data();
-  else if (const auto* ints = attribute<vector<int64_t>>(ctx.node, "value_ints")) data = ints->data();
-  if (y.count() > 0) std::memcpy(y.data, data, byte_count(y));
-  return {};
-}
-
 // ---- DepthToSpace, SpaceToDepth: transposes of a 6-dimensional view
-
 
 Inferred infer_depth_to_space(const InferContext& ctx) {
   if (Status s = expect_inputs(ctx, 1, 1); !s.ok()) return s;
@@ -743,31 +424,19 @@ Status eval_space_to_depth(const EvalContext& ctx) {
 }
 
 constexpr OpInfo kOps[] = {
-    {"Identity", "", infer_identity, eval_copy},
-    {"Dropout", "", infer_dropout, eval_dropout},
-    {"Reshape", "", infer_reshape, eval_copy},
-    {"Flatten", "", infer_flatten, eval_copy},
-    {"Squeeze", "", infer_squeeze, eval_copy},
-    {"Unsqueeze", "", infer_unsqueeze, eval_copy},
     {"Transpose", "", infer_transpose, eval_transpose},
-    {"Slice", "", infer_slice, eval_slice},
+    {"Slice", "", infer_slice, eval_slice, 0b11110},
     {"Concat", "", infer_concat, eval_concat},
-    {"Split", "", infer_split, eval_split},
-    {"Pad", "", infer_pad, eval_pad},
-    {"Gather", "", infer_gather, eval_gather},
-    {"Expand", "", infer_expand, eval_expand},
-    {"Tile", "", infer_tile, eval_tile},
-    {"Shape", "", infer_shape, eval_shape},
-    {"Size", "", infer_size, eval_size},
-    {"Range", "", infer_range, eval_range},
-    {"ConstantOfShape", "", infer_constant_of_shape, eval_constant_of_shape},
-    {"Constant", "", infer_constant, eval_constant},
+    {"Split", "", infer_split, eval_split, 0b10},
+    {"Pad", "", infer_pad, eval_pad, 0b1010},
+    {"Expand", "", infer_expand, eval_expand, 0b10},
+    {"Tile", "", infer_tile, eval_tile, 0b10},
     {"DepthToSpace", "", infer_depth_to_space, eval_depth_to_space},
     {"SpaceToDepth", "", infer_space_to_depth, eval_space_to_depth},
 };
 
 }  // namespace
 
-std::span<const OpInfo> shape_ops() noexcept { return kOps; }
+std::span<const OpInfo> move_ops() noexcept { return kOps; }
 
 }  // namespace octavo::ops

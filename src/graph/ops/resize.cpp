@@ -1,0 +1,334 @@
+// Resize (opset 10 on) and its older form Upsample: separable interpolation, one dimension inside the other.
+#include <cmath>
+#include <limits>
+
+#include "ops/strided.h"
+
+namespace octavo::ops {
+namespace {
+
+enum class Mode : uint8_t { nearest, linear, cubic };
+enum class Coordinates : uint8_t { half_pixel, symmetric, pytorch, align_corners, asymmetric, tf_half_pixel, crop };
+enum class Nearest : uint8_t { prefer_floor, prefer_ceil, floor, ceil };
+
+// How output index i of one dimension reads the input.
+struct Axis {
+  int64_t in = 1, out = 1;
+  double scale = 1;           // out / in, as given
+  double start = 0, end = 1;  // the crop, of the input's extent
+  bool active = false;        // false: out index = in index
+};
+
+struct Plan {
+  Mode mode = Mode::nearest;
+  Coordinates coordinates = Coordinates::half_pixel;
+  Nearest nearest = Nearest::prefer_floor;
+  bool antialias = false, exclude_outside = false;
+  float cubic_a = -0.75f, extrapolation = 0;
+  int rank = 0;
+  Axis axis[kMaxRank];
+};
+
+template <class T>
+bool look_up(std::string_view name, std::initializer_list<std::pair<const char*, T>> names, T& value) {
+  for (const auto& [key, v] : names)
+    if (name == key) {
+      value = v;
+      return true;
+    }
+  return false;
+}
+
+Status read_modes(const Node& node, int64_t opset, Plan& p) {
+  const bool old = opset < 11 || node.op_type == "Upsample";
+  if (!look_up(string_attribute(node, "mode", "nearest"),
+               {{"nearest", Mode::nearest}, {"linear", Mode::linear}, {"cubic", Mode::cubic}}, p.mode))
+    return fail(node, Code::unsupported, "unknown mode");
+  if (old) {
+    p.coordinates = Coordinates::asymmetric;
+    p.nearest = Nearest::floor;
+    return {};
+  }
+  if (!look_up(string_attribute(node, "coordinate_transformation_mode", "half_pixel"),
+               {{"half_pixel", Coordinates::half_pixel},
+                {"half_pixel_symmetric", Coordinates::symmetric},
+                {"pytorch_half_pixel", Coordinates::pytorch},
+                {"align_corners", Coordinates::align_corners},
+                {"asymmetric", Coordinates::asymmetric},
+                {"tf_half_pixel_for_nn", Coordinates::tf_half_pixel},
+                {"tf_crop_and_resize", Coordinates::crop}},
+               p.coordinates))
+    return fail(node, Code::unsupported, "unknown coordinate_transformation_mode");
+  if (!look_up(string_attribute(node, "nearest_mode", "round_prefer_floor"),
+               {{"round_prefer_floor", Nearest::prefer_floor},
+                {"round_prefer_ceil", Nearest::prefer_ceil},
+                {"floor", Nearest::floor},
+                {"ceil", Nearest::ceil}},
+               p.nearest))
+    return fail(node, Code::unsupported, "unknown nearest_mode");
+  p.antialias = int_attribute(node, "antialias", 0) != 0 && p.mode != Mode::nearest;
+  p.exclude_outside = int_attribute(node, "exclude_outside", 0) != 0;
+  p.cubic_a = float_attribute(node, "cubic_coeff_a", -0.75f);
+  p.extrapolation = float_attribute(node, "extrapolation_value", 0);
+  return {};
+}
+
+// A short list of floats, from a constant (infer) or a view (eval).
+struct Floats {
+  int n = 0;
+  double v[2 * kMaxRank] = {};
+};
+
+Status read_floats(const Node& node, DType dtype, const void* data, int64_t count, Floats& out) {
+  if (dtype != DType::f32 || count > 2 * kMaxRank)
+    return fail(node, Code::invalid_argument, "scales and roi must be f32, at most %d of them", 2 * kMaxRank);
+  out.n = int(count);
+  for (int i = 0; i < out.n; ++i) out.v[i] = double(static_cast<const float*>(data)[i]);
+  return {};
+}
+
+Status read_floats(const InferContext& ctx, size_t i, Floats& out) {
+  if (!input_of(ctx, i)) return {};
+  const Tensor* t = constant_of(ctx, i);
+  if (!t) return fail(ctx.node, Code::unsupported, "input %zu must be a constant: the output's shape depends on it", i);
+  return read_floats(ctx.node, t->dtype(), t->data(), t->count(), out);
+}
+
+Status read_floats(const EvalContext& ctx, size_t i, Floats& out) {
+  const View v = view_of(ctx, i);
+  return v.data ? read_floats(ctx.node, v.dtype, v.data, v.count(), out) : Status();
+}
+
+// The number of elements of a dimension; fails beyond what any tensor can have.
+Status round_size(const Node& node, double size, int64_t& out) {
+  if (!(size >= 0 && size < 4e9)) return fail(node, Code::invalid_argument, "an output dimension of %g", size);
+  out = int64_t(size);
+  return {};
+}
+
+template <class Context>
+Status make_plan(const Context& ctx, const int64_t* dims, int rank, Plan& p) {
+  if (Status s = read_modes(ctx.node, ctx.opset, p); !s.ok()) return s;
+  p.rank = rank;
+  const bool upsample = ctx.node.op_type == "Upsample", old = upsample || ctx.opset < 11;
+  Floats scales, roi;
+  Ints sizes;
+  bool has_sizes = false;
+  const auto* attribute_scales = upsample ? attribute<std::vector<float>>(ctx.node, "scales") : nullptr;
+  if (attribute_scales) {
+    if (Status s = read_floats(ctx.node, DType::f32, attribute_scales->data(), int64_t(attribute_scales->size()), scales); !s.ok()) return s;
+  } else {
+    if (Status s = read_floats(ctx, old ? 1 : 2, scales); !s.ok()) return s;
+  }
+  if (!old) {
+    if (p.coordinates == Coordinates::crop)
+      if (Status s = read_floats(ctx, 1, roi); !s.ok()) return s;
+    if (Status s = read_ints(ctx, 3, sizes, has_sizes); !s.ok()) return s;
+    has_sizes = has_sizes && sizes.n > 0;
+  }
+  Ints axes;
+  if (const auto* given = attribute<std::vector<int64_t>>(ctx.node, "axes"); given && !old) {
+    if (!to_ints(*given, axes)) return fail(ctx.node, Code::invalid_argument, "too many axes");
+  } else {
+    axes.n = rank;
+    for (int d = 0; d < rank; ++d) axes.v[d] = d;
+  }
+  const int n = has_sizes ? sizes.n : scales.n;
+  if (n != axes.n || (scales.n > 0) == has_sizes || (p.coordinates == Coordinates::crop && roi.n != 2 * n))
+    return fail(ctx.node, Code::invalid_argument, "one scale or one size for each axis is needed");
+  const std::string_view policy = string_attribute(ctx.node, "keep_aspect_ratio_policy", "stretch");
+  double common = 0;  // the scale of all axes where the aspect ratio is kept
+  for (int i = 0; i < n; ++i) {
+    if (!normalize_axis(axes.v[i], rank) || p.axis[axes.v[i]].active)
+      return fail(ctx.node, Code::invalid_argument, "an axis is out of range or occurs twice");
+    Axis& a = p.axis[axes.v[i]];
+    a.active = true;
+    if (!has_sizes || dims[axes.v[i]] == 0) continue;
+    const double scale = double(sizes[i]) / double(dims[axes.v[i]]);
+    common = i == 0 ? scale : policy == "not_larger" ? std::min(common, scale) : std::max(common, scale);
+  }
+  for (int d = 0; d < rank; ++d) p.axis[d].in = p.axis[d].out = dims[d];
+  for (int i = 0; i < n; ++i) {
+    Axis& a = p.axis[axes.v[i]];
+    if (p.coordinates == Coordinates::crop) a.start = roi.v[i], a.end = roi.v[i + n];
+    if (has_sizes) {
+      const bool stretch = policy == "stretch";
+      if (Status s = round_size(ctx.node, stretch ? double(sizes[i]) : std::floor(common * double(a.in) + 0.5), a.out); !s.ok()) return s;
+      a.scale = !stretch ? common : a.in > 0 ? double(a.out) / double(a.in) : 1;
+    } else {
+      const double extent = p.coordinates == Coordinates::crop ? a.end - a.start : 1;
+      if (Status s = round_size(ctx.node, std::floor(double(a.in) * extent * scales.v[i]), a.out); !s.ok()) return s;
+      a.scale = scales.v[i];
+    }
+    if (a.out > 0 && (a.in == 0 || !(a.scale > 0))) return fail(ctx.node, Code::invalid_argument, "a scale of %g", a.scale);
+    // An output that repeats the input needs no interpolation, unless a crop shifts it.
+    a.active = p.coordinates == Coordinates::crop || a.in != a.out || a.scale != 1;
+  }
+  return {};
+}
+
+Inferred infer_resize(const InferContext& ctx) {
+  if (Status s = expect_inputs(ctx, 1, ctx.opset < 11 || ctx.node.op_type == "Upsample" ? 2 : 4); !s.ok()) return s;
+  Plan p;
+  TypeShape y = *ctx.inputs[0];
+  if (Status s = make_plan(ctx, y.shape.data(), int(y.shape.size()), p); !s.ok()) return s;
+  if (y.dtype != DType::f32 && !(p.mode == Mode::nearest && p.coordinates != Coordinates::crop)) return bad_type(ctx, 0);
+  if (p.antialias)  // the window grows as the scale shrinks
+    for (int d = 0; d < p.rank; ++d)
+      if (p.axis[d].active && p.axis[d].scale < 1.0 / 4096) return fail(ctx.node, Code::unsupported, "a scale of %g", p.axis[d].scale);
+  for (int d = 0; d < p.rank; ++d) y.shape[size_t(d)] = p.axis[d].out;
+  return std::vector<TypeShape>{std::move(y)};
+}
+
+// Where output index i lies on the input's axis.
+double source(const Plan& p, const Axis& a, int64_t i) {
+  const double x = double(i);
+  switch (p.coordinates) {
+    case Coordinates::half_pixel: return (x + 0.5) / a.scale - 0.5;
+    case Coordinates::symmetric: {
+      const double ideal = a.scale * double(a.in);
+      return double(a.in) / 2 * (1 - double(a.out) / ideal) + (x + 0.5) / a.scale - 0.5;
+    }
+    case Coordinates::pytorch: return a.out > 1 ? (x + 0.5) / a.scale - 0.5 : 0;
+    case Coordinates::align_corners: {
+      const double ideal = a.scale * double(a.in);
+      return a.out > 1 && ideal != 1 ? x * double(a.in - 1) / (ideal - 1) : 0;
+    }
+    case Coordinates::asymmetric: return x / a.scale;
+    case Coordinates::tf_half_pixel: return (x + 0.5) / a.scale;
+    case Coordinates::crop: break;
+  }
+  const double last = double(a.in - 1);
+  return a.out > 1 ? a.start * last + x * (a.end - a.start) * last / double(a.out - 1) : 0.5 * (a.start + a.end) * last;
+}
+
+int64_t clamp_index(double x, int64_t n) { return x <= 0 ? 0 : x >= double(n - 1) ? n - 1 : int64_t(x); }
+
+int64_t nearest_index(const Plan& p, const Axis& a, int64_t i) {
+  if (!a.active) return i;
+  const double x = source(p, a, i);
+  switch (p.nearest) {
+    case Nearest::prefer_floor: return clamp_index(std::ceil(x - 0.5), a.in);
+    case Nearest::prefer_ceil: return clamp_index(std::floor(x + 0.5), a.in);
+    case Nearest::floor: return clamp_index(std::floor(x), a.in);
+    case Nearest::ceil: break;
+  }
+  return clamp_index(std::ceil(x), a.in);
+}
+
+double kernel(const Plan& p, double distance) {
+  const double x = std::fabs(distance), a = double(p.cubic_a);
+  if (p.mode == Mode::linear) return std::max(0.0, 1 - x);
+  if (x <= 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
+  return x < 2 ? ((a * x - 5 * a) * x + 8 * a) * x - 4 * a : 0;
+}
+
+// The interpolated value at `index` over dimensions d, d + 1, ...; base is the offset that the outer dimensions chose.
+double interpolate(const Plan& p, const float* in, const int64_t* strides, const int64_t* index, int d, int64_t base) {
+  while (d < p.rank && !p.axis[d].active) {
+    base += index[d] * strides[d];
+    ++d;
+  }
+  if (d == p.rank) return double(in[base]);
+  const Axis& a = p.axis[d];
+  const double x = source(p, a, index[d]), shrink = p.antialias ? std::min(1.0, a.scale) : 1.0;
+  // Taps start .. 1 - start around the pixel on the left, which an exact hit is to the right of.
+  const double left = std::ceil(x) - 1, support = p.mode == Mode::linear ? 1 : 2;
+  const int64_t start = int64_t(std::floor(-support / shrink)) + 1;
+  double sum = 0, total = 0;
+  for (int64_t t = start; t <= 1 - start; ++t) {
+    const double at = left + double(t), w = kernel(p, (at - x) * shrink);
+    if (p.exclude_outside && (at < 0 || at > double(a.in - 1))) continue;
+    total += w;
+    if (w != 0) sum += w * interpolate(p, in, strides, index, d + 1, base + clamp_index(at, a.in) * strides[d]);
+  }
+  return p.antialias || p.exclude_outside ? sum / total : sum;
+}
+
+bool outside(const Plan& p, const int64_t* index) {
+  for (int d = 0; d < p.rank; ++d) {
+    const double x = p.axis[d].active ? source(p, p.axis[d], index[d]) : 0;
+    if (x < 0 || x > double(p.axis[d].in - 1)) return true;
+  }
+  return false;
+}
+
+// f(index, flat) for each element of y.
+template <class F>
+void for_each_index(const View& y, F&& f) {
+  int64_t index[kMaxRank] = {};
+  for (int64_t i = 0, n = y.count(); i < n; ++i) {
+    f(index, i);
+    for (int d = y.rank - 1; d >= 0; --d) {
+      if (++index[d] < y.dims[d]) break;
+      index[d] = 0;
+    }
+  }
+}
+
+// Rows of the last dimension; where that one stays, whole rows are copied.
+void resize_nearest(const Plan& p, const View& x, const View& y, const int64_t* strides) {
+  const int last = p.rank - 1;
+  const size_t size = size_of(y.dtype);
+  const int64_t width = y.dims[last];
+  View rows = y;
+  rows.rank = last;
+  visit_size(y.dtype, [&](auto type) {
+    using T = decltype(type);
+    for_each_index(rows, [&](const int64_t* index, int64_t row) {
+      int64_t base = 0;
+      for (int d = 0; d < last; ++d) base += nearest_index(p, p.axis[d], index[d]) * strides[d];
+      const T* in = static_cast<const T*>(x.data) + base;
+      T* out = static_cast<T*>(y.data) + row * width;
+      if (!p.axis[last].active) {
+        std::memcpy(out, in, size_t(width) * size);
+      } else {
+        for (int64_t i = 0; i < width; ++i) out[i] = in[nearest_index(p, p.axis[last], i)];
+      }
+    });
+  });
+}
+
+Status eval_resize(const EvalContext& ctx) {
+  const View &x = ctx.inputs[0], &y = ctx.outputs[0];
+  Plan p;
+  if (Status s = make_plan(ctx, x.dims, x.rank, p); !s.ok()) return s;
+  for (int d = 0; d < p.rank; ++d)
+    if (p.axis[d].out != y.dims[d])
+      return fail(ctx.node, Code::invalid_argument, "scales or sizes are not those that the shapes were inferred from");
+  if (y.count() == 0) return {};
+  if (p.rank == 0) {
+    std::memcpy(y.data, x.data, byte_count(y));
+    return {};
+  }
+  int64_t strides[kMaxRank];
+  dense_strides(x, strides);
+  const bool crop = p.coordinates == Coordinates::crop;
+  if (p.mode == Mode::nearest && !crop) {
+    resize_nearest(p, x, y, strides);
+    return {};
+  }
+  for_each_index(y, [&](const int64_t* index, int64_t i) {
+    if (crop && outside(p, index)) {
+      f32_out(y)[i] = p.extrapolation;
+    } else if (p.mode == Mode::nearest) {
+      int64_t offset = 0;
+      for (int d = 0; d < p.rank; ++d) offset += nearest_index(p, p.axis[d], index[d]) * strides[d];
+      f32_out(y)[i] = f32(x)[offset];
+    } else {
+      f32_out(y)[i] = float(interpolate(p, f32(x), strides, index, 0, 0));
+    }
+  });
+  return {};
+}
+
+constexpr OpInfo kOps[] = {
+    {"Resize", "", infer_resize, eval_resize, 0b1110},
+    {"Upsample", "", infer_resize, eval_resize, 0b10},
+};
+
+}  // namespace
+
+std::span<const OpInfo> resize_ops() noexcept { return kOps; }
+
+}  // namespace octavo::ops

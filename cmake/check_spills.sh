@@ -18,6 +18,7 @@ scan() {
       at[n] = pad(address)
       $1 = ""
       text[n] = $0
+      sub(/<.*/, "", text[n])                   # names of what is called
       if ($0 ~ /mov +%rsp,%rbp/) frame = 1
       if ($2 !~ /^(j[a-z]+|b|b\.[a-z]+|cbn?z|tbn?z)$/) next
       # The target is the last hexadecimal word before <...>.

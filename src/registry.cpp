@@ -50,8 +50,12 @@ constexpr KernelInfo kKernels[] = {
     test_only(dwconv("dwconv_s8s8_avx512vnni_2x32x4", Isa::avx512vnni, s8, s8, 2, {32, 4, 1, 128, true},
                      octavo_dwconv_s8s8_avx512vnni_2x32x4)),
 #elif defined(__aarch64__)
+    brgemm("brgemm_u8s8_svei8mm_6x64x8", Isa::svei8mm, u8, s8, 6, {64, 8, 1, 0}, octavo_brgemm_u8s8_svei8mm_6x64x8),
+    brgemm("brgemm_u8s8_neoni8mm_6x64x8", Isa::neoni8mm, u8, s8, 6, {64, 8, 1, 0}, octavo_brgemm_u8s8_neoni8mm_6x64x8),
     brgemm("brgemm_u8s8_neondot_6x16x4", Isa::neondot, u8, s8, 6, {16, 4, 1, -128}, octavo_brgemm_u8s8_neondot_6x16x4),
     brgemm("brgemm_u8s8_neon_6x4x16", Isa::neon, u8, s8, 6, {4, 16, 1, -128}, octavo_brgemm_u8s8_neon_6x4x16),
+    brgemm("brgemm_s8s8_svei8mm_6x64x8", Isa::svei8mm, s8, s8, 6, {64, 8, 1, 0}, octavo_brgemm_s8s8_svei8mm_6x64x8),
+    brgemm("brgemm_s8s8_neoni8mm_6x64x8", Isa::neoni8mm, s8, s8, 6, {64, 8, 1, 0}, octavo_brgemm_s8s8_neoni8mm_6x64x8),
     brgemm("brgemm_s8s8_neondot_6x16x4", Isa::neondot, s8, s8, 6, {16, 4, 1, 0}, octavo_brgemm_s8s8_neondot_6x16x4),
     brgemm("brgemm_s8s8_neon_6x4x16", Isa::neon, s8, s8, 6, {4, 16, 1, 0}, octavo_brgemm_s8s8_neon_6x4x16),
     brgemm("brgemm_f32f32_neon_6x16x1", Isa::neon, f32, f32, 6, {16, 1, 4, 0}, octavo_brgemm_f32f32_neon_6x16x1),

@@ -1,0 +1,67 @@
+// Registers by number, where they cannot be elements of an array: SVE's types have no size at compile time, but there may be
+// variables of them, and references to these.
+#pragma once
+
+#include "kernels/unroll.inl.h"
+
+namespace octavo::OCTAVO_ISA {
+namespace {
+
+// Behind the parameters of a lambda that takes registers: see OCTAVO_INLINE.
+#define OCTAVO_LAMBDA __attribute__((always_inline))
+
+template <int>
+struct Int {};
+
+// f(Int<0>), ..., f(Int<N - 1>): write f as []<int i>(Int<i>) OCTAVO_LAMBDA {...}.
+template <int N, int I = 0, class F>
+OCTAVO_INLINE void each(const F& f) {
+  if constexpr (I < N) {
+    f(Int<I>{});
+    each<N, I + 1>(f);
+  }
+}
+
+template <class X, int N>
+struct Registers {
+  X& first;
+  Registers<X, N - 1> rest;
+  template <int I>
+  OCTAVO_INLINE X& at() const {
+    if constexpr (I == 0) {
+      return first;
+    } else {
+      return rest.template at<I - 1>();
+    }
+  }
+};
+template <class X>
+struct Registers<X, 0> {};
+
+// Access from code that takes them for another type: Clang would change the type of the load or store, and then not see that the
+// variable can live in a register.
+template <int I, class X, int N>
+OCTAVO_INLINE X get(const Registers<X, N>& registers) {
+  X x = registers.template at<I>();
+  asm("" : "+w"(x));
+  return x;
+}
+template <int I, class X, int N>
+OCTAVO_INLINE void set(const Registers<X, N>& registers, X x) {
+  asm("" : "+w"(x));
+  registers.template at<I>() = x;
+}
+
+// Calls f with N registers that are `zero`.
+template <class X, int N, class F, int Have = 0>
+OCTAVO_INLINE void with_registers(X zero, const F& f, const Registers<X, Have>& registers = {}) {
+  if constexpr (Have == N) {
+    f(registers);
+  } else {
+    X x = zero;
+    with_registers<X, N, F, Have + 1>(zero, f, Registers<X, Have + 1>{x, registers});
+  }
+}
+
+}  // namespace
+}  // namespace octavo::OCTAVO_ISA

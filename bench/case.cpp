@@ -8,9 +8,14 @@ namespace octavo::bench {
 
 Case::Case(const Shape& s, const Operands& operands, const Parallel& parallel)
     : shape_(s), operands_(operands), parallel_(parallel) {
-  s.conv ? make_conv() : make_gemm();
-  if (error_.empty()) check();
+  create();
+  if (!error_.empty()) return;
+  const size_t bytes = gemm_ ? gemm_->workspace_bytes() : conv_ ? conv_->workspace_bytes() : depthwise_->workspace_bytes();
+  workspace_ = Bytes(bytes * size_t(parallel_.threads));
+  check();
 }
+
+void Case::create() { shape_.conv ? make_conv() : make_gemm(); }
 
 void Case::run() {
   if (gemm_) (void)gemm_->run(gemm_args_, workspace_.get(), parallel_);
@@ -24,12 +29,11 @@ std::string Case::describe() const {
 
 template <class Plan>
 void Case::keep(Expected<Plan> plan, std::optional<Plan>& to) {
-  if (!plan) {
+  if (plan) {
+    to = *std::move(plan);
+  } else {
     error_ = plan.status().text();
-    return;
   }
-  to = *plan;
-  workspace_ = Bytes(plan->workspace_bytes() * size_t(parallel_.threads));
 }
 
 void Case::make_gemm() {

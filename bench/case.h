@@ -15,6 +15,7 @@ class Case {
   // as the case is.
   Case(const Shape&, const Operands& operands, const Parallel& parallel = single_thread());
   const std::string& error() const { return error_; }  // empty: all is well
+  void create();  // makes the plan anew
   void run();
   std::string describe() const;
 

@@ -19,10 +19,12 @@ allowed() {
     kernels/*)                   echo "$tiny|$contract|\"kernels/[a-z_0-9]+\.inl\.h\"" ;;
     src/registry.cpp|src/eltwise.cpp) echo "$std|$api|\"src/[a-z_]+\.h\"|\"kernels/kernels\.h\"" ;;
     src/cpu.cpp)                 echo "$std|$api|\"src/[a-z_]+\.h\"|<cpuid\.h>|<sys/(auxv|sysctl)\.h>|<asm/hwcap\.h>" ;;
+    src/buffer.cpp)              echo "$std|\"src/[a-z_]+\.h\"|<sys/mman\.h>" ;;
     src/graph/*)                 echo "$std|$posix|$api|\"(onnx/|ops/)?[a-z_0-9]+\.h\"|<(onnx/|google/protobuf/|nlohmann/)[a-z_0-9/]+\.(h|hpp)>" ;;
     src/cli/*)                   echo "$std|$posix|$api|\"(src/cli/)?[a-z_0-9]+\.h\"|<(CLI|nlohmann|fmt)/[A-Za-z_0-9/]+\.(h|hpp)>|<zip\.h>" ;;
     src/*)                       echo "$std|$api|\"src/[a-z_]+\.h\"" ;;
     tests/*)                     echo "$std|$posix|$api|\"(tests/)?[a-z_0-9]+\.h\"|<(gtest|gmock|nlohmann)/[a-z_/-]+\.(h|hpp)>" ;;
+    bench/peers/*)               echo "$std|$api|\"(bench/)?[a-z_0-9]+\.h\"|<(oneapi/dnnl/dnnl\.hpp|omp\.h)>" ;;
     bench/*)                     echo "$std|$api|\"(bench/)?[a-z_0-9]+\.h\"|<benchmark/benchmark\.h>" ;;
     examples/*)                  echo "$std|$api|\"[a-z_0-9]+\.h\"" ;;
   esac

@@ -1,4 +1,4 @@
-// 64-byte aligned array of plain data that owns its memory. Throws std::bad_alloc; plans catch it in create().
+// Aligned array of plain data that owns its memory. Throws std::bad_alloc; plans catch it in create().
 #pragma once
 
 #include <cstddef>
@@ -11,14 +11,25 @@ namespace octavo::detail {
 constexpr size_t kAlign = 64;
 constexpr size_t align_up(size_t n) { return (n + kAlign - 1) / kAlign * kAlign; }
 
+// Memory of which as much as possible lies in huge pages, where the system grants them on request: weights that are streamed
+// through take fewer page translations then, and fresh memory fewer page faults. At least kAlign.
+constexpr size_t kHugePage = size_t(2) << 20;
+constexpr size_t alignment_of(size_t bytes) { return bytes >= kHugePage ? kHugePage : kAlign; }
+void* allocate_huge(size_t bytes);
+
 template <class T>
 class Buffer {
  public:
   Buffer() = default;
   // Zeroed.
-  explicit Buffer(size_t count)
-      : data_(static_cast<T*>(::operator new(count * sizeof(T), std::align_val_t(kAlign)))), size_(count) {
+  explicit Buffer(size_t count) : Buffer(uninitialized(count)) {
     std::memset(static_cast<void*>(data_.get()), 0, count * sizeof(T));
+  }
+  static Buffer uninitialized(size_t count) {
+    Buffer b;
+    b.data_ = {static_cast<T*>(allocate_huge(count * sizeof(T))), Free{alignment_of(count * sizeof(T))}};
+    b.size_ = count;
+    return b;
   }
   T* get() noexcept { return data_.get(); }
   const T* get() const noexcept { return data_.get(); }
@@ -29,7 +40,8 @@ class Buffer {
 
  private:
   struct Free {
-    void operator()(T* p) const noexcept { ::operator delete(static_cast<void*>(p), std::align_val_t(kAlign)); }
+    size_t align = kAlign;
+    void operator()(T* p) const noexcept { ::operator delete(static_cast<void*>(p), std::align_val_t(align)); }
   };
   std::unique_ptr<T, Free> data_;
   size_t size_ = 0;

@@ -4,6 +4,7 @@
 #include "octavo/conv.h"
 
 #include <algorithm>
+#include <cstring>
 #include <exception>
 #include <vector>
 
@@ -120,7 +121,6 @@ void ConvPlan::Impl::pack(const ConvDesc& d) {
   const int64_t icg = d.ic / d.groups, ocg = d.oc / d.groups;
   const bool integer = d.a != DType::f32;
   const DType b = weights.kernel->b;
-  const int64_t wide = fused ? w.kw : 1, taps_x = fused ? 1 : w.kw;
   const ptrdiff_t a_bytes = ptrdiff_t(size_of(d.a)), b_bytes = ptrdiff_t(size_of(b));
   const ptrdiff_t column_stride = icg * w.kh * w.kw;
 
@@ -130,26 +130,40 @@ void ConvPlan::Impl::pack(const ConvDesc& d) {
     for (int64_t j = 0; j < columns; j += format.nr)
       weights.panels.push_back({g * ocg + j, int32_t(std::min<int64_t>(format.nr, columns - j)), first * icg * a_bytes});
   }
-  weights.data = Buffer<char>(weights.panels.size() * size_t(weights.taps) * weights.tap_bytes());
+  const size_t tap_bytes = weights.tap_bytes(), all_taps = size_t(weights.taps) * tap_bytes;
+  weights.data = Buffer<char>::uninitialized(weights.panels.size() * all_taps);
   Buffer<int32_t> sums;  // [kh][oc]
   if (integer) sums = Buffer<int32_t>(size_t(w.kh * d.oc));
+  // A kernel row of whole words is packed as its pixels would be by themselves. Otherwise pixels share words, and the weights of
+  // each column are first brought into the order in which a kernel row has them: [kh][kw][ic].
+  const bool by_pixel = !fused || d.ic % format.kr == 0;
+  Buffer<int8_t> ordered;
+  if (!by_pixel) ordered = Buffer<int8_t>::uninitialized(size_t(format.nr * w.kh * w.kw * d.ic));
   for (int64_t p = 0; p < weights.panel_count(); ++p) {
     const Panel& panel = weights.panels[size_t(p)];
     const int64_t first_group = panel.a_offset / a_bytes / icg;
+    char* to = weights.data.get() + size_t(p) * all_taps;
+    if (panel.n < format.nr || merged > 1 || weights.k % format.kr || !by_pixel) std::memset(to, 0, all_taps);
     // The part of the panel that belongs to one group: all of it, unless groups are merged.
     for (int64_t j = 0, n; j < panel.n; j += n) {
-      const int64_t column = panel.column + j, group = column / ocg;
+      const int64_t column = panel.column + j, group = column / ocg, row = (group - first_group) * icg, taps = w.kh * w.kw;
       n = std::min(panel.n - j, (group + 1) * ocg - column);
-      for (int64_t t = 0; t < weights.taps; ++t) {
-        char* to = weights.data.get() + (size_t(p) * size_t(weights.taps) + size_t(t)) * weights.tap_bytes();
-        for (int64_t z = 0; z < wide; ++z) {
-          const ptrdiff_t at = column * column_stride + t / taps_x * w.kw + (fused ? z : t % taps_x);
-          const WeightBlock block{static_cast<const char*>(d.w) + at * b_bytes, b, icg, n, w.kh * w.kw, column_stride};
-          pack_block(format, block, z * d.ic + (group - first_group) * icg, j, to,
-                     integer ? sums.get() + t / taps_x * d.oc + column : nullptr);
-        }
+      const char* source = static_cast<const char*>(d.w) + column * column_stride * b_bytes;
+      if (by_pixel) {
+        const WeightBlock block{source, b, icg, n, taps, column_stride, taps, 1};
+        pack_block(format, block, row, j, to, panel_bytes(format, merged * icg));
+        continue;
       }
+      if (merged > 1) std::memset(ordered.get(), 0, ordered.bytes());
+      for (int64_t c = 0; c < n; ++c)
+        for (int64_t i = 0; i < icg; ++i)
+          for (int64_t y = 0; y < taps; ++y) ordered[size_t((c * taps + y) * d.ic + row + i)] = source[(c * icg + i) * taps + y];
+      const int64_t wide = w.kw * d.ic;
+      pack_block(format, {ordered.get(), b, wide, n, 1, w.kh * wide, w.kh, wide}, 0, j, to, tap_bytes);
     }
+    for (int64_t t = 0; integer && t < weights.taps; ++t)
+      add_column_sums(format, weights.k, panel.n, to + size_t(t) * tap_bytes,
+                      sums.get() + t * w.kh / weights.taps * d.oc + panel.column);
   }
 
   // The distinct ranges of kernel rows, and for each the sums of the weights that take part. Range 0 is all rows.

@@ -1,5 +1,6 @@
 #include "octavo/gemm.h"
 
+#include <cstring>
 #include <exception>
 
 #include "src/flat.h"
@@ -62,18 +63,26 @@ Expected<GemmPlan> GemmPlan::create(const GemmDesc& d) noexcept try {
   w.k = d.k;
   const int64_t panels = ceil_div(d.n, format.nr);
   w.panels.resize(size_t(panels));
-  w.data = Buffer<char>(size_t(panels) * w.tap_bytes());
+  w.data = Buffer<char>::uninitialized(size_t(panels) * w.tap_bytes());
   const bool integer = d.a != DType::f32;
   Buffer<int32_t> sums;
   if (integer) sums = Buffer<int32_t>(size_t(d.n));
   const DType b = (*kernel)->b;
-  for (int64_t p = 0; p < panels; ++p) {
-    const int64_t column = p * format.nr, n = std::min<int64_t>(format.nr, d.n - column);
-    w.panels[size_t(p)] = {column, int32_t(n), 0};
-    const char* source = static_cast<const char*>(d.b) + column * d.b_col_stride * ptrdiff_t(size_of(b));
-    pack_block(format, {source, b, d.k, n, d.b_row_stride, d.b_col_stride}, 0, 0, w.data.get() + size_t(p) * w.tap_bytes(),
-               integer ? sums.get() + column : nullptr);
+  // A block of rows goes to all panels before the next one does: whole rows of B are read, and pages stay mapped.
+  const int64_t rows = ceil_div(512, format.kr) * format.kr;
+  for (int64_t row = 0; row < d.k; row += rows) {
+    for (int64_t p = 0; p < panels; ++p) {
+      const int64_t column = p * format.nr, n = std::min<int64_t>(format.nr, d.n - column);
+      w.panels[size_t(p)] = {column, int32_t(n), 0};
+      const char* source =
+          static_cast<const char*>(d.b) + (row * d.b_row_stride + column * d.b_col_stride) * ptrdiff_t(size_of(b));
+      char* panel = w.data.get() + size_t(p) * w.tap_bytes();
+      if (row == 0 && (n < format.nr || d.k % format.kr)) std::memset(panel, 0, w.tap_bytes());
+      pack_block(format, {source, b, std::min(rows, d.k - row), n, d.b_row_stride, d.b_col_stride}, row, 0, panel, 0);
+    }
   }
+  for (int64_t p = 0; integer && p < panels; ++p)
+    add_column_sums(format, d.k, w.panels[size_t(p)].n, w.panel(p), sums.get() + p * format.nr);
   w.epilogue = Epilogue(d.numerics, d.a, d.n, sums.get(), 1, format.a_offset);
   return GemmPlan(std::move(impl));
 } catch (const std::exception&) {

@@ -1,83 +1,247 @@
+// A panel is made of words: the kr elements of one column that one dot instruction multiplies. Weights are read where they
+// are contiguous: along k a word is a copy; along columns or taps, kr rows are interleaved a vector at a time.
 #include "src/pack.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace octavo::detail {
 namespace {
 
-// One element at a time: the rows of a block that do not fill a group of kr.
+constexpr int kChunk = 16;  // words that are made at once
+
+// A register of every baseline. (GCC's and Clang's own notation: 16 bytes are SSE2 or NEON without asking for either.)
+using Vector = int8_t __attribute__((vector_size(kChunk)));
+Vector zip_low(Vector a, Vector b) {
+  return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+}
+Vector zip_high(Vector a, Vector b) {
+  return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+}
+
+// out: element 0 of every row, then element 1 of every row, and so on.
+template <int Rows>
+void zip(const Vector* rows, Vector* out) {
+  if constexpr (Rows == 1) {
+    *out = *rows;
+  } else {
+    Vector low[Rows / 2], high[Rows / 2];
+    for (int i = 0; i < Rows / 2; ++i)
+      low[i] = zip_low(rows[i], rows[i + Rows / 2]), high[i] = zip_high(rows[i], rows[i + Rows / 2]);
+    zip<Rows / 2>(low, out);
+    zip<Rows / 2>(high, out + Rows / 2);
+  }
+}
+
+// Sixteen elements, as wide as the panel has them.
+void put(Vector v, int8_t* d) { std::memcpy(d, &v, sizeof v); }
+void put(Vector v, int16_t* d) {
+  const Vector sign = v < 0;  // the upper bytes: all systems are little-endian
+  const Vector wide[2] = {zip_low(v, sign), zip_high(v, sign)};
+  std::memcpy(d, wide, sizeof wide);
+}
+Vector get(const int8_t* s) {
+  Vector v;
+  std::memcpy(&v, s, sizeof v);
+  return v;
+}
+
+// Words of one element from each of KR rows, row_stride elements apart: d[j][r] = s[r][j] for kChunk values of j.
+template <int KR, class D>
+void interleave(const int8_t* s, ptrdiff_t row_stride, D* d) {
+  Vector rows[KR], words[KR];
+  for (int r = 0; r < KR; ++r) rows[r] = get(s + r * row_stride);
+  zip<KR>(rows, words);
+  for (int i = 0; i < KR; ++i) put(words[i], d + i * kChunk);
+}
+template <int KR>
+void interleave(const float* s, ptrdiff_t row_stride, float* d) {
+  for (int j = 0; j < kChunk; ++j)
+    for (int r = 0; r < KR; ++r) d[j * KR + r] = s[r * row_stride + j];
+}
+
+// Words of as many columns as make sixteen elements, for each of kChunk taps: d[t*step][c][r] = s[c][r][t].
+template <int KR, class D>
+void transpose(const int8_t* s, ptrdiff_t row_stride, ptrdiff_t col_stride, D* d, ptrdiff_t step) {
+  Vector rows[kChunk], taps[kChunk];
+  for (int c = 0; c < kChunk / KR; ++c)
+    for (int r = 0; r < KR; ++r) rows[c * KR + r] = get(s + c * col_stride + r * row_stride);
+  zip<kChunk>(rows, taps);
+  for (int t = 0; t < kChunk; ++t) put(taps[t], d + t * step);
+}
+template <int KR>
+void transpose(const float* s, ptrdiff_t row_stride, ptrdiff_t col_stride, float* d, ptrdiff_t step) {
+  for (int c = 0; c < kChunk / KR; ++c)
+    for (int r = 0; r < KR; ++r)
+      for (int t = 0; t < kChunk; ++t) d[t * step + c * KR + r] = s[c * col_stride + r * row_stride + t];
+}
+
+// The same for one value of j.
+template <int KR, class S, class D>
+void copy_word(const S* s, ptrdiff_t row_stride, D* d) {
+  for (int r = 0; r < KR; ++r) d[r] = D(s[r * row_stride]);
+}
+
 template <class S, class D>
-void pack_rows(const PackFormat& f, const WeightBlock& w, int64_t p_begin, int64_t p_end, int64_t row, int64_t column, D* panel,
-               int32_t* sums) {
-  for (int64_t p = p_begin; p < p_end; ++p) {
+struct Packer {
+  const PackFormat& f;
+  const WeightBlock& w;
+  int64_t row, column;
+  char* panel;
+  size_t tap_bytes;
+
+  const S* source(int64_t t, int64_t p, int64_t j) const {
+    return static_cast<const S*>(w.data) + t * w.tap_stride + p * w.row_stride + j * w.col_stride;
+  }
+  D* target(int64_t t, int64_t p, int64_t j) const {
     const int64_t at = row + p;
-    D* d = panel + (at / f.kr * f.nr + column) * f.kr + at % f.kr;
-    const S* s = static_cast<const S*>(w.data) + p * w.row_stride;
-    for (int64_t j = 0; j < w.n; ++j, s += w.col_stride, d += f.kr) {
-      *d = D(*s);
-      if constexpr (sizeof(S) == 1) sums[j] += *s;
-    }
+    return reinterpret_cast<D*>(panel + size_t(t) * tap_bytes) + (at / f.kr * f.nr + column + j) * f.kr + at % f.kr;
   }
-}
 
-// Whole groups of KR rows. The strides are constants where they are 1, so that the compiler can use vectors.
-template <int KR, class S, class D>
-void pack_groups(const PackFormat& f, const S* __restrict s, ptrdiff_t row_stride, ptrdiff_t col_stride, int64_t groups,
-                 int64_t n, D* __restrict d, int32_t* __restrict sums) {
-  for (; groups > 0; --groups, s += KR * row_stride, d += f.nr * KR) {
-    for (int64_t j = 0; j < n; ++j) {
-      int32_t sum = 0;
-      for (int r = 0; r < KR; ++r) {
-        const S v = s[r * row_stride + j * col_stride];
-        d[j * KR + r] = D(v);
-        if constexpr (sizeof(S) == 1) sum += v;
+  // One element at a time: the rows that do not fill a word, and layouts of no vector's shape.
+  void elements(int64_t p_begin, int64_t p_end) const {
+    for (int64_t t = 0; t < w.taps; ++t)
+      for (int64_t p = p_begin; p < p_end; ++p)
+        for (int64_t j = 0; j < w.n; ++j) *target(t, p, j) = D(*source(t, p, j));
+  }
+
+  // Elements of a word are neighbours. A block of rows at a time, so that the words written stay in L1.
+  template <int KR>
+  void along_k(int64_t p_begin, int64_t p_end) const {
+    constexpr int64_t kRows = 128 * KR;
+    const ptrdiff_t step = ptrdiff_t(f.nr) * KR;
+    for (int64_t t = 0; t < w.taps; ++t)
+      for (int64_t p = p_begin; p < p_end; p += kRows)
+        for (int64_t j = 0; j < w.n; ++j) {
+          const S* __restrict s = source(t, p, j);
+          D* __restrict d = target(t, p, j);
+          for (int64_t left = std::min(kRows, p_end - p); left > 0; left -= KR, s += KR, d += step) copy_word<KR>(s, 1, d);
+        }
+  }
+
+  template <int KR>
+  void along_columns(int64_t p_begin, int64_t p_end) const {
+    for (int64_t t = 0; t < w.taps; ++t)
+      for (int64_t p = p_begin; p < p_end; p += KR) {
+        const S* s = source(t, p, 0);
+        D* d = target(t, p, 0);
+        int64_t j = 0;
+        for (; j + kChunk <= w.n; j += kChunk) interleave<KR>(s + j, w.row_stride, d + j * KR);
+        for (; j < w.n; ++j) copy_word<KR>(s + j, w.row_stride, d + j * KR);
       }
-      if constexpr (sizeof(S) == 1) sums[j] += sum;
+  }
+
+  // Taps are neighbours: the words of a chunk of taps go to as many panels. These lie at strides that compete for the same lines
+  // of L1, so that blocks are staged. Weights are those of a convolution, [n][k][taps]: what follows a row's taps is the next
+  // row or column, and a chunk of taps may be read whole, except at the very end.
+  template <int KR>
+  void along_taps(int64_t p_begin, int64_t p_end) const {
+    constexpr int64_t kWords = 8, kColumns = 32, kAtOnce = kChunk / KR;
+    D stage[kChunk][kWords][kColumns * KR];
+    for (int64_t t = 0; t < w.taps; t += kChunk)
+      for (int64_t first = 0; first < w.n; first += kColumns)
+        for (int64_t block = p_begin; block < p_end; block += kWords * KR) {
+          const int64_t taps = std::min<int64_t>(kChunk, w.taps - t), columns = std::min(kColumns, w.n - first),
+                        words = std::min(kWords, (p_end - block) / KR);
+          for (int64_t i = 0; i < words; ++i) {
+            const int64_t p = block + i * KR;
+            // The columns before this one may be read whole.
+            const int64_t rest = (w.n * w.k - p - KR + 1) * w.taps - t - kChunk, whole = rest < 0 ? 0 : rest / (w.k * w.taps) + 1;
+            int64_t j = 0;
+            for (; j + kAtOnce <= columns && first + j + kAtOnce <= whole; j += kAtOnce)
+              transpose<KR>(source(t, p, first + j), w.row_stride, w.col_stride, &stage[0][i][j * KR],
+                            sizeof stage[0] / sizeof(D));
+            for (; j < columns; ++j)
+              for (int64_t y = 0; y < taps; ++y) copy_word<KR>(source(t + y, p, first + j), w.row_stride, &stage[y][i][j * KR]);
+          }
+          for (int64_t y = 0; y < taps; ++y)
+            for (int64_t i = 0; i < words; ++i)
+              std::memcpy(target(t + y, block + i * KR, first), stage[y][i], size_t(columns) * KR * sizeof(D));
+        }
+  }
+
+  template <int KR>
+  void words(int64_t p_begin, int64_t p_end) const {
+    if (w.taps > 1 && w.tap_stride == 1 && w.row_stride == w.taps && w.col_stride == w.k * w.taps)
+      return along_taps<KR>(p_begin, p_end);
+    if (w.row_stride == 1) return along_k<KR>(p_begin, p_end);
+    if (w.col_stride == 1) return along_columns<KR>(p_begin, p_end);
+    elements(p_begin, p_end);
+  }
+
+  void run() const {
+    const int64_t head = std::min((f.kr - row % f.kr) % f.kr, w.k), tail = head + (w.k - head) / f.kr * f.kr;
+    elements(0, head);
+    switch (f.kr) {
+      case 1:
+        words<1>(head, tail);
+        break;
+      case 2:
+        words<2>(head, tail);
+        break;
+      case 4:
+        words<4>(head, tail);
+        break;
+      case 8:
+        words<8>(head, tail);
+        break;
+      default:
+        elements(head, tail);
     }
+    elements(tail, w.k);
+  }
+};
+
+// kChunk columns of KR elements a group, over `groups` groups. Partial sums fit 16 bits for kFlush groups.
+template <int KR, class D>
+void add_chunk_sums(const D* __restrict panel, int64_t group_elements, int64_t groups, int32_t* __restrict sums) {
+  constexpr int kLanes = kChunk * KR / 2, kFlush = 127;
+  while (groups > 0) {
+    int16_t lanes[kLanes] = {};
+    const int64_t count = std::min<int64_t>(groups, kFlush);
+    for (int64_t g = 0; g < count; ++g, panel += group_elements) {
+      for (int i = 0; i < kLanes; ++i) {
+        if constexpr (sizeof(D) == 1) {
+          int16_t pair;
+          std::memcpy(&pair, panel + 2 * i, 2);
+          lanes[i] = int16_t(lanes[i] + (int16_t(uint16_t(pair) << 8) >> 8) + (pair >> 8));
+        } else {
+          lanes[i] = int16_t(lanes[i] + panel[2 * i] + panel[2 * i + 1]);
+        }
+      }
+    }
+    for (int i = 0; i < kLanes; ++i) sums[i * 2 / KR] += lanes[i];
+    groups -= count;
   }
 }
 
-template <int KR, class S, class D>
-void pack_strided(const PackFormat& f, const S* s, ptrdiff_t row_stride, ptrdiff_t col_stride, int64_t groups, int64_t n, D* d,
-                  int32_t* sums) {
-  if (row_stride == 1) return pack_groups<KR>(f, s, 1, col_stride, groups, n, d, sums);
-  if (col_stride == 1) return pack_groups<KR>(f, s, row_stride, 1, groups, n, d, sums);
-  pack_groups<KR>(f, s, row_stride, col_stride, groups, n, d, sums);
-}
-
-template <class S, class D>
-void pack(const PackFormat& f, const WeightBlock& w, int64_t row, int64_t column, D* panel, int32_t* sums) {
-  const int64_t head = std::min((f.kr - row % f.kr) % f.kr, w.k), groups = (w.k - head) / f.kr;
-  const bool known = f.kr == 1 || f.kr == 2 || f.kr == 4 || f.kr == 8;
-  const int64_t tail = known ? head + groups * f.kr : head;
-  pack_rows<S>(f, w, 0, head, row, column, panel, sums);
-  const S* s = static_cast<const S*>(w.data) + head * w.row_stride;
-  D* d = panel + ((row + head) / f.kr * f.nr + column) * f.kr;
-  switch (f.kr) {
-    case 1:
-      pack_strided<1>(f, s, w.row_stride, w.col_stride, groups, w.n, d, sums);
-      break;
-    case 2:
-      pack_strided<2>(f, s, w.row_stride, w.col_stride, groups, w.n, d, sums);
-      break;
-    case 4:
-      pack_strided<4>(f, s, w.row_stride, w.col_stride, groups, w.n, d, sums);
-      break;
-    case 8:
-      pack_strided<8>(f, s, w.row_stride, w.col_stride, groups, w.n, d, sums);
-      break;
-    default:
-      break;
+template <class D>
+void add_sums(const PackFormat& f, int64_t k, int64_t n, const D* panel, int32_t* sums) {
+  const int64_t groups = (k + f.kr - 1) / f.kr, group_elements = int64_t(f.nr) * f.kr;
+  int64_t j = 0;
+  for (; j + kChunk <= n && (f.kr == 2 || f.kr == 4 || f.kr == 8); j += kChunk) {
+    const D* chunk = panel + j * f.kr;
+    if (f.kr == 2) add_chunk_sums<2>(chunk, group_elements, groups, sums + j);
+    if (f.kr == 4) add_chunk_sums<4>(chunk, group_elements, groups, sums + j);
+    if (f.kr == 8) add_chunk_sums<8>(chunk, group_elements, groups, sums + j);
   }
-  pack_rows<S>(f, w, tail, w.k, row, column, panel, sums);
+  for (int64_t g = 0; g < groups; ++g)
+    for (int64_t i = j; i < n; ++i)
+      for (int r = 0; r < f.kr; ++r) sums[i] += panel[g * group_elements + i * f.kr + r];
 }
 
 }  // namespace
 
-void pack_block(const PackFormat& f, const WeightBlock& w, int64_t row, int64_t column, void* panel, int32_t* sums) noexcept {
-  if (w.dtype == DType::f32) return pack<float>(f, w, row, column, static_cast<float*>(panel), sums);
-  if (f.elem_bytes == 2) return pack<int8_t>(f, w, row, column, static_cast<int16_t*>(panel), sums);
-  pack<int8_t>(f, w, row, column, static_cast<int8_t*>(panel), sums);
+void pack_block(const PackFormat& f, const WeightBlock& w, int64_t row, int64_t column, void* panel, size_t tap_bytes) noexcept {
+  char* to = static_cast<char*>(panel);
+  if (w.dtype == DType::f32) return Packer<float, float>{f, w, row, column, to, tap_bytes}.run();
+  if (f.elem_bytes == 2) return Packer<int8_t, int16_t>{f, w, row, column, to, tap_bytes}.run();
+  Packer<int8_t, int8_t>{f, w, row, column, to, tap_bytes}.run();
+}
+
+void add_column_sums(const PackFormat& f, int64_t k, int64_t n, const void* panel, int32_t* sums) noexcept {
+  if (f.elem_bytes == 2) return add_sums(f, k, n, static_cast<const int16_t*>(panel), sums);
+  add_sums(f, k, n, static_cast<const int8_t*>(panel), sums);
 }
 
 size_t dwconv_bytes(const PackFormat& f, int64_t taps, int64_t channels) noexcept {
@@ -89,8 +253,8 @@ void pack_dwconv(const PackFormat& f, const void* w, DType dtype, int64_t taps, 
   const size_t block_bytes = panel_bytes(f, taps);
   for (int64_t c = 0; c < channels; ++c) {
     const WeightBlock channel{static_cast<const char*>(w) + c * taps * int64_t(size_of(dtype)), dtype, taps, 1, 1, taps};
-    pack_block(f, channel, 0, column_of(f, int(c % f.nr)), static_cast<char*>(packed) + size_t(c / f.nr) * block_bytes,
-               sums ? sums + c : nullptr);
+    pack_block(f, channel, 0, column_of(f, int(c % f.nr)), static_cast<char*>(packed) + size_t(c / f.nr) * block_bytes, 0);
+    for (int64_t t = 0; sums && t < taps; ++t) sums[c] += static_cast<const int8_t*>(w)[c * taps + t];
   }
 }
 

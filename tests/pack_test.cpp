@@ -59,7 +59,7 @@ TEST(Pack, Gemm) {
   Noise noise(9);
   for (const PackFormat& f : kFormats) {
     for (const bool transposed : {false, true}) {
-      for (const int64_t k : {1, 3, 4, 17, 64}) {
+      for (const int64_t k : {1, 3, 4, 17, 64, 1100}) {
         const int64_t n = noise.integer(1, 150);
         const std::vector<int8_t> w = weights(noise, size_t(n * k));
         const std::vector<int32_t> bias(size_t(n), 1000);
@@ -109,29 +109,42 @@ TEST(Pack, GemmFloat) {
 }
 
 TEST(Pack, ConvFusesKernelRows) {
-  // 3 channels, 3x3, padded: 3 taps of k = 9, rounded up to kr; the order within a tap is kx, then channel.
+  // Padded, so that k is rounded up to kr: a tap is a kernel row; the order within it is kx, then channel.
+  struct {
+    int ic, oc, kh, kw;
+  } const shapes[] = {{3, 5, 3, 3}, {24, 70, 3, 3}, {16, 33, 1, 2}, {8, 40, 5, 5}, {48, 64, 1, 3}};
   Noise noise(11);
-  for (const PackFormat& f : kFormats) {
-    const KernelInfo kernel = keeper(Op::brgemm, DType::u8, f);
-    const std::vector<int8_t> w = weights(noise, 5 * 3 * 9);
-    ConvDesc d;
-    d.window = {3, 3, 3, 3, 1, 1, 1, 1, 0, 1, 0, 0}, d.ic = 3, d.oc = 5, d.w = w.data(), d.kernel = &kernel,
-    d.numerics.out = DType::s32;
-    const ConvPlan plan = *ConvPlan::create(d);
-    const uint8_t a[27] = {};
-    int32_t c[10];
-    alignas(64) char workspace[1024];
-    ASSERT_LE(plan.workspace_bytes(), sizeof workspace);
-    ConvArgs v;
-    v.batch = 1, v.a = a, v.c = c;
-    ASSERT_TRUE(plan.run(v, workspace, single_thread()).ok());
-    const size_t tap = panel_bytes(f, 9);
-    ASSERT_EQ(seen.weights.size(), 3 * tap * size_t((5 + f.nr - 1) / f.nr));
-    for (int j = 0; j < 5; ++j)
-      for (int ky = 0; ky < 3; ++ky)
-        for (int p = 0; p < (9 + f.kr - 1) / f.kr * f.kr; ++p)
-          ASSERT_EQ(packed_at(size_t(j / f.nr * 3 + ky) * tap, p, j % f.nr),
-                    p < 9 ? w[size_t(((j * 3 + p % 3) * 3 + ky) * 3 + p / 3)] : 0);
+  for (const auto& [ic, oc, kh, kw] : shapes) {
+    for (const PackFormat& f : kFormats) {
+      const int k = kw * ic;
+      const KernelInfo kernel = keeper(Op::brgemm, DType::u8, f);
+      const std::vector<int8_t> w = weights(noise, size_t(oc * ic * kh * kw));
+      ConvDesc d;
+      d.window = {kh, kw, kh, kw, 1, 1, 1, 1, 0, 1, 0, 0}, d.ic = ic, d.oc = oc, d.w = w.data(), d.kernel = &kernel,
+      d.numerics.out = DType::s32, d.numerics.a.zero_point = 7;
+      const ConvPlan plan = *ConvPlan::create(d);
+      const std::vector<uint8_t> a(size_t(ic * kh * kw));
+      std::vector<int32_t> c(size_t(oc * 2));
+      GuardedBuffer workspace(plan.workspace_bytes() + 64);
+      ConvArgs v;
+      v.batch = 1, v.a = a.data(), v.c = c.data();
+      ASSERT_TRUE(plan.run(v, workspace.right(plan.workspace_bytes(), 64), single_thread()).ok());
+      const size_t tap = panel_bytes(f, k);
+      ASSERT_EQ(seen.weights.size(), size_t(kh) * tap * size_t((oc + f.nr - 1) / f.nr));
+      for (int j = 0; j < (oc + f.nr - 1) / f.nr * f.nr; ++j) {
+        int32_t sum = 0;
+        for (int ky = 0; ky < kh; ++ky)
+          for (int p = 0; p < (k + f.kr - 1) / f.kr * f.kr; ++p) {
+            const int expected = j < oc && p < k ? w[size_t(((j * ic + p % ic) * kh + ky) * kw + p / ic)] : 0;
+            sum += expected;
+            ASSERT_EQ(packed_at(size_t(j / f.nr * kh + ky) * tap, p, j % f.nr), expected)
+                << "nr " << int(f.nr) << " kr " << int(f.kr) << " ic " << ic << " column " << j << " row " << ky << " " << p;
+          }
+        if (j < oc) {
+          EXPECT_EQ(seen.bias[size_t(j)], -(7 + f.a_offset) * sum);
+        }
+      }
+    }
   }
 }
 

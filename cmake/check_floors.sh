@@ -7,7 +7,7 @@ set -eu
 allowed() {
   std='<[a-z_0-9]+>'              # the standard library has no dots and no slashes
   api='"octavo/[a-z_]+\.h"'
-  posix='<(unistd|fcntl|dlfcn|sys/(mman|stat|types|wait|resource|time))\.h>'
+  posix='<(unistd|fcntl|dlfcn|linux/(filter|seccomp)|sys/(mman|prctl|stat|syscall|types|wait|resource|time))\.h>'
   tiny='<(cstdint|cstddef|cstring|cmath)>'
   contract='"octavo/(ukernel|eltwise|types|isa|quant)\.h"'
   case $1 in

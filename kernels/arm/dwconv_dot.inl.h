@@ -5,7 +5,7 @@
 template <class K, Part kPart>
 OCTAVO_INLINE uint8x16_t load_pixel(const char* p, const Block& b) {
   const uint8x16_t bytes = load_channels<kPart>(p, b.n);
-  if constexpr (K::kFlip) return veorq_u8(bytes, vdupq_n_u8(0x80));
+  if constexpr (K::kFlip) return veorq_u8(bytes, b.flip);
   return bytes;
 }
 
@@ -84,79 +84,88 @@ struct Rows3x3 {
   }
 };
 
-// 3x3, stride 1: two neighbouring pixels of each of kRows output rows share four columns of kRows + 2 input rows. Returns how
-// many pixels it did.
+// 3x3, stride 1, Block::small: two neighbouring pixels of each of kRows output rows share four columns of kRows + 2 input rows.
+// Returns how many pixels it did.
 template <class K, int kRows, Part kPart>
-[[gnu::noinline]] int64_t stride_1(const DwconvArgs& g, const Block& all_b, const Rows3x3& all_w, int64_t r) {
+[[gnu::noinline]] int64_t stride_1(const DwconvArgs& g, const Block& b, const Rows3x3& w, int64_t r) {
   constexpr int kIn = kRows + 2;
-  const ptrdiff_t step = g.pixel_stride_bytes;
+  const ptrdiff_t step = g.pixel_stride_bytes, c_step = g.c_stride_bytes;
   const char* p[kIn];
+  char* c[kRows];
   Pair left[kIn];
   OCTAVO_UNROLL
   for (int i = 0; i < kIn; ++i) {
-    p[i] = static_cast<const char*>(g.rows[r * g.stride_h + i]) + all_b.channel;
-    left[i] = Pair(load_pixel<K, kPart>(p[i], all_b), load_pixel<K, kPart>(p[i] + step, all_b));
+    p[i] = static_cast<const char*>(g.rows[r * g.stride_h + i]) + b.channel;
+    left[i] = Pair(load_pixel<K, kPart>(p[i], b), load_pixel<K, kPart>(p[i] + step, b));
+    p[i] += 2 * step;
   }
+  OCTAVO_UNROLL
+  for (int i = 0; i < kRows; ++i) c[i] = b.c + (r + i) * g.c_row_stride_bytes;
   int64_t x = 0;
   for (; x + 2 <= g.n; x += 2) {
-    const Block& b = reread(all_b);
-    const Rows3x3& weights = reread(all_w);
     int32x4_t acc[kRows][2][4];
     OCTAVO_UNROLL
-    for (int q = 0; q < 4 * 2 * kRows; ++q) acc[q / 8][q / 4 % 2][q % 4] = b.bias[q % 4];
-    OCTAVO_UNROLL
     for (int i = 0; i < kIn; ++i) {
-      const Pair right(load_pixel<K, kPart>(p[i] + 2 * step, b), load_pixel<K, kPart>(p[i] + 3 * step, b));
+      if (i < kRows) {
+        OCTAVO_UNROLL
+        for (int q = 0; q < 8; ++q) {
+          if (q == 4) fence();
+          acc[i][q / 4][q % 4] = b.magic_bias[q % 4];
+        }
+      }
+      const Pair right(load_pixel<K, kPart>(p[i], b), load_pixel<K, kPart>(p[i] + step, b));
       p[i] += 2 * step;
       uint8x16_t d[4];
       interleave(left[i], right, d);
       left[i] = right;
       OCTAVO_UNROLL
       for (int y = 0; y < 3; ++y) {
-        if (i - y < 0 || i - y >= kRows) continue;
+        if (i < y || i - y >= kRows) continue;
         OCTAVO_UNROLL
-        for (int q = 0; q < 8; ++q)
-          acc[i - y][q / 4][q % 4] = K::dot(acc[i - y][q / 4][q % 4], d[q % 4], weights.w[y][q / 4][q % 4]);
+        for (int q = 0; q < 8; ++q) acc[i - y][q / 4][q % 4] = K::dot(acc[i - y][q / 4][q % 4], d[q % 4], w.w[y][q / 4][q % 4]);
+        fence(acc[i - y]);
       }
-    }
-    OCTAVO_UNROLL
-    for (int i = 0; i < kRows; ++i) {
-      store_pixel<kPart, true>(acc[i][0], g, b, r + i, x);
-      store_pixel<kPart, true>(acc[i][1], g, b, r + i, x + 1);
+      if (i < 2) continue;
+      store_small<kPart>(acc[i - 2][0], b, c[i - 2]);
+      store_small<kPart>(acc[i - 2][1], b, c[i - 2] + c_step);
+      c[i - 2] += 2 * c_step;
+      fence();
     }
   }
   return x;
 }
 
-// 3x3, stride 2: neighbouring pixels share a pair of columns. The last pixel, after which there is no pair, is left to others.
+// 3x3, stride 2, Block::small: neighbouring pixels share a pair of columns. The last pixel, after which there is no pair, is left
+// to others.
 template <class K, Part kPart>
-[[gnu::noinline]] int64_t stride_2(const DwconvArgs& g, const Block& all_b, const Rows3x3& all_w, int64_t r) {
+[[gnu::noinline]] int64_t stride_2(const DwconvArgs& g, const Block& b, const Rows3x3& w, int64_t r) {
   const ptrdiff_t step = g.pixel_stride_bytes;
   const char* p[3];
+  char* c = b.c + r * g.c_row_stride_bytes;
   Pair left[3];
   OCTAVO_UNROLL
   for (int i = 0; i < 3; ++i) {
-    p[i] = static_cast<const char*>(g.rows[r * g.stride_h + i]) + all_b.channel;
-    left[i] = Pair(load_pixel<K, kPart>(p[i], all_b), load_pixel<K, kPart>(p[i] + step, all_b));
+    p[i] = static_cast<const char*>(g.rows[r * g.stride_h + i]) + b.channel;
+    left[i] = Pair(load_pixel<K, kPart>(p[i], b), load_pixel<K, kPart>(p[i] + step, b));
+    p[i] += 2 * step;
   }
   int64_t x = 0;
-  for (; x + 1 < g.n; ++x) {
-    const Block& b = reread(all_b);
-    const Rows3x3& weights = reread(all_w);
-    int32x4_t acc[4];
+  for (; x + 1 < g.n; ++x, c += g.c_stride_bytes) {
+    int32x4_t acc[1][4];
     OCTAVO_UNROLL
-    for (int q = 0; q < 4; ++q) acc[q] = b.bias[q];
+    for (int q = 0; q < 4; ++q) acc[0][q] = b.magic_bias[q];
     OCTAVO_UNROLL
     for (int i = 0; i < 3; ++i) {
-      const Pair right(load_pixel<K, kPart>(p[i] + 2 * step, b), load_pixel<K, kPart>(p[i] + 3 * step, b));
+      const Pair right(load_pixel<K, kPart>(p[i], b), load_pixel<K, kPart>(p[i] + step, b));
       p[i] += 2 * step;
       uint8x16_t d[4];
       interleave(left[i], right, d);
       left[i] = right;
       OCTAVO_UNROLL
-      for (int q = 0; q < 4; ++q) acc[q] = K::dot(acc[q], d[q], weights.w[i][0][q]);
+      for (int q = 0; q < 4; ++q) acc[0][q] = K::dot(acc[0][q], d[q], w.w[i][0][q]);
+      fence(acc);
     }
-    store_pixel<kPart, true>(acc, g, b, r, x);
+    store_small<kPart>(acc[0], b, c);
   }
   return x;
 }
@@ -186,7 +195,7 @@ struct Dot {
   template <Part kPart>
   static void three_by_three(const DwconvArgs& g, const Block& b) {
     const Rows3x3 w(b);
-    const bool dense = g.dilation_w == 1 && g.n > 1;
+    const bool dense = b.small && g.dilation_w == 1 && g.n > 1;
     int64_t r = 0;
     for (; dense && g.stride_w == 1 && g.stride_h == 1 && r + 2 <= g.m; r += 2) {
       const int64_t x = stride_1<K, 2, kPart>(g, b, w, r);

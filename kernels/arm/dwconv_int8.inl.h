@@ -30,30 +30,43 @@ OCTAVO_INLINE void load_words(const void* p, int n, float32x4_t (&v)[4]) {
 struct Block {
   int32x4_t bias[4];
   float32x4_t scale[4];
+  int32x4_t magic_bias[4];
   float32x4_t lo_f32, residual_scale;
+  // 1.5 * 2^23: for |x| < 2^22 the float x + magic has rne(x) in its low bits, and its bits as an int are x more than magic's.
+  float32x4_t magic;
   int32x4_t residual_zp;
   int16x8_t lo;
-  uint8x16_t residual_flip, range, base;
+  uint8x16_t flip, residual_flip, range, base;
   const EpilogueArgs* e;
   const char* w;
   char* c;
   const char* residual;
   int64_t channel;  // the first one
   int n;            // channels, <= 16
-  bool finite;      // all scales are: no product with an int32 is NaN
+  bool small;       // whether store_small() may be used
 
   Block(const DwconvArgs& g, const char* weights, int64_t first, int channels)
       : e(g.epi), w(weights), channel(first), n(channels) {
-    const ptrdiff_t offset = first * (e->out == DType::u8 || e->out == DType::s8 ? 1 : 4);
+    const bool bytes = e->out == DType::u8 || e->out == DType::s8;
+    const ptrdiff_t offset = first * (bytes ? 1 : 4);
     c = static_cast<char*>(g.c) + offset;
     residual = e->residual ? static_cast<const char*>(e->residual) + offset : nullptr;
+    magic = vdupq_n_f32(0x1.8p23f);
+    flip = vdupq_n_u8(0x80);
     float32x4_t words[4];
     load_words(e->bias ? e->bias + first : nullptr, n, words);
-    for (int q = 0; q < 4; ++q) bias[q] = vreinterpretq_s32_f32(words[q]);
     load_words(e->scale ? e->scale + first : nullptr, n, scale);
-    uint32x4_t all = vdupq_n_u32(~0u);
-    for (int q = 0; q < 4; ++q) all = vandq_u32(all, vcltq_f32(vabsq_f32(scale[q]), vdupq_n_f32(__builtin_huge_valf())));
-    finite = vminvq_u32(all) != 0;
+    // |acc| <= |bias| + 2^15 for each tap.
+    const float32x4_t sums = vdupq_n_f32(float(g.kh) * float(g.kw) * 0x1p15f);
+    uint32x4_t fit = vdupq_n_u32(~0u);
+    for (int q = 0; q < 4; ++q) {
+      bias[q] = vreinterpretq_s32_f32(words[q]);
+      magic_bias[q] = vaddq_s32(bias[q], vreinterpretq_s32_f32(magic));
+      const float32x4_t most = vaddq_f32(vabsq_f32(vcvtq_f32_s32(bias[q])), sums);
+      fit = vandq_u32(fit, vcltq_f32(most, vdupq_n_f32(0x1p22f)));
+      fit = vandq_u32(fit, vcltq_f32(vmulq_f32(most, vabsq_f32(scale[q])), vdupq_n_f32(0x1.ffp14f)));
+    }
+    small = bytes && !residual && vminvq_u32(fit) != 0;
     const int r = e->residual_dtype == DType::s8 ? 128 : 0;
     residual_flip = vdupq_n_u8(uint8_t(r));
     residual_zp = vdupq_n_s32(e->residual_zp + r);
@@ -66,18 +79,44 @@ struct Block {
   }
 };
 
-// A reference whose target the compiler takes for new: constants are loaded where they are used, which costs no vector
-// instruction, and do not take the registers of accumulators.
-template <class T>
-OCTAVO_INLINE const T& reread(const T& object) {
-  const T* p = &object;
-  __asm__("" : "+r"(p));
-  return *p;
+// Constants are loaded again after this, not kept in the registers of accumulators: a load costs no vector instruction.
+OCTAVO_INLINE void fence() { __asm__ volatile("" ::: "memory"); }
+
+// The same, and what goes into these accumulators before it goes in here: Clang would put it off, and keep all that it needs.
+template <int kPixels>
+OCTAVO_INLINE void fence(int32x4_t (&acc)[kPixels][4]) {
+  OCTAVO_UNROLL
+  for (int q = 0; q < 4 * kPixels; ++q) __asm__ volatile("" : "+w"(acc[q / 4][q % 4])::"memory");
 }
 
-// u8, s8. Rounding is monotonic, so the clamp is taken on rounded integers: with x = rne(v), what is stored is
-// min(max(x - lo, 0), hi - lo) + (lo + zp), the last sum modulo 256. The conversion saturates, and so does all narrowing. A NaN,
-// which would become 0, is made lo before.
+// With x = rne(v), what is stored is min(max(x - lo, 0), hi - lo) + (lo + zp), the last sum modulo 256: rounding is monotonic, so
+// the clamp may be taken on rounded integers. The subtraction saturates, and so does the narrowing, which is the max.
+template <Part kPart>
+OCTAVO_INLINE void store_rounded(int16x8_t low, int16x8_t high, const Block& b, char* c) {
+  const uint8x8_t half = vqmovun_s16(vqsubq_s16(low, b.lo));
+  const uint8x16_t bytes = vaddq_u8(vminq_u8(vqmovun_high_s16(half, vqsubq_s16(high, b.lo)), b.range), b.base);
+  uint8_t* out = reinterpret_cast<uint8_t*>(c);
+  if constexpr (kPart == Part::all) {
+    vst1q_u8(out, bytes);
+  } else {
+    store_part(out, bytes, size_t(b.n));
+  }
+}
+
+// u8, s8 where |acc| < 2^22 and |acc * scale| < 2^15, as Block::small says, from accumulators seeded with magic_bias: all
+// conversions are additions, of which cores do more at a time than of conversions, and narrowing just takes the low halves.
+template <Part kPart>
+OCTAVO_INLINE void store_small(const int32x4_t (&acc)[4], const Block& b, char* c) {
+  int16x8_t x[4];
+  OCTAVO_UNROLL
+  for (int q = 0; q < 4; ++q) {
+    const float32x4_t v = vmulq_f32(vsubq_f32(vreinterpretq_f32_s32(acc[q]), b.magic), b.scale[q]);
+    x[q] = vreinterpretq_s16_f32(vaddq_f32(v, b.magic));
+  }
+  store_rounded<kPart>(vuzp1q_s16(x[0], x[1]), vuzp1q_s16(x[2], x[3]), b, c);
+}
+
+// u8, s8. The conversion saturates, and so does all narrowing. A NaN, which would become 0, is made lo before.
 template <Part kPart>
 OCTAVO_INLINE void store_bytes(const int32x4_t (&acc)[4], const Block& b, const char* r, char* c) {
   float32x4_t v[4];
@@ -94,21 +133,10 @@ OCTAVO_INLINE void store_bytes(const int32x4_t (&acc)[4], const Block& b, const 
     OCTAVO_UNROLL
     for (int q = 0; q < 4; ++q) v[q] = vmulq_f32(vcvtq_f32_s32(acc[q]), b.scale[q]);
   }
-  if (r || !b.finite) {
-    OCTAVO_UNROLL
-    for (int q = 0; q < 4; ++q) v[q] = vmaxnmq_f32(v[q], b.lo_f32);
-  }
-  int16x8_t x[2];
+  int16x4_t x[4];
   OCTAVO_UNROLL
-  for (int h = 0; h < 2; ++h)
-    x[h] = vqsubq_s16(vqmovn_high_s32(vqmovn_s32(vcvtnq_s32_f32(v[2 * h])), vcvtnq_s32_f32(v[2 * h + 1])), b.lo);
-  const uint8x16_t bytes = vaddq_u8(vminq_u8(vqmovun_high_s16(vqmovun_s16(x[0]), x[1]), b.range), b.base);
-  uint8_t* out = reinterpret_cast<uint8_t*>(c);
-  if constexpr (kPart == Part::all) {
-    vst1q_u8(out, bytes);
-  } else {
-    store_part(out, bytes, size_t(b.n));
-  }
+  for (int q = 0; q < 4; ++q) x[q] = vqmovn_s32(vcvtnq_s32_f32(vmaxnmq_f32(v[q], b.lo_f32)));
+  store_rounded<kPart>(vcombine_s16(x[0], x[1]), vcombine_s16(x[2], x[3]), b, c);
 }
 
 // s32, f32. fmaxnm would give lo for a NaN too, but has an order of its own for zeros.

@@ -23,7 +23,7 @@ namespace {
 template <bool kFlip, Part kPart>
 OCTAVO_INLINE int8x16_t load_pixel(const char* p, const Block& b) {
   const uint8x16_t bytes = load_channels<kPart>(p, b.n);
-  return vreinterpretq_s8_u8(kFlip ? veorq_u8(bytes, vdupq_n_u8(0x80)) : bytes);
+  return vreinterpretq_s8_u8(kFlip ? veorq_u8(bytes, b.flip) : bytes);
 }
 
 OCTAVO_INLINE int8x16_t weight(const Block& b, int tap) { return vld1q_s8(reinterpret_cast<const int8_t*>(b.w) + tap * kBlock); }
@@ -78,18 +78,23 @@ template <bool kFlip, int kPixels, bool kPairs, Part kPart, bool kBytes>
   for (int i = 0; i < kPixels; ++i) store_pixel<kPart, kBytes>(acc[i], g, b, r, x + i);
 }
 
-// 3x3, two pixels at a time that share columns: four of them at stride 1, five at stride 2. Returns how many pixels it did.
+// 3x3, Block::small, two pixels at a time that share columns: four of them at stride 1, five at stride 2. Returns how many pixels
+// it did.
 template <bool kFlip, int kStride, Part kPart>
-[[gnu::noinline]] int64_t three_by_three(const DwconvArgs& g, const Block& all_b, int64_t r) {
-  const ptrdiff_t step = g.pixel_stride_bytes;
+[[gnu::noinline]] int64_t three_by_three(const DwconvArgs& g, const Block& b, int64_t r) {
+  const ptrdiff_t step = g.pixel_stride_bytes, c_step = g.c_stride_bytes;
   const char* p[3];
-  for (int y = 0; y < 3; ++y) p[y] = static_cast<const char*>(g.rows[r * g.stride_h + y]) + all_b.channel;
+  OCTAVO_UNROLL
+  for (int y = 0; y < 3; ++y) p[y] = static_cast<const char*>(g.rows[r * g.stride_h + y]) + b.channel;
+  char* c = b.c + r * g.c_row_stride_bytes;
   int64_t x = 0;
-  for (; x + 2 <= g.n; x += 2) {
-    const Block& b = reread(all_b);
+  for (; x + 2 <= g.n; x += 2, c += 2 * c_step) {
     int32x4_t acc[2][4];
     OCTAVO_UNROLL
-    for (int q = 0; q < 8; ++q) acc[q / 4][q % 4] = b.bias[q % 4];
+    for (int q = 0; q < 8; ++q) {
+      if (q == 4) fence();
+      acc[q / 4][q % 4] = b.magic_bias[q % 4];
+    }
     Products sum[2];
     OCTAVO_UNROLL
     for (int y = 0; y < 3; ++y) {
@@ -111,9 +116,10 @@ template <bool kFlip, int kStride, Part kPart>
           if (tap % 2 == 1 || tap == 8) sum[i].add_to(acc[i]);
         }
       }
+      fence(acc);
     }
-    store_pixel<kPart, true>(acc[0], g, b, r, x);
-    store_pixel<kPart, true>(acc[1], g, b, r, x + 1);
+    store_small<kPart>(acc[0], b, c);
+    store_small<kPart>(acc[1], b, c + c_step);
   }
   return x;
 }
@@ -136,7 +142,7 @@ struct Mla {
     for (int64_t r = 0; r < g.m; ++r) {
       int64_t x = 0;
       if constexpr (kBytes && kPart != Part::few) {
-        if (pairs && g.kh == 3 && g.kw == 3 && g.dilation_w == 1) {
+        if (pairs && b.small && g.kh == 3 && g.kw == 3 && g.dilation_w == 1) {
           if (g.stride_w == 1) x = three_by_three<kFlip, 1, kPart>(g, b, r);
           if (g.stride_w == 2) x = three_by_three<kFlip, 2, kPart>(g, b, r);
         }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <map>
 #include <string>
 #include <vector>
@@ -24,6 +25,7 @@ struct Case {
   DType out = DType::u8;
   bool residual = false, extreme = false, plain = false;  // plain: no bias
   int m = 1, stride_h = 1;                                // output rows
+  float gain = 1;                                         // of the scales, which are around 0.005
 };
 
 // Weights [channels][taps] to the layout at PackFormat; `bias` loses a_offset times the column sums.
@@ -94,7 +96,7 @@ struct Bench {
     std::vector<float> scale(c), bias_f32(c);
     for (size_t j = 0; j < c; ++j) {
       bias[j] = s.plain ? 0 : int32_t(noise.integer(-20000, 20000));
-      scale[j] = noise.real(1e-4f, 0.01f);
+      scale[j] = noise.real(1e-4f, 0.01f) * s.gain;
       bias_f32[j] = noise.real(-3, 3);
     }
     folded = bias;
@@ -254,6 +256,22 @@ TEST(Dwconv, Extremes) {
           bench.run(*k, {size, size, 1, 1, channels, 5, out, false, true, false, std::min<int>(k->rows, 3), 1});
           if (HasFatalFailure()) return;
         }
+}
+
+// Kernels may take short ways where sums times scales are small: everything is clamped here, and some of it is infinite or NaN.
+TEST(Dwconv, ScalesOfAnySize) {
+  Bench bench;
+  for (const KernelInfo* k : eligible()) {
+    if (k->a == DType::f32) continue;
+    for (DType out : outputs(*k))
+      for (float gain : {30.0f, 1e6f, 1e36f, std::numeric_limits<float>::infinity()})
+        for (int stride : {1, 2})
+          for (bool residual : {false, true}) {
+            if (out == DType::s32) continue;
+            bench.run(*k, {3, 3, stride, 1, 41, 12, out, residual, false, false, std::min<int>(k->rows, 3), stride, gain});
+            if (HasFatalFailure()) return;
+          }
+  }
 }
 
 TEST(Dwconv, ResidualMayBeTheOutput) {

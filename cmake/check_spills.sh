@@ -1,8 +1,8 @@
 #!/bin/sh
 # Usage: check_spills.sh OBJDUMP OBJECT... | --self-test
 # A microkernel whose innermost loop touches the stack has lost an accumulator or a pointer to it, and most of its speed.
-# A hot loop is a jump back over straight code that multiplies. Fails if one has an operand in memory relative to rsp, or to
-# an rbp that is a frame pointer (sp, x29 on Arm), or if a brgemm object has no hot loop, since that would prove nothing.
+# A hot loop is a jump back over straight code that multiplies. Fails if one has an operand in memory relative to rsp (sp on Arm),
+# or to an rbp (x29) that is a frame pointer, or if a brgemm object has no hot loop, since that would prove nothing.
 # (Depthwise windows of a known size have no loop over taps.)
 set -eu
 
@@ -19,7 +19,7 @@ scan() {
       $1 = ""
       text[n] = $0
       sub(/<.*/, "", text[n])                   # names of what is called
-      if ($0 ~ /mov +%rsp,%rbp/) frame = 1
+      if ($0 ~ /mov +%rsp,%rbp|(mov|add) +x29, *sp/) frame = 1
       if ($2 !~ /^(j[a-z]+|b|b\.[a-z]+|cbn?z|tbn?z)$/) next
       # The target is the last hexadecimal word before <...>.
       target = ""
@@ -30,7 +30,7 @@ scan() {
       dots = stack = found = 0
       for (i = n; i >= 1; --i) {
         if (text[i] ~ /pdpbusd|pmaddwd|pmaddubsw|fmadd|[su]dot|mmla|mlal|fmla/) ++dots
-        if (text[i] ~ /\(%rsp[,)]|\[(sp|x29)[],]/ || (frame && text[i] ~ /\(%rbp[,)]/)) { ++stack; where[stack] = text[i] }
+        if (text[i] ~ /\(%rsp[,)]|\[sp[],]/ || (frame && text[i] ~ /\(%rbp[,)]|\[x29[],]/)) { ++stack; where[stack] = text[i] }
         if (at[i] == target) { found = 1; break }
       }
       n = 0
@@ -75,6 +75,14 @@ self_test() {
     if listing "$operand" | scan planted > /dev/null; then echo "self-test: not caught: $operand"; exit 1; fi
   done
   if listing '(%rsp)' | sed 's/jne    4/jne\t0x4/' | scan llvm > /dev/null; then echo "self-test: not caught: a target with 0x"; exit 1; fi
+  arm() {
+    printf '0000000000000000 <tile>:\n   0:\tmov x29, sp\n   4:\tsdot v0.4s, v1.16b, v2.16b\n   8:\tldr q1, %s\n   c:\tb.ne 4 <tile+0x4>\n' "$1"
+  }
+  arm '[x0]' | scan clean > /dev/null || { echo "self-test: a clean loop of Arm was refused"; exit 1; }
+  arm '[x29, #16]' | sed '/x29, sp/d' | scan clean > /dev/null || { echo "self-test: x29 without a frame was refused"; exit 1; }
+  for operand in '[sp, #16]' '[x29, #16]'; do
+    if arm "$operand" | scan planted > /dev/null; then echo "self-test: not caught: $operand"; exit 1; fi
+  done
   if printf '0000000000000000 <tile>:\n   0:\tret\n' | scan empty > /dev/null; then echo "self-test: an object without loops passed"; exit 1; fi
 }
 

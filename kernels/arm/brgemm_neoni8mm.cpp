@@ -15,14 +15,12 @@ namespace {
 
 // 128-bit registers: the vocabulary of mmla.inl.h and block_epilogue.inl.h.
 struct Neon {
-  using Acc = int32x4_t;
   using I = int32x4_t;
   using F = float32x4_t;
   using Bytes = uint8x16_t;
-  static constexpr bool integer = true, predicated = false;
+  static constexpr bool predicated = false;
   static constexpr int lanes() { return 4; }
 
-  static OCTAVO_INLINE I zero() { return vdupq_n_s32(0); }
   static OCTAVO_INLINE F splat(float x) { return vdupq_n_f32(x); }
   static OCTAVO_INLINE I splat(int32_t x) { return vdupq_n_s32(x); }
   static OCTAVO_INLINE Bytes splat8(int x) { return vdupq_n_u8(uint8_t(x)); }
@@ -120,15 +118,13 @@ struct Neon {
 struct Smmla : Neon {
   using A = int8x16_t;
   static OCTAVO_INLINE A load_a(const char* p) { return vld1q_s8(reinterpret_cast<const int8_t*>(p)); }
-  static OCTAVO_INLINE Acc mmla(Acc acc, A a, B b) { return vmmlaq_s32(acc, a, b); }
+  static OCTAVO_INLINE I mmla(I acc, A a, B b) { return vmmlaq_s32(acc, a, b); }
 };
 struct Usmmla : Neon {
   using A = uint8x16_t;
   static OCTAVO_INLINE A load_a(const char* p) { return vld1q_u8(reinterpret_cast<const uint8_t*>(p)); }
-  static OCTAVO_INLINE Acc mmla(Acc acc, A a, B b) { return vusmmlaq_s32(acc, a, b); }
+  static OCTAVO_INLINE I mmla(I acc, A a, B b) { return vusmmlaq_s32(acc, a, b); }
 };
-
-static_assert(kMmlaRows / 2 * 8 + kMmlaRows / 2 + 5 <= 32, "accumulators, A, B");
 
 }  // namespace
 }  // namespace octavo::OCTAVO_ISA
@@ -136,6 +132,6 @@ static_assert(kMmlaRows / 2 * 8 + kMmlaRows / 2 + 5 <= 32, "accumulators, A, B")
 using namespace octavo;
 using namespace octavo::OCTAVO_ISA;
 extern "C" {
-void octavo_brgemm_u8s8_neoni8mm_6x64x8(const BrgemmArgs* g) { mmla_brgemm<Usmmla>(*g); }
-void octavo_brgemm_s8s8_neoni8mm_6x64x8(const BrgemmArgs* g) { mmla_brgemm<Smmla>(*g); }
+void octavo_brgemm_u8s8_neoni8mm_6x64x8(const BrgemmArgs* g) { block_brgemm<Mmla<Usmmla>>(*g); }
+void octavo_brgemm_s8s8_neoni8mm_6x64x8(const BrgemmArgs* g) { block_brgemm<Mmla<Smmla>>(*g); }
 }

@@ -13,10 +13,7 @@ namespace octavo::OCTAVO_ISA {
 namespace {
 
 struct SveBlock : Sve {
-  using Acc = I;
   using B = svint8_t;
-  static constexpr bool integer = true;
-  static OCTAVO_INLINE I zero() { return splat(0); }
   template <int v>
   static OCTAVO_INLINE B load_b(const char* p) {
     return svld1_vnum_s8(svptrue_b8(), reinterpret_cast<const int8_t*>(p), v);
@@ -25,15 +22,13 @@ struct SveBlock : Sve {
 struct Smmla : SveBlock {
   using A = svint8_t;
   static OCTAVO_INLINE A load_a(const char* p) { return svld1rq_s8(svptrue_b8(), reinterpret_cast<const int8_t*>(p)); }
-  static OCTAVO_INLINE Acc mmla(Acc acc, A a, B b) { return svmmla_s32(acc, a, b); }
+  static OCTAVO_INLINE I mmla(I acc, A a, B b) { return svmmla_s32(acc, a, b); }
 };
 struct Usmmla : SveBlock {
   using A = svuint8_t;
   static OCTAVO_INLINE A load_a(const char* p) { return svld1rq_u8(svptrue_b8(), reinterpret_cast<const uint8_t*>(p)); }
-  static OCTAVO_INLINE Acc mmla(Acc acc, A a, B b) { return svusmmla_s32(acc, a, b); }
+  static OCTAVO_INLINE I mmla(I acc, A a, B b) { return svusmmla_s32(acc, a, b); }
 };
-
-static_assert(kMmlaRows / 2 * 8 + kMmlaRows / 2 + 5 <= 32, "accumulators, A, B");
 
 }  // namespace
 }  // namespace octavo::OCTAVO_ISA
@@ -41,6 +36,6 @@ static_assert(kMmlaRows / 2 * 8 + kMmlaRows / 2 + 5 <= 32, "accumulators, A, B")
 using namespace octavo;
 using namespace octavo::OCTAVO_ISA;
 extern "C" {
-void octavo_brgemm_u8s8_svei8mm_6x64x8(const BrgemmArgs* g) { mmla_brgemm<Usmmla>(*g); }
-void octavo_brgemm_s8s8_svei8mm_6x64x8(const BrgemmArgs* g) { mmla_brgemm<Smmla>(*g); }
+void octavo_brgemm_u8s8_svei8mm_6x64x8(const BrgemmArgs* g) { block_brgemm<Mmla<Usmmla>>(*g); }
+void octavo_brgemm_s8s8_svei8mm_6x64x8(const BrgemmArgs* g) { block_brgemm<Mmla<Smmla>>(*g); }
 }

@@ -1,0 +1,150 @@
+// brgemm_{u8s8,s8s8}_sve_6x64x4, brgemm_f32f32_sve_6x64x1: acc[i][j] = bias[j] + sum_t sum_p A_t[i][p] * B_t[p][j]
+// A: copied once per call, u8 flipped to s8 there; serves 64 columns; 16 bytes of a row at a time, multiplied by lane
+// B: [ceil(k/4)][64][4] s8:  k0..3 of column 0 | k0..3 of column 1 | ... | k0..3 of column 63 | k4..7 of column 0 | ...
+//    f32: [k][64]:  k0 of columns 0..63 | k1 of columns 0..63 | ...
+//    The same for every vector length: a register takes as many columns of a step as fit
+// C: s32, f32, u8, s8, in blocks of 6 rows and four (two, one) registers of columns, predicated
+// Registers, of 32: 6 x 4 accumulators, 6 of A, 2 of B
+// Needs SVE, any vector length. SDOT sums four s8*s8 into s32 without saturation: exact
+#include "kernels/arm/blocks.inl.h"
+#include "kernels/arm/sve.inl.h"
+
+namespace octavo::OCTAVO_ISA {
+namespace {
+
+static_assert(kBlockRows * 4 + kBlockRows + 2 <= 32, "accumulators, A, B");
+
+// Rows one after the other, in units of 4 bytes: four 8-bit values, or a float.
+template <int Rows, int ElementBytes, bool Flip>
+class FlatRows {
+ public:
+  static constexpr int64_t kMost = 512;
+  static constexpr ptrdiff_t kRowBytes = 4 * kMost + 256 + 16;  // what is stored behind a tap, and loaded behind the last one
+  explicit FlatRows(const BrgemmArgs& g) : g_(g), row_bytes_(g.k * ElementBytes) {}
+  int64_t total() const { return g_.batch * ((row_bytes_ + 3) / 4); }
+  const char* data() const { return copy_; }
+  void fill(int64_t steps) {
+    int64_t to = 0;
+    while (to < 4 * steps) {
+      const int64_t left = row_bytes_ - done_, room = 4 * steps - to, bytes = left < room ? left : room;
+      const char* a = static_cast<const char*>(g_.a[tap_]) + done_;
+      for (int i = 0; i < Rows; ++i) copy_row(a + i * g_.a_stride_bytes, bytes, copy_ + i * kRowBytes + to);
+      to += (bytes + 3) / 4 * 4;
+      done_ += bytes;
+      if (done_ == row_bytes_) {
+        done_ = 0;
+        ++tap_;
+      }
+    }
+  }
+
+ private:
+  static OCTAVO_INLINE void copy_row(const char* row, int64_t bytes, char* to) {
+    for (int64_t i = 0; i < bytes; i += int64_t(svcntb())) {
+      svuint8_t x = svld1_u8(svwhilelt_b8(i, bytes), reinterpret_cast<const uint8_t*>(row + i));
+      if (Flip) x = sveor_u8_x(svptrue_b8(), x, svdup_u8(0x80));
+      svst1_u8(svptrue_b8(), reinterpret_cast<uint8_t*>(to + i), x);
+    }
+  }
+
+  const BrgemmArgs& g_;
+  const int64_t row_bytes_;
+  int64_t tap_ = 0, done_ = 0;
+  char copy_[Rows * kRowBytes];
+};
+
+// D: what a lane is multiplied with.
+template <class D>
+struct ByLane : D {
+  static constexpr int rows = 1, step_bytes = kColumns * 4;
+  template <int Groups>
+  using Copy = FlatRows<Groups, D::element_bytes, D::flip>;
+
+  // One step: lane `Lane` of 16 bytes of each row.
+  template <int Lane, int M, int NV>
+  static OCTAVO_INLINE void step(const Registers<typename D::Acc, M * NV>& acc, const Registers<typename D::B, M>& x,
+                                 const char* b) {
+    each<NV>([&]<int v>(Int<v>) OCTAVO_LAMBDA {
+      const typename D::B w = D::template load_b<v>(b + Lane * step_bytes);
+      each<M>([&]<int i>(Int<i>) OCTAVO_LAMBDA {
+        acc.template at<i * NV + v>() = D::template dot<Lane>(acc.template at<i * NV + v>(), w, x.template at<i>());
+      });
+      if constexpr (v % 2) asm volatile("" : : : "memory");  // GCC would load all of B first, and spill accumulators
+    });
+  }
+
+  template <int M, int NV>
+  static OCTAVO_INLINE void multiply(const Registers<typename D::Acc, M * NV>& acc, const Strip& strip) {
+    const char* a = strip.a;
+    const char* b = strip.b;
+    const auto with_rows = [&](const auto& body) OCTAVO_LAMBDA {
+      with_registers<typename D::B, M>(D::load_a(a), [&](const Registers<typename D::B, M>& x) OCTAVO_LAMBDA {
+        each<M>([&]<int i>(Int<i>) OCTAVO_LAMBDA { x.template at<i>() = D::load_a(a + i * Copy<M>::kRowBytes); });
+        body(x);
+      });
+    };
+    int64_t steps = strip.steps;
+    for (; steps >= 4; steps -= 4) {
+      with_rows([&](const Registers<typename D::B, M>& x)
+                    OCTAVO_LAMBDA { each<4>([&]<int lane>(Int<lane>) OCTAVO_LAMBDA { step<lane, M, NV>(acc, x, b); }); });
+      a += 16;
+      b += 4 * step_bytes;
+    }
+    if (steps > 0) {
+      with_rows([&](const Registers<typename D::B, M>& x) OCTAVO_LAMBDA {
+        each<3>([&]<int lane>(Int<lane>) OCTAVO_LAMBDA {
+          if (lane < steps) step<lane, M, NV>(acc, x, b);
+        });
+      });
+    }
+  }
+};
+
+template <bool Flip>
+struct Sdot : Sve {
+  using Acc = I;
+  using Element = int32_t;
+  using B = svint8_t;
+  static constexpr bool integer = true, flip = Flip;
+  static constexpr int element_bytes = 1;
+  static OCTAVO_INLINE Acc zero() { return splat(0); }
+  static OCTAVO_INLINE B load_a(const char* p) { return svld1rq_s8(svptrue_b8(), reinterpret_cast<const int8_t*>(p)); }
+  template <int v>
+  static OCTAVO_INLINE B load_b(const char* p) {
+    return svld1_vnum_s8(svptrue_b8(), reinterpret_cast<const int8_t*>(p), v);
+  }
+  template <int Lane>
+  static OCTAVO_INLINE Acc dot(Acc acc, B b, B a) {
+    return svdot_lane_s32(acc, b, a, Lane);
+  }
+};
+
+// One fma per value of K, in order: the bits do not depend on the tile.
+struct Fma : Sve {
+  using Acc = F;
+  using Element = float;
+  using B = svfloat32_t;
+  static constexpr bool integer = false, flip = false;
+  static constexpr int element_bytes = 4;
+  static OCTAVO_INLINE Acc zero() { return splat(0.0f); }
+  static OCTAVO_INLINE B load_a(const char* p) { return svld1rq_f32(svptrue_b32(), reinterpret_cast<const float*>(p)); }
+  template <int v>
+  static OCTAVO_INLINE B load_b(const char* p) {
+    return svld1_vnum_f32(svptrue_b32(), reinterpret_cast<const float*>(p), v);
+  }
+  template <int Lane>
+  static OCTAVO_INLINE Acc dot(Acc acc, B b, B a) {
+    return svmla_lane_f32(acc, b, a, Lane);
+  }
+};
+
+}  // namespace
+}  // namespace octavo::OCTAVO_ISA
+
+using namespace octavo;
+using namespace octavo::OCTAVO_ISA;
+extern "C" {
+void octavo_brgemm_u8s8_sve_6x64x4(const BrgemmArgs* g) { block_brgemm<ByLane<Sdot<true>>>(*g); }
+void octavo_brgemm_s8s8_sve_6x64x4(const BrgemmArgs* g) { block_brgemm<ByLane<Sdot<false>>>(*g); }
+void octavo_brgemm_f32f32_sve_6x64x1(const BrgemmArgs* g) { block_brgemm<ByLane<Fma>>(*g); }
+}

@@ -1,19 +1,20 @@
-// brgemm_{u8s8,s8s8}_neondot_6x16x4: acc[i][j] = bias[j] + sum_t sum_p A_t[i][p] * B_t[p][j]
+// brgemm_u8s8_neondot_5x16x4, brgemm_s8s8_neondot_6x16x4: acc[i][j] = bias[j] + sum_t sum_p A_t[i][p] * B_t[p][j]
 // A: rows as they are, 16 bytes at a time; u8 flipped to s8 on the way
 // B: [ceil(k/4)][16][4] s8:  k0..3 of column 0 | k0..3 of column 1 | ... | k0..3 of column 15 | k4..7 of column 0 | ...
 // C: s32, f32, u8, s8; columns beyond n in pieces
-// Registers, of 32: 6 x 4 accumulators, 6 of A, 2 of B; for u8 the constant 0x80 passes through one of B's
+// Registers, of 32: 6 x 4 accumulators, 6 of A, 2 of B; for u8 the constant 0x80, with which both compilers spill, so 5 x 4 there
 // Needs dotprod. SDOT sums four s8*s8 into s32 without saturation: exact
 #include "kernels/arm/lane.inl.h"
 
 namespace octavo::OCTAVO_ISA {
 namespace {
 
-constexpr int kMr = 6, kNv = 4;
-static_assert(kMr * kNv + kMr + 2 <= 32, "accumulators, A, B");
+constexpr int kMrU8 = 5, kMrS8 = 6, kNv = 4;
+static_assert(kMrU8 * kNv + kMrU8 + 2 + 1 <= 32, "accumulators, A, B, the constant 0x80");
+static_assert(kMrS8 * kNv + kMrS8 + 2 <= 32, "accumulators, A, B");
 
 // SDOT by lane: four s8 times four s8 into each s32 lane.
-struct DotS8 : ByLane<kMr, kNv> {
+struct DotS8 : ByLane<kMrS8, kNv> {
   using Acc = int32x4_t;
   using A = int8x16_t;
   using B = int8x16_t;
@@ -24,7 +25,7 @@ struct DotS8 : ByLane<kMr, kNv> {
   static OCTAVO_INLINE A a(const char* p) { return vld1q_s8(reinterpret_cast<const int8_t*>(p)); }
   static OCTAVO_INLINE B load_b(const char* p) { return a(p); }
   template <int Lane>
-  static OCTAVO_INLINE Acc dot(Acc acc, A a, B b) {
+  static OCTAVO_INLINE Acc dot(Acc acc, const A& a, B b) {
     return vdotq_laneq_s32(acc, b, a, Lane);
   }
 
@@ -37,13 +38,18 @@ struct DotS8 : ByLane<kMr, kNv> {
 
 // u8 as s8: xor 0x80 takes 128 from each value (PackFormat::a_offset). Behind the end of a row too, where B is zero.
 struct DotU8 : DotS8 {
-  static OCTAVO_INLINE A flip(A x) { return veorq_s8(x, vdupq_n_s8(-128)); }
-  static OCTAVO_INLINE A a(const char* p) { return flip(DotS8::a(p)); }
+  static constexpr int mr = kMrU8;
+  template <int Lane>
+  static OCTAVO_INLINE Acc dot(Acc acc, const A& a, B b) {
+    acc = DotS8::dot<Lane>(acc, a, b);
+    keep(acc);  // GCC would move sums from register to register in the loop
+    return acc;
+  }
   template <int M>
-  struct Tail {
-    RowEnds<M> ends;
-    OCTAVO_INLINE A operator()(int i) const { return flip(vreinterpretq_s8_u8(ends[i])); }
-  };
+  static OCTAVO_INLINE void ready(A (&x)[M]) {
+    OCTAVO_UNROLL
+    for (int i = 0; i < M; ++i) x[i] = veorq_s8(x[i], vdupq_n_s8(-128));
+  }
 };
 
 }  // namespace
@@ -52,6 +58,6 @@ struct DotU8 : DotS8 {
 using namespace octavo;
 using namespace octavo::OCTAVO_ISA;
 extern "C" {
-void octavo_brgemm_u8s8_neondot_6x16x4(const BrgemmArgs* g) { brgemm<DotU8>(*g); }
+void octavo_brgemm_u8s8_neondot_5x16x4(const BrgemmArgs* g) { brgemm<DotU8>(*g); }
 void octavo_brgemm_s8s8_neondot_6x16x4(const BrgemmArgs* g) { brgemm<DotS8>(*g); }
 }

@@ -29,7 +29,10 @@ struct Fmla : ByLane<MR, NV> {
   static OCTAVO_INLINE A a(const char* p) { return vreinterpretq_f32_u8(vld1q_u8(reinterpret_cast<const uint8_t*>(p))); }
   static OCTAVO_INLINE B load_b(const char* p) { return a(p); }
   template <int Lane>
-  static OCTAVO_INLINE Acc dot(Acc acc, A a, B b) {
+  static OCTAVO_INLINE Acc dot(Acc acc, A& a, B b) {
+#if !defined(__clang__)
+    Q::keep(a);  // GCC would spread each lane once for all vectors of B, and run out of registers
+#endif
     return vfmaq_laneq_f32(acc, b, a, Lane);
   }
 

@@ -10,21 +10,29 @@ Case::Case(const Shape& s, const Operands& operands, const Parallel& parallel)
     : shape_(s), operands_(operands), parallel_(parallel) {
   create();
   if (!error_.empty()) return;
-  const size_t bytes = gemm_ ? gemm_->workspace_bytes() : conv_ ? conv_->workspace_bytes() : depthwise_->workspace_bytes();
+  const size_t bytes = gemm_     ? gemm_->workspace_bytes()
+                       : conv_   ? conv_->workspace_bytes()
+                       : matmul_ ? matmul_->workspace_bytes()
+                                 : depthwise_->workspace_bytes();
   workspace_ = Bytes(bytes * size_t(parallel_.threads));
   check();
 }
 
-void Case::create() { shape_.conv ? make_conv() : make_gemm(); }
+void Case::create() { shape_.conv ? make_conv() : shape_.matmul ? make_matmul() : make_gemm(); }
 
 void Case::run() {
   if (gemm_) (void)gemm_->run(gemm_args_, workspace_.get(), parallel_);
   if (conv_) (void)conv_->run(conv_args_, workspace_.get(), parallel_);
   if (depthwise_) (void)depthwise_->run(conv_args_, workspace_.get(), parallel_);
+  if (matmul_) (void)matmul_->run(matmul_args_, workspace_.get(), parallel_);
 }
 
 std::string Case::describe() const {
-  return gemm_ ? gemm_->describe() : conv_ ? conv_->describe() : depthwise_ ? depthwise_->describe() : error_;
+  return gemm_        ? gemm_->describe()
+         : conv_      ? conv_->describe()
+         : depthwise_ ? depthwise_->describe()
+         : matmul_    ? matmul_->describe()
+                      : error_;
 }
 
 template <class Plan>
@@ -53,14 +61,30 @@ void Case::make_conv() {
   shape_.depthwise() ? keep(DepthwisePlan::create(conv_desc_), depthwise_) : keep(ConvPlan::create(conv_desc_), conv_);
 }
 
+void Case::make_matmul() {
+  const Shape& s = shape_;
+  const int64_t a_size = int64_t(size_of(s.a)), b_size = int64_t(size_of(s.weight())), c_size = int64_t(size_of(s.out));
+  matmul_desc_.n = s.n, matmul_desc_.k = s.k, matmul_desc_.a = s.a, matmul_desc_.b = s.weight();
+  matmul_desc_.numerics = operands_.numerics;
+  MatmulArgs& g = matmul_args_;
+  g.batch = s.batch, g.m = s.m;
+  g.a = operands_.a.get(), g.a_row_stride = s.k * a_size, g.a_strides.batch = s.m * s.k * a_size;
+  g.b = operands_.w.get(), g.b_strides.batch = s.k * s.n * b_size;
+  g.b_row_stride = s.b_is_nk ? b_size : s.n * b_size, g.b_col_stride = s.b_is_nk ? s.k * b_size : b_size;
+  g.c = operands_.c.get(), g.c_row_stride = s.n * c_size, g.c_strides.batch = s.m * s.n * c_size;
+  if (s.residual) g.residual = g.c, g.residual_row_stride = g.c_row_stride, g.residual_strides = g.c_strides;
+  keep(MatmulPlan::create(matmul_desc_), matmul_);
+}
+
 void Case::check() {
   const size_t bytes = operands_.c.size();
   Bytes expected(bytes);
   std::memcpy(expected.get(), operands_.c.get(), bytes);
   GemmArgs g = gemm_args_;
   ConvArgs v = conv_args_;
-  g.c = v.c = expected.get();
-  if (shape_.residual) g.residual = v.residual = expected.get();
+  MatmulArgs u = matmul_args_;
+  g.c = v.c = u.c = expected.get();
+  if (shape_.residual) g.residual = v.residual = u.residual = expected.get();
   run();
   const int64_t columns = shape_.columns(), count = shape_.rows() * columns, step = count / 4000 + 1,
                 size = int64_t(size_of(shape_.out)), oh = shape_.window.oh(), ow = shape_.window.ow();
@@ -68,6 +92,8 @@ void Case::check() {
     const int64_t row = e / columns, column = e % columns;
     if (gemm_) {
       reference::gemm_element(gemm_desc_, g, row, column);
+    } else if (matmul_) {
+      reference::matmul_element(matmul_desc_, u, row / shape_.m, 0, row % shape_.m, column);
     } else {
       reference::conv_element(conv_desc_, v, row / (oh * ow), row / ow % oh, row % ow, column);
     }

@@ -15,13 +15,14 @@ class Case {
   // as the case is.
   Case(const Shape&, const Operands& operands, const Parallel& parallel = single_thread());
   const std::string& error() const { return error_; }  // empty: all is well
-  void create();  // makes the plan anew
+  void create();                                       // makes the plan anew
   void run();
   std::string describe() const;
 
  private:
   void make_gemm();
   void make_conv();
+  void make_matmul();
   template <class Plan>
   void keep(Expected<Plan> plan, std::optional<Plan>& to);
   void check();
@@ -32,11 +33,14 @@ class Case {
   Bytes workspace_;
   GemmDesc gemm_desc_;
   ConvDesc conv_desc_;
+  MatmulDesc matmul_desc_;
   GemmArgs gemm_args_;
   ConvArgs conv_args_;
+  MatmulArgs matmul_args_;
   std::optional<GemmPlan> gemm_;
   std::optional<ConvPlan> conv_;
   std::optional<DepthwisePlan> depthwise_;
+  std::optional<MatmulPlan> matmul_;
   std::string error_;
 };
 

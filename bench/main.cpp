@@ -12,7 +12,8 @@ void print_help() {
   std::puts("octavo_bench [--shapes=FILE] [Google Benchmark's options]\n"
             "  ukernel/NAME/..., eltwise/TABLE/...     every kernel by itself; peak/... what the machine can do\n"
             "  --shapes=FILE                          whole plans too, one a line: gemm NAME M N K DST, or\n"
-            "                                         conv NAME N IC IH IW OC KH KW SH SW PH PW DH DW G DST\n"
+            "                                         conv NAME N IC IH IW OC KH KW SH SW PH PW DH DW G DST, or\n"
+            "                                         matmul NAME B M N K kn|nk DST, both operands at run time\n"
             "                                         (DST: s32 f32 u8 s8 = int8 kernels, fp32 = float; s8-DST: s8\n"
             "                                         activations; DST+add: with a residual)\n"
             "  counter GMACs: 1e9 multiply-accumulates a second; peak: share of what this process measures\n");

@@ -55,11 +55,16 @@ std::optional<std::string> parse(const std::string& line, Shape& s) {
   std::istringstream in(line);
   std::string kind, word;
   in >> kind >> s.name;
-  if (kind != "gemm" && kind != "conv") return "'" + kind + "' is neither gemm nor conv";
-  s.conv = kind == "conv";
+  if (kind != "gemm" && kind != "conv" && kind != "matmul") return "'" + kind + "' is none of gemm, conv, matmul";
+  s.conv = kind == "conv", s.matmul = kind == "matmul";
   std::vector<std::string> words;
   while (in >> word) words.push_back(word);
-  const size_t dims = s.conv ? 14 : 3;
+  if (s.matmul && words.size() > 4) {
+    if (words[4] != "kn" && words[4] != "nk") return "'" + words[4] + "' is neither kn nor nk";
+    s.b_is_nk = words[4] == "nk";
+    words.erase(words.begin() + 4);
+  }
+  const size_t dims = s.conv ? 14 : s.matmul ? 4 : 3;
   if (words.size() != dims + 1)
     return kind + " takes a name, " + std::to_string(dims) + " dimensions and a type: there are " + std::to_string(words.size()) +
            " words after the name";
@@ -72,8 +77,9 @@ std::optional<std::string> parse(const std::string& line, Shape& s) {
   }
   if (std::optional<std::string> error = parse_types(words.back(), s)) return error;
   if (!s.conv) {
+    if (s.matmul) s.batch = d[0], d.erase(d.begin());
     s.m = d[0], s.n = d[1], s.k = d[2];
-    if (s.m < 1 || s.n < 1 || s.k < 1) return "M, N and K must be at least 1";
+    if (s.batch < 1 || s.m < 1 || s.n < 1 || s.k < 1) return "B, M, N and K must be at least 1";
     return {};
   }
   s.batch = d[0], s.ic = d[1], s.oc = d[4], s.groups = d[13];
@@ -90,8 +96,10 @@ std::optional<std::string> parse(const std::string& line, Shape& s) {
 }  // namespace
 
 std::string Shape::label() const {
-  return std::string(conv ? "conv/" : "gemm/") + name + ":" + (a == DType::s8 ? "s8-" : "") +
-         (a == DType::f32 ? "fp32" : name_of(out)) + (residual ? "+add" : "");
+  return std::string(conv     ? "conv/"
+                     : matmul ? "matmul/"
+                              : "gemm/") +
+         name + ":" + (a == DType::s8 ? "s8-" : "") + (a == DType::f32 ? "fp32" : name_of(out)) + (residual ? "+add" : "");
 }
 
 bool read_shapes(const char* file, std::vector<Shape>& shapes) {
@@ -123,7 +131,7 @@ Bytes::Bytes(size_t size) : data_(static_cast<char*>(std::aligned_alloc(64, (siz
 
 Operands::Operands(const Shape& s)
     : a(size_t(s.inputs()) * size_of(s.a)),
-      w(size_t(s.columns() * s.depth()) * size_of(s.weight())),
+      w(size_t(s.weights()) * size_of(s.weight())),
       c(size_t(s.rows() * s.columns()) * size_of(s.out)) {
   Noise noise;
   noise.fill(a, s.a);

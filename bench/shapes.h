@@ -1,7 +1,8 @@
 // Shapes files, and what it takes to run one of their lines.
-// A line: gemm NAME M N K DST, or conv NAME N IC IH IW OC KH KW SH SW PH PW DH DW G DST.
-// DST: s32 f32 u8 s8 (u8 activations, int8 kernels) or fp32 (all float). `s8-` in front of it: s8 activations. `+add` behind it:
-// a residual is added, in place.
+// A line: gemm NAME M N K DST, or conv NAME N IC IH IW OC KH KW SH SW PH PW DH DW G DST, or matmul NAME B M N K ORDER DST: B
+// products of two operands that are both computed at run time, the second one as [k][n] or [n][k] (ORDER: kn nk). DST: s32 f32 u8
+// s8 (u8 activations, int8 kernels) or fp32 (all float). `s8-` in front of it: s8 activations. `+add` behind it: a residual is
+// added, in place.
 #pragma once
 
 #include <cstdint>
@@ -12,25 +13,29 @@
 
 #include "octavo/conv.h"
 #include "octavo/gemm.h"
+#include "octavo/matmul.h"
 #include "octavo/quant.h"
 #include "octavo/types.h"
 
 namespace octavo::bench {
 
 struct Shape {
-  bool conv = false, residual = false;
+  bool conv = false, matmul = false, residual = false;
   std::string name;
-  int64_t m = 0, n = 0, k = 0;                    // gemm
-  int64_t batch = 0, ic = 0, oc = 0, groups = 1;  // conv
+  int64_t batch = 1;                   // conv, matmul
+  int64_t m = 0, n = 0, k = 0;         // gemm, matmul
+  bool b_is_nk = false;                // matmul
+  int64_t ic = 0, oc = 0, groups = 1;  // conv
   Window window;
   DType a = DType::u8, out = DType::u8;
 
   bool depthwise() const { return conv && groups == ic && ic == oc && ic > 1; }
   DType weight() const { return a == DType::f32 ? DType::f32 : DType::s8; }
-  int64_t rows() const { return conv ? batch * window.oh() * window.ow() : m; }     // of the output
+  int64_t rows() const { return batch * (conv ? window.oh() * window.ow() : m); }   // of the output
   int64_t columns() const { return conv ? oc : n; }                                 // of the output
   int64_t depth() const { return conv ? ic / groups * window.kh * window.kw : k; }  // products in one sum
-  int64_t inputs() const { return conv ? batch * window.ih * window.iw * ic : m * k; }
+  int64_t inputs() const { return batch * (conv ? window.ih * window.iw * ic : m * k); }
+  int64_t weights() const { return columns() * depth() * (matmul ? batch : 1); }
   double macs() const { return double(rows()) * double(columns()) * double(depth()); }
   std::string label() const;  // conv/NAME:DST
 };

@@ -17,11 +17,11 @@ bool is_8bit(DType t) { return t == DType::u8 || t == DType::s8; }
 float scale_of(const Numerics& n, int64_t j) { return n.w_scale[n.w_scale_count == 1 ? 0 : j]; }
 
 // Everything that only 8-bit activations have.
-Status check_quantized(const Numerics& m, DType a, int64_t n, int64_t k) noexcept {
+Status check_quantized(const Numerics& m, DType a, int64_t n, int64_t k, int64_t max_w) noexcept {
   if (Status s = check_qparams("numerics.a", m.a, a); !s.ok()) return s;
   const int64_t zp = m.a.zero_point;
   const int64_t max_a = std::max<int64_t>(a == DType::u8 ? 255 : 128, std::max(qmax_of(a) - zp, zp - qmin_of(a)));
-  const int64_t max_k = INT32_MAX / (max_a * 128);
+  const int64_t max_k = INT32_MAX / (max_a * max_w);
   if (k > max_k)
     return Status::error(Code::overflow,
                          "k is %lld products: more than %lld could overflow int32 (%s activations, zero point %lld)",
@@ -44,7 +44,7 @@ Status check_quantized(const Numerics& m, DType a, int64_t n, int64_t k) noexcep
       return Status::error(Code::overflow, "numerics.w_scale: the multiplier of column %lld overflows float",
                            static_cast<long long>(j));
   }
-  const double limit = double(INT32_MAX - k * max_a * 128);
+  const double limit = double(INT32_MAX - k * max_a * max_w);
   if (m.bias_f32 && m.out != DType::f32) {
     for (int64_t j = 0; j < n; ++j) {
       const double q = quantize_bias(m.bias_f32[j], m.a.scale, scale_of(m, j));
@@ -93,11 +93,11 @@ Status check_qparams(const char* name, QParams q, DType t) noexcept {
                        qmin_of(t), qmax_of(t), name_of(t));
 }
 
-Status check_numerics(const Numerics& m, DType a, int64_t n, int64_t k) noexcept {
+Status check_numerics(const Numerics& m, DType a, int64_t n, int64_t k, int64_t max_w) noexcept {
   if (m.out != DType::s32 && m.out != DType::f32 && !is_8bit(m.out))
     return Status::error(Code::unsupported, "numerics.out is %s: must be s32, f32, u8 or s8", name_of(m.out));
   if (Status s = check_output(m); !s.ok()) return s;
-  if (is_8bit(a)) return check_quantized(m, a, n, k);
+  if (is_8bit(a)) return check_quantized(m, a, n, k, max_w);
   if (m.out != DType::f32)
     return Status::error(Code::unsupported, "numerics.out is %s: must be f32 where a is f32", name_of(m.out));
   if (m.bias_s32) return Status::error(Code::invalid_argument, "numerics.bias_s32 is set: f32 kernels take bias_f32");

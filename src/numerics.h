@@ -12,8 +12,9 @@ namespace octavo::detail {
 // A scale and zero point for u8 or s8. Errors name `name`.scale or `name`.zero_point.
 Status check_qparams(const char* name, QParams q, DType t) noexcept;
 
-// `n` output columns, `k` products summed into each. Errors name the field as the user wrote it: numerics.out_q.scale, ...
-Status check_numerics(const Numerics&, DType a, int64_t n, int64_t k) noexcept;
+// `n` output columns, `k` products summed into each, of weights (less their zero point) of at most `max_w`. Errors name the field
+// as the user wrote it: numerics.out_q.scale, ...
+Status check_numerics(const Numerics&, DType a, int64_t n, int64_t k, int64_t max_w = 128) noexcept;
 
 // The arrays that a plan's EpilogueArgs point into.
 class Epilogue {

@@ -40,46 +40,48 @@ void put(Vector v, int16_t* d) {
   const Vector wide[2] = {zip_low(v, sign), zip_high(v, sign)};
   std::memcpy(d, wide, sizeof wide);
 }
-Vector get(const int8_t* s) {
+Vector get(const int8_t* s, int8_t flip) {
   Vector v;
   std::memcpy(&v, s, sizeof v);
-  return v;
+  return v ^ flip;
 }
 
 // Words of one element from each of KR rows, row_stride elements apart: d[j][r] = s[r][j] for kChunk values of j.
 template <int KR, class D>
-void interleave(const int8_t* s, ptrdiff_t row_stride, D* d) {
+void interleave(const int8_t* s, ptrdiff_t row_stride, int8_t flip, D* d) {
   Vector rows[KR], words[KR];
-  for (int r = 0; r < KR; ++r) rows[r] = get(s + r * row_stride);
+  for (int r = 0; r < KR; ++r) rows[r] = get(s + r * row_stride, flip);
   zip<KR>(rows, words);
   for (int i = 0; i < KR; ++i) put(words[i], d + i * kChunk);
 }
 template <int KR>
-void interleave(const float* s, ptrdiff_t row_stride, float* d) {
+void interleave(const float* s, ptrdiff_t row_stride, int8_t, float* d) {
   for (int j = 0; j < kChunk; ++j)
     for (int r = 0; r < KR; ++r) d[j * KR + r] = s[r * row_stride + j];
 }
 
 // Words of as many columns as make sixteen elements, for each of kChunk taps: d[t*step][c][r] = s[c][r][t].
 template <int KR, class D>
-void transpose(const int8_t* s, ptrdiff_t row_stride, ptrdiff_t col_stride, D* d, ptrdiff_t step) {
+void transpose(const int8_t* s, ptrdiff_t row_stride, ptrdiff_t col_stride, int8_t flip, D* d, ptrdiff_t step) {
   Vector rows[kChunk], taps[kChunk];
   for (int c = 0; c < kChunk / KR; ++c)
-    for (int r = 0; r < KR; ++r) rows[c * KR + r] = get(s + c * col_stride + r * row_stride);
+    for (int r = 0; r < KR; ++r) rows[c * KR + r] = get(s + c * col_stride + r * row_stride, flip);
   zip<kChunk>(rows, taps);
   for (int t = 0; t < kChunk; ++t) put(taps[t], d + t * step);
 }
 template <int KR>
-void transpose(const float* s, ptrdiff_t row_stride, ptrdiff_t col_stride, float* d, ptrdiff_t step) {
+void transpose(const float* s, ptrdiff_t row_stride, ptrdiff_t col_stride, int8_t, float* d, ptrdiff_t step) {
   for (int c = 0; c < kChunk / KR; ++c)
     for (int r = 0; r < KR; ++r)
       for (int t = 0; t < kChunk; ++t) d[t * step + c * KR + r] = s[c * col_stride + r * row_stride + t];
 }
 
-// The same for one value of j.
+// One element as the panel has it, and one word of KR of them.
+float packed(float s, int8_t) { return s; }
+int8_t packed(int8_t s, int8_t flip) { return int8_t(s ^ flip); }
 template <int KR, class S, class D>
-void copy_word(const S* s, ptrdiff_t row_stride, D* d) {
-  for (int r = 0; r < KR; ++r) d[r] = D(s[r * row_stride]);
+void copy_word(const S* s, ptrdiff_t row_stride, int8_t flip, D* d) {
+  for (int r = 0; r < KR; ++r) d[r] = packed(s[r * row_stride], flip);
 }
 
 template <class S, class D>
@@ -89,6 +91,7 @@ struct Packer {
   int64_t row, column;
   char* panel;
   size_t tap_bytes;
+  const int8_t flip = w.flip ? int8_t(-128) : int8_t(0);
 
   const S* source(int64_t t, int64_t p, int64_t j) const {
     return static_cast<const S*>(w.data) + t * w.tap_stride + p * w.row_stride + j * w.col_stride;
@@ -102,7 +105,7 @@ struct Packer {
   void elements(int64_t p_begin, int64_t p_end) const {
     for (int64_t t = 0; t < w.taps; ++t)
       for (int64_t p = p_begin; p < p_end; ++p)
-        for (int64_t j = 0; j < w.n; ++j) *target(t, p, j) = D(*source(t, p, j));
+        for (int64_t j = 0; j < w.n; ++j) *target(t, p, j) = packed(*source(t, p, j), flip);
   }
 
   // Elements of a word are neighbours. A block of rows at a time, so that the words written stay in L1.
@@ -115,7 +118,7 @@ struct Packer {
         for (int64_t j = 0; j < w.n; ++j) {
           const S* __restrict s = source(t, p, j);
           D* __restrict d = target(t, p, j);
-          for (int64_t left = std::min(kRows, p_end - p); left > 0; left -= KR, s += KR, d += step) copy_word<KR>(s, 1, d);
+          for (int64_t left = std::min(kRows, p_end - p); left > 0; left -= KR, s += KR, d += step) copy_word<KR>(s, 1, flip, d);
         }
   }
 
@@ -126,8 +129,8 @@ struct Packer {
         const S* s = source(t, p, 0);
         D* d = target(t, p, 0);
         int64_t j = 0;
-        for (; j + kChunk <= w.n; j += kChunk) interleave<KR>(s + j, w.row_stride, d + j * KR);
-        for (; j < w.n; ++j) copy_word<KR>(s + j, w.row_stride, d + j * KR);
+        for (; j + kChunk <= w.n; j += kChunk) interleave<KR>(s + j, w.row_stride, flip, d + j * KR);
+        for (; j < w.n; ++j) copy_word<KR>(s + j, w.row_stride, flip, d + j * KR);
       }
   }
 
@@ -149,10 +152,11 @@ struct Packer {
             const int64_t rest = (w.n * w.k - p - KR + 1) * w.taps - t - kChunk, whole = rest < 0 ? 0 : rest / (w.k * w.taps) + 1;
             int64_t j = 0;
             for (; j + kAtOnce <= columns && first + j + kAtOnce <= whole; j += kAtOnce)
-              transpose<KR>(source(t, p, first + j), w.row_stride, w.col_stride, &stage[0][i][j * KR],
+              transpose<KR>(source(t, p, first + j), w.row_stride, w.col_stride, flip, &stage[0][i][j * KR],
                             sizeof stage[0] / sizeof(D));
             for (; j < columns; ++j)
-              for (int64_t y = 0; y < taps; ++y) copy_word<KR>(source(t + y, p, first + j), w.row_stride, &stage[y][i][j * KR]);
+              for (int64_t y = 0; y < taps; ++y)
+                copy_word<KR>(source(t + y, p, first + j), w.row_stride, flip, &stage[y][i][j * KR]);
           }
           for (int64_t y = 0; y < taps; ++y)
             for (int64_t i = 0; i < words; ++i)

@@ -17,6 +17,7 @@ struct WeightBlock {
   ptrdiff_t row_stride = 0, col_stride = 0;
   int64_t taps = 1;
   ptrdiff_t tap_stride = 0;
+  bool flip = false;  // u8 elements, packed as s8: xor 0x80
 };
 
 // Writes each tap of the block to the rows [row, row + k) and columns [column, column + n) of a panel; the panel of tap t begins

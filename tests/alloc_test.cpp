@@ -3,6 +3,7 @@
 #include <new>
 
 #include "conv_test_util.h"
+#include "octavo/matmul.h"
 
 namespace {
 
@@ -96,6 +97,13 @@ TEST(Allocation, Gemm) {
   const GemmPlan plan = *GemmPlan::create(d);
   std::vector<uint8_t> a(200 * 70, 9), c(200 * 100);
   expect_no_allocation(plan, GemmArgs{200, a.data(), 70, c.data(), 100, nullptr, 0}, plan.tiles(200));
+}
+
+TEST(Allocation, Matmul) {
+  const std::vector<float> bias(100, 1);
+  MatmulDesc d;
+  d.n = 100, d.k = 70, d.b_zero_point = 3, d.numerics = numerics(bias);
+  expect_out_of_memory([&] { return MatmulPlan::create(d); });
 }
 
 template <class Plan>

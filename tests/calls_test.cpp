@@ -17,6 +17,7 @@
 
 #include "conv_test_util.h"
 #include "octavo/eltwise.h"
+#include "octavo/matmul.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define INSTRUMENTED 1  // sanitizers have taken the place of these functions themselves, and make calls of their own
@@ -192,6 +193,29 @@ TEST_F(Calls, Gemm) {
           if (d.numerics.has_residual) g.residual = R.data, g.residual_stride_bytes = n * 4;
           expect_no_calls_in_run(*plan, g, plan->tiles(m), what);
         }
+}
+
+TEST_F(Calls, Matmul) {
+  for (DType a : kActivations)
+    for (const KernelInfo* kernel : runnable_kernels(Op::brgemm, a))
+      for (DType out : kOutputs) {
+        if (!can(a, out)) continue;
+        constexpr int64_t batch = 2, m = 100, n = 70, k = 45;
+        RandomNumerics numerics(noise_, a, out, n, k, false);
+        Operand A(noise_, batch * m, k * 4, k * 4, a), B(noise_, batch * n, k * 4, k * 4, a),
+            C(noise_, batch * m, n * 4, n * 4, a);
+        MatmulDesc d;
+        d.n = n, d.k = k, d.a = d.b = a, d.numerics = numerics.value, d.kernel = kernel;
+        if (a != DType::f32) d.b_zero_point = 9;
+        const std::string what = std::string(kernel ? kernel->name : "best") + " " + name_of(a) + "->" + name_of(out);
+        const Expected<MatmulPlan> plan = MatmulPlan::create(d);
+        if (!expect_plan(plan, what)) continue;
+        MatmulArgs g;
+        g.batch = batch, g.m = m, g.a = A.data, g.b = B.data, g.c = C.data, g.a_row_stride = g.b_col_stride = k * 4,
+        g.b_row_stride = int64_t(size_of(a)), g.c_row_stride = n * 4, g.a_strides.batch = m * k * 4,
+        g.b_strides.batch = n * k * 4, g.c_strides.batch = m * n * 4;
+        expect_no_calls_in_run(*plan, g, plan->tiles(batch, 1, m), what);
+      }
 }
 
 template <class Plan>

@@ -10,6 +10,7 @@
 
 #include "octavo/conv.h"
 #include "octavo/gemm.h"
+#include "octavo/matmul.h"
 #include "octavo/quant.h"
 #include "octavo/types.h"
 
@@ -104,6 +105,34 @@ inline void gemm_element(const GemmDesc& d, const GemmArgs& g, int64_t i, int64_
 inline void gemm(const GemmDesc& d, const GemmArgs& g) {
   for (int64_t i = 0; i < g.m; ++i)
     for (int64_t j = 0; j < d.n; ++j) gemm_element(d, g, i, j);
+}
+
+// For each head h of each batch b: C[i][j] = epilogue(seed[j] + sum_p (A[i][p] - a_zp) * (B[p][j] - b_zp)). f32 as above.
+inline void matmul_element(const MatmulDesc& d, const MatmulArgs& g, int64_t b, int64_t h, int64_t i, int64_t j) {
+  const auto at = [&](const void* p, const MatrixStrides& s, ptrdiff_t row) {
+    return static_cast<const char*>(p) + b * s.batch + h * s.head + i * row;
+  };
+  const char* a = at(g.a, g.a_strides, g.a_row_stride);
+  const char* column = at(g.b, g.b_strides, 0) + j * g.b_col_stride;
+  char* c = static_cast<char*>(g.c) + (at(g.c, g.c_strides, g.c_row_stride) - static_cast<const char*>(g.c));
+  const char* r = g.residual ? at(g.residual, g.residual_strides, g.residual_row_stride) : nullptr;
+  if (d.a == DType::f32) {
+    float acc = 0;
+    for (int64_t p = 0; p < d.k; ++p) acc = std::fma(load<float>(a, p), load<float>(column + p * g.b_row_stride, 0), acc);
+    return epilogue(d.numerics, j, acc, c, r);
+  }
+  int32_t acc = seed(d.numerics, j);
+  for (int64_t p = 0; p < d.k; ++p)
+    acc = add_wrap(acc, (load_q(a, p, d.a) - d.numerics.a.zero_point) *
+                            (load_q(column + p * g.b_row_stride, 0, d.b) - d.b_zero_point));
+  epilogue(d.numerics, j, acc, c, r);
+}
+
+inline void matmul(const MatmulDesc& d, const MatmulArgs& g) {
+  for (int64_t b = 0; b < g.batch; ++b)
+    for (int64_t h = 0; h < g.heads; ++h)
+      for (int64_t i = 0; i < g.m; ++i)
+        for (int64_t j = 0; j < d.n; ++j) matmul_element(d, g, b, h, i, j);
 }
 
 inline ptrdiff_t pixel_stride(ptrdiff_t given, int64_t channels, DType t) {

@@ -1,0 +1,253 @@
+// Products of two run-time operands: the panels of B are packed into the workspace, matrix by matrix, and multiplied as a GEMM's.
+// u8 elements of B become s8 (xor 0x80), and their zero point loses 128. A zero point z of A is folded into the bias through the
+// column sums of B; one of B that is left would need the row sums of A: these come from one more tap, the same rows of A times
+// columns that are all -z (two taps of 64 where -z is 128).
+#include "octavo/matmul.h"
+
+#include <cstring>
+#include <exception>
+
+#include "src/buffer.h"
+#include "src/numerics.h"
+#include "src/pack.h"
+#include "src/plan.h"
+
+namespace octavo {
+using namespace detail;
+
+namespace {
+constexpr int kMaxTaps = 3;
+constexpr int64_t kBlockRows =
+    64;  // a tile of the plan: of little work next to packing B, and yet enough tiles for a few threads
+}  // namespace
+
+struct MatmulPlan::Impl {
+  int64_t n = 0, k = 0;
+  DType a = DType::u8, b = DType::s8, out = DType::f32, residual_dtype = DType::f32;
+  bool has_residual = false;
+  const KernelInfo* kernel = nullptr;
+  int32_t a_zp = 0, b_zp = 0;  // b_zp: of the packed elements
+  int64_t taps = 1;
+  Buffer<char> constant;  // the panel of the other taps
+  Epilogue epilogue;      // its bias knows nothing of zero points
+
+  int64_t panels() const noexcept { return ceil_div(n, kernel->nr); }
+  size_t tap_bytes() const noexcept { return panel_bytes(kernel->format, k); }
+  size_t panels_bytes() const noexcept { return align_up(size_t(panels() * taps) * tap_bytes()); }
+  size_t sums_bytes() const noexcept { return a == DType::f32 ? 0 : align_up(size_t(n) * sizeof(int32_t)); }
+  size_t workspace_bytes() const noexcept { return panels_bytes() + sums_bytes(); }
+  int64_t blocks(int64_t m) const noexcept { return ceil_div(m, kBlockRows); }
+
+  Status check(const MatmulArgs&) const noexcept;
+  void pack(const MatmulArgs&, const char* from, char* panels, int32_t* bias) const noexcept;
+  void multiply(const MatmulArgs&, const char* a, char* c, const char* residual, int64_t rows, const char* panels,
+                const int32_t* bias) const noexcept;
+  void run(const MatmulArgs&, int64_t begin, int64_t end, void* workspace) const noexcept;
+};
+
+void MatmulPlan::Impl::pack(const MatmulArgs& g, const char* from, char* to, int32_t* bias) const noexcept {
+  const PackFormat& f = kernel->format;
+  const ptrdiff_t size = ptrdiff_t(size_of(b));
+  const bool integer = a != DType::f32;
+  if (integer) std::memset(bias, 0, size_t(n) * sizeof *bias);
+  for (int64_t p = 0; p < panels(); ++p) {
+    const int64_t column = p * f.nr, columns = std::min<int64_t>(f.nr, n - column);
+    if (columns < f.nr || k % f.kr) std::memset(to, 0, tap_bytes());
+    WeightBlock block{from + column * g.b_col_stride, integer ? DType::s8 : DType::f32, k, columns, g.b_row_stride / size,
+                      g.b_col_stride / size};
+    block.flip = b == DType::u8;
+    pack_block(f, block, 0, 0, to, 0);
+    if (integer) add_column_sums(f, k, columns, to, bias + column);
+    to += tap_bytes();
+    for (int64_t t = 1; t < taps; ++t, to += tap_bytes()) std::memcpy(to, constant.get(), tap_bytes());
+  }
+  if (!integer) return;
+  // sum_p (a - za)(b - zb) = sum_p a*b - za * sum_p b - zb * sum_p a + k*za*zb
+  const int32_t* seed = epilogue.args(0).bias;
+  const uint32_t products = uint32_t(k) * uint32_t(a_zp) * uint32_t(b_zp);
+  for (int64_t j = 0; j < n; ++j)
+    bias[j] = int32_t(uint32_t(seed[j]) + products - uint32_t(a_zp + f.a_offset) * uint32_t(bias[j]) +
+                      uint32_t(f.a_offset) * uint32_t(k) * uint32_t(b_zp));
+}
+
+void MatmulPlan::Impl::multiply(const MatmulArgs& g, const char* rows, char* c, const char* residual, int64_t m,
+                                const char* panels_of_b, const int32_t* bias) const noexcept {
+  const void* taps_of_a[kMaxTaps];
+  BrgemmArgs call;
+  call.a = taps_of_a;
+  call.a_stride_bytes = g.a_row_stride;
+  call.batch = taps;
+  call.k = k;
+  call.c_stride_bytes = g.c_row_stride;
+  const ptrdiff_t c_bytes = ptrdiff_t(size_of(out)), r_bytes = ptrdiff_t(size_of(residual_dtype));
+  const int64_t tiles = ceil_div(m, kernel->mr), each = m / tiles, extra = m % tiles;
+  for (int64_t t = 0, row = 0; t < tiles; ++t, row += call.m) {
+    call.m = int32_t(each + (t < extra));
+    for (int64_t i = 0; i < taps; ++i) taps_of_a[i] = rows + row * g.a_row_stride;
+    for (int64_t p = 0; p < panels(); ++p) {
+      const int64_t column = p * kernel->nr;
+      EpilogueArgs epi = epilogue.args(column);
+      if (bias) epi.bias = bias + column;
+      if (residual) {
+        epi.residual = residual + row * g.residual_row_stride + column * r_bytes;
+        epi.residual_stride_bytes = g.residual_row_stride;
+      }
+      call.epi = &epi;
+      call.b = panels_of_b + size_t(p * taps) * tap_bytes();
+      call.n = int32_t(std::min<int64_t>(kernel->nr, n - column));
+      call.c = c + row * g.c_row_stride + column * c_bytes;
+      kernel->brgemm(&call);
+    }
+  }
+}
+
+void MatmulPlan::Impl::run(const MatmulArgs& g, int64_t begin, int64_t end, void* workspace) const noexcept {
+  char* packed = static_cast<char*>(workspace);
+  int32_t* bias = a == DType::f32 ? nullptr : reinterpret_cast<int32_t*>(packed + panels_bytes());
+  const int64_t per_matrix = blocks(g.m);
+  for (int64_t tile = begin; tile < end;) {
+    const int64_t matrix = tile / per_matrix, first = tile % per_matrix, last = std::min(per_matrix, first + end - tile);
+    tile += last - first;
+    const auto offset = [&](const MatrixStrides& s) { return matrix / g.heads * s.batch + matrix % g.heads * s.head; };
+    pack(g, static_cast<const char*>(g.b) + offset(g.b_strides), packed, bias);
+    const int64_t row = first * kBlockRows, rows = std::min(last * kBlockRows, g.m) - row;
+    const char* residual = static_cast<const char*>(g.residual);
+    if (residual) residual += offset(g.residual_strides) + row * g.residual_row_stride;
+    multiply(g, static_cast<const char*>(g.a) + offset(g.a_strides) + row * g.a_row_stride,
+             static_cast<char*>(g.c) + offset(g.c_strides) + row * g.c_row_stride, residual, rows, packed, bias);
+  }
+}
+
+namespace {
+
+// Whether the last matrix begins within a 64-bit offset.
+bool fits(const MatmulArgs& g, const MatrixStrides& s) {
+  int64_t a, b, sum;
+  return !__builtin_mul_overflow(g.batch, int64_t(s.batch), &a) && !__builtin_mul_overflow(g.heads, int64_t(s.head), &b) &&
+         !__builtin_add_overflow(a, b, &sum);
+}
+
+}  // namespace
+
+Status MatmulPlan::Impl::check(const MatmulArgs& g) const noexcept {
+  if (Status s = check_at_least("batch", g.batch, 0); !s.ok()) return s;
+  if (Status s = check_at_least("heads", g.heads, 0); !s.ok()) return s;
+  if (Status s = check_at_least("m", g.m, 0); !s.ok()) return s;
+  int64_t all;
+  if (__builtin_mul_overflow(g.batch, g.heads, &all) || __builtin_mul_overflow(all, g.m, &all))
+    return Status::error(Code::overflow, "batch * heads * m is %lld * %lld * %lld: too many rows",
+                         static_cast<long long>(g.batch), static_cast<long long>(g.heads), static_cast<long long>(g.m));
+  if (all == 0) return {};
+  if (Status s = check_rows("a", g.a, g.m, k * int64_t(size_of(a)), g.a_row_stride); !s.ok()) return s;
+  if (Status s = check_rows("c", g.c, g.m, n * int64_t(size_of(out)), g.c_row_stride); !s.ok()) return s;
+  if (!g.b) return Status::error(Code::invalid_argument, "b is null");
+  const ptrdiff_t size = ptrdiff_t(size_of(b));
+  int64_t row, column, last;
+  if (g.b_row_stride % size || g.b_col_stride % size)
+    return Status::error(
+        Code::invalid_argument, "b_row_stride is %lld and b_col_stride is %lld: must be whole elements of %lld bytes",
+        static_cast<long long>(g.b_row_stride), static_cast<long long>(g.b_col_stride), static_cast<long long>(size));
+  if (__builtin_mul_overflow(k, int64_t(g.b_row_stride), &row) || __builtin_mul_overflow(n, int64_t(g.b_col_stride), &column) ||
+      __builtin_add_overflow(row, column, &last))
+    return Status::error(Code::overflow, "b: %lld x %lld elements of strides %lld and %lld do not fit a 64-bit offset",
+                         static_cast<long long>(k), static_cast<long long>(n), static_cast<long long>(g.b_row_stride),
+                         static_cast<long long>(g.b_col_stride));
+  if (has_residual) {
+    const int64_t bytes = n * int64_t(size_of(residual_dtype));
+    if (Status s = check_rows("residual", g.residual, g.m, bytes, g.residual_row_stride); !s.ok()) return s;
+  } else if (g.residual) {
+    return residual_error();
+  }
+  if (fits(g, g.a_strides) && fits(g, g.b_strides) && fits(g, g.c_strides) && fits(g, g.residual_strides)) return {};
+  return Status::error(Code::overflow,
+                       "a_strides, b_strides, c_strides or residual_strides: the last matrix does not fit a 64-bit offset");
+}
+
+Expected<MatmulPlan> MatmulPlan::create(const MatmulDesc& d) noexcept try {
+  if (Status s = check_at_least("n", d.n, 1); !s.ok()) return s;
+  if (Status s = check_at_least("k", d.k, 1); !s.ok()) return s;
+  const Expected<const KernelInfo*> kernel = choose_kernel(Op::brgemm, d.a, d.kernel, d.use_isa, d.isa);
+  if (!kernel) return kernel.status();
+  const bool integer = d.a != DType::f32;
+  if (integer ? d.b != DType::u8 && d.b != DType::s8 : d.b != DType::f32)
+    return Status::error(Code::unsupported, "b is %s: must be %s where a is %s", name_of(d.b), integer ? "u8 or s8" : "f32",
+                         name_of(d.a));
+  int64_t max_b = 128;
+  if (integer) {
+    if (Status s = check_qparams("b", {1, d.b_zero_point}, d.b); !s.ok()) return s;
+    max_b = std::max<int64_t>(max_b, std::max(qmax_of(d.b) - d.b_zero_point, d.b_zero_point - qmin_of(d.b)));
+  } else if (d.b_zero_point) {
+    return Status::error(Code::invalid_argument, "b_zero_point is %d: must be 0 where b is f32", d.b_zero_point);
+  }
+  if (Status s = check_numerics(d.numerics, d.a, d.n, d.k, max_b); !s.ok()) return s;
+  const PackFormat& format = (*kernel)->format;
+  int64_t bytes;
+  if (__builtin_mul_overflow(d.n + format.nr, d.k + format.kr, &bytes) ||
+      __builtin_mul_overflow(bytes, int64_t(format.elem_bytes) * 2 * kMaxTaps, &bytes))
+    return Status::error(Code::overflow, "n * k is %lld * %lld: too many elements", static_cast<long long>(d.n),
+                         static_cast<long long>(d.k));
+
+  auto impl = std::make_shared<Impl>();
+  impl->n = d.n;
+  impl->k = d.k;
+  impl->a = d.a;
+  impl->b = d.b;
+  impl->out = d.numerics.out;
+  impl->has_residual = d.numerics.has_residual;
+  impl->residual_dtype = d.numerics.residual_dtype;
+  impl->kernel = *kernel;
+  Buffer<int32_t> no_sums;
+  if (integer) {
+    impl->a_zp = d.numerics.a.zero_point;
+    impl->b_zp = d.b_zero_point - (d.b == DType::u8 ? 128 : 0);
+    impl->taps = impl->b_zp == 0 ? 1 : impl->b_zp == -128 ? 3 : 2;
+    no_sums = Buffer<int32_t>(size_t(d.n));
+    if (impl->taps > 1) {
+      const int8_t value = int8_t(-impl->b_zp / (impl->taps - 1));
+      impl->constant = Buffer<char>(impl->tap_bytes());
+      pack_block(format, {&value, DType::s8, d.k, format.nr, 0, 0}, 0, 0, impl->constant.get(), 0);
+    }
+  }
+  impl->epilogue = Epilogue(d.numerics, d.a, d.n, no_sums.get(), 1, 0);
+  return MatmulPlan(std::move(impl));
+} catch (const std::exception&) {
+  return Status::error(Code::out_of_memory, "MatmulPlan::create: no memory for %lld columns", static_cast<long long>(d.n));
+}
+
+MatmulPlan::MatmulPlan(std::shared_ptr<const Impl> impl) noexcept : impl_(std::move(impl)) {}
+
+int64_t MatmulPlan::tiles(int64_t batch, int64_t heads, int64_t m) const noexcept {
+  return batch < 1 || heads < 1 || m < 1 ? 0 : batch * heads * impl_->blocks(m);
+}
+size_t MatmulPlan::workspace_bytes() const noexcept { return impl_->workspace_bytes(); }
+
+Status MatmulPlan::run(const MatmulArgs& g, int64_t tile_begin, int64_t tile_end, void* workspace) const noexcept {
+  if (Status s = impl_->check(g); !s.ok()) return s;
+  if (Status s = check_tiles(tile_begin, tile_end, tiles(g.batch, g.heads, g.m)); !s.ok()) return s;
+  if (Status s = check_workspace(workspace, workspace_bytes()); !s.ok()) return s;
+  impl_->run(g, tile_begin, tile_end, workspace);
+  return {};
+}
+
+Status MatmulPlan::run(const MatmulArgs& g, void* workspace, const Parallel& parallel) const noexcept {
+  if (Status s = check_parallel(parallel); !s.ok()) return s;
+  if (Status s = impl_->check(g); !s.ok()) return s;
+  if (Status s = check_workspace(workspace, workspace_bytes()); !s.ok()) return s;
+  const double macs = double(g.batch) * double(g.heads) * double(g.m) * double(impl_->n) * double(impl_->k);
+  run_parallel(parallel, tiles(g.batch, g.heads, g.m), macs, workspace, workspace_bytes(),
+               [&](int64_t begin, int64_t end, void* own) { impl_->run(g, begin, end, own); });
+  return {};
+}
+
+const KernelInfo& MatmulPlan::kernel() const noexcept { return *impl_->kernel; }
+int64_t MatmulPlan::n() const noexcept { return impl_->n; }
+int64_t MatmulPlan::k() const noexcept { return impl_->k; }
+
+std::string MatmulPlan::describe() const {
+  const Impl& i = *impl_;
+  return std::string(kernel().name) + ": " + std::to_string(i.k) + "x" + std::to_string(i.n) + " operand packed at run time" +
+         (i.taps > 1 ? ", with a second product for its zero point" : "") + ", blocks of " + std::to_string(kBlockRows) +
+         " rows; workspace " + std::to_string(workspace_bytes()) + " bytes";
+}
+
+}  // namespace octavo

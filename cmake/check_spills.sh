@@ -54,7 +54,7 @@ check() {
   shift
   bad=0
   for object; do
-    case $object in
+    case ${object##*/} in
       *scalar*) continue ;;
       *brgemm*|*dwconv*) ;;
       *) continue ;;

@@ -133,6 +133,7 @@ OCTAVO_INLINE void multiply(typename K::Acc (&acc)[S][M][NV], typename K::templa
     }
   }
   for (; steps > 0; --steps) {
+    asm("" : "+r"(steps));  // GCC would rather spill this than what the loops around it need
     step<K, M, NV>(acc[0], At<K, M>{rows, 0}, b);
     rows.advance(a_step);
     b += b_step;
@@ -143,49 +144,33 @@ OCTAVO_INLINE void multiply(typename K::Acc (&acc)[S][M][NV], typename K::templa
   }
 }
 
-// The epilogue's branches each get the sums where they are: GCC would move and spill them ahead of the branches.
-template <class K, int M, int NV, class Sum>
-OCTAVO_INLINE void output(const BrgemmArgs& g, const typename K::Part& part, int live, Sum (&sums)[M][NV]) {
+template <class K>
+constexpr bool kReduces = requires(typename K::Acc acc) { K::finish(acc); };
+
+// The bias of each column, or 0.
+template <class K, int NV, class Sum>
+OCTAVO_INLINE void load_seeds(Sum (&seeds)[NV], const BrgemmArgs& g, const typename K::Part& part, int live) {
   OCTAVO_UNROLL
-  for (int i = 0; i < M; ++i) {
-    OCTAVO_UNROLL
-    for (int v = 0; v < NV; ++v) K::keep(sums[i][v]);
-  }
-  if (live == K::lanes) {
-    Epilogue<K, Sum, M, NV, true>(g, part)(sums);
-  } else {
-    Epilogue<K, Sum, M, NV, false>(g, part)(sums);
+  for (int v = 0; v < NV; ++v) {
+    if constexpr (K::a_bytes == 1) {
+      seeds[v] = K::splat(0);
+      if (g.epi->bias) {
+        const int32_t* bias = g.epi->bias + v * K::lanes;
+        seeds[v] = v == NV - 1 && live < K::lanes ? K::load(bias, part) : K::load(bias);
+      }
+    } else {
+      seeds[v] = K::zero();
+    }
   }
 }
 
-template <class K, int M, int NV>
-[[gnu::noinline]] void tile(const BrgemmArgs& g) {
-  constexpr int S = K::splits(M * NV);
-  const int live = g.n - (NV - 1) * K::lanes;  // columns of the last vector
-  const typename K::Part part(live);
-  typename K::Acc acc[S][M][NV];
-  constexpr bool kReduces = requires { K::finish(acc[0][0][0]); };
-  OCTAVO_UNROLL
-  for (int v = 0; v < NV; ++v) {
-    typename K::Acc seed = K::zero();
-    if constexpr (K::a_bytes == 1 && !kReduces) {
-      if (g.epi->bias) {
-        const int32_t* bias = g.epi->bias + v * K::lanes;
-        seed = v == NV - 1 && live < K::lanes ? K::load(bias, part) : K::load(bias);
-      }
-    }
-    OCTAVO_UNROLL
-    for (int i = 0; i < M; ++i) {
-      acc[0][i][v] = seed;
-      OCTAVO_UNROLL
-      for (int u = 1; u < S; ++u) acc[u][i][v] = K::zero();
-    }
-  }
-
+// All taps of M rows, the first of which is a_offset bytes behind g.a[t].
+template <class K, int M, int NV, int S>
+OCTAVO_INLINE void multiply_taps(typename K::Acc (&acc)[S][M][NV], const BrgemmArgs& g, ptrdiff_t a_offset) {
   const char* b = static_cast<const char*>(g.b);
   [[maybe_unused]] typename K::template Rows<M>::Scratch scratch;
   for (int64_t t = 0; t < g.batch; ++t) {
-    const char* a = static_cast<const char*>(g.a[t]);
+    const char* a = static_cast<const char*>(g.a[t]) + a_offset;
     for (int64_t left = g.k; left > 0; left -= K::k_block) {
       const int64_t k = left < K::k_block ? left : K::k_block;
       typename K::template Rows<M> rows(a, g.a_stride_bytes, k, scratch);
@@ -198,33 +183,72 @@ template <class K, int M, int NV>
       b += (k + K::kr - 1) / K::kr * (K::nv * K::vector_bytes);
     }
   }
+}
 
-  if constexpr (S > 1) {
+// The epilogue's branches each get the sums where they are: GCC would move and spill them ahead of the branches.
+template <class K, int M, int NV, class Sum>
+OCTAVO_INLINE void output(const BrgemmArgs& g, int row, const typename K::Part& part, int live, Sum (&sums)[M][NV]) {
+  OCTAVO_UNROLL
+  for (int i = 0; i < M; ++i) {
     OCTAVO_UNROLL
-    for (int u = 1; u < S; ++u) {
-      OCTAVO_UNROLL
-      for (int i = 0; i < M; ++i) {
-        OCTAVO_UNROLL
-        for (int v = 0; v < NV; ++v) acc[0][i][v] = K::add(acc[0][i][v], acc[u][i][v]);
-      }
-    }
+    for (int v = 0; v < NV; ++v) K::keep(sums[i][v]);
   }
-  if constexpr (kReduces) {
+  char* c = static_cast<char*>(g.c) + row * g.c_stride_bytes;
+  const auto run = [&]<class Out>(const Out& epilogue) OCTAVO_LAMBDA {
+    const char* residual = nullptr;
+    if constexpr (Out::residual) residual = static_cast<const char*>(g.epi->residual) + row * g.epi->residual_stride_bytes;
+    epilogue(sums, c, residual);
+  };
+  live == K::lanes ? with_epilogue<K, NV, true>(g, part, run) : with_epilogue<K, NV, false>(g, part, run);
+}
+
+// Rows [row, row + M) of a call.
+template <class K, int M, int NV>
+[[gnu::noinline]] void tile(const BrgemmArgs& g, int row) {
+  constexpr int S = K::splits(M * NV);
+  const int live = g.n - (NV - 1) * K::lanes;  // columns of the last vector
+  const typename K::Part part(live);
+  typename K::Acc acc[S][M][NV];
+  if constexpr (kReduces<K>) {
     static_assert(S == 1 && K::a_bytes == 1);
-    typename K::I sums[M][NV];
     OCTAVO_UNROLL
-    for (int v = 0; v < NV; ++v) {
-      typename K::I bias = K::splat(0);
-      if (g.epi->bias) {
-        const int32_t* p = g.epi->bias + v * K::lanes;
-        bias = v == NV - 1 && live < K::lanes ? K::load(p, part) : K::load(p);
-      }
+    for (int i = 0; i < M; ++i) {
       OCTAVO_UNROLL
-      for (int i = 0; i < M; ++i) sums[i][v] = K::add(K::finish(acc[0][i][v]), bias);
+      for (int v = 0; v < NV; ++v) acc[0][i][v] = K::zero();
     }
-    return output<K>(g, part, live, sums);
+    multiply_taps<K, M, NV, S>(acc, g, row * g.a_stride_bytes);
+    typename K::I bias[NV], sums[M][NV];
+    load_seeds<K>(bias, g, part, live);
+    OCTAVO_UNROLL
+    for (int i = 0; i < M; ++i) {
+      OCTAVO_UNROLL
+      for (int v = 0; v < NV; ++v) sums[i][v] = K::add(K::finish(acc[0][i][v]), bias[v]);
+    }
+    return output<K>(g, row, part, live, sums);
   } else {
-    output<K>(g, part, live, acc[0]);
+    typename K::Acc seeds[NV];
+    load_seeds<K>(seeds, g, part, live);
+    OCTAVO_UNROLL
+    for (int i = 0; i < M; ++i) {
+      OCTAVO_UNROLL
+      for (int v = 0; v < NV; ++v) {
+        acc[0][i][v] = seeds[v];
+        OCTAVO_UNROLL
+        for (int u = 1; u < S; ++u) acc[u][i][v] = K::zero();
+      }
+    }
+    multiply_taps<K, M, NV, S>(acc, g, row * g.a_stride_bytes);
+    if constexpr (S > 1) {
+      OCTAVO_UNROLL
+      for (int u = 1; u < S; ++u) {
+        OCTAVO_UNROLL
+        for (int i = 0; i < M; ++i) {
+          OCTAVO_UNROLL
+          for (int v = 0; v < NV; ++v) acc[0][i][v] = K::add(acc[0][i][v], acc[u][i][v]);
+        }
+      }
+    }
+    output<K>(g, row, part, live, acc[0]);
   }
 }
 
@@ -233,7 +257,7 @@ OCTAVO_INLINE void columns(const BrgemmArgs& g) {
   if constexpr (NV > 1) {
     if (g.n <= (NV - 1) * K::lanes) return columns<K, M, NV - 1>(g);
   }
-  tile<K, M, NV>(g);
+  tile<K, M, NV>(g, 0);
 }
 
 // Full tiles are the common case, so the largest m comes first.

@@ -1,4 +1,7 @@
 // THE epilogue of every vector brgemm: the formulas of EpilogueArgs (octavo/ukernel.h) on accumulators in registers.
+//
+// Each kind of output is a class: made once for some columns, it holds their constants; called, it takes rows of accumulators
+// (V::I, or V::F of an f32 kernel) to memory. with_epilogue() picks the one that a call asks for.
 #pragma once
 
 #include "kernels/unroll.inl.h"
@@ -7,25 +10,14 @@
 namespace octavo::OCTAVO_ISA {
 namespace {
 
-// V: the register vocabulary. Acc: V::I, or V::F of an f32 kernel. Full: the last vector has all its columns; otherwise `part` says which.
-template <class V, class Acc, int M, int NV, bool Full>
-class Epilogue {
+// V: the register vocabulary. NV: vectors of columns. Full: the last of them has all its columns; otherwise `part` says which.
+template <class V, int NV, bool Full>
+class Columns {
  public:
-  OCTAVO_INLINE Epilogue(const BrgemmArgs& g, const typename V::Part& part)
-      : e_(*g.epi), c_(static_cast<char*>(g.c)), stride_(g.c_stride_bytes), columns_(g.n), part_(part) {}
+  OCTAVO_INLINE Columns(const BrgemmArgs& g, const typename V::Part& part)
+      : stride_(g.c_stride_bytes), residual_stride_(g.epi->residual_stride_bytes), count_(g.n), part_(part) {}
 
-  OCTAVO_INLINE void operator()(const Acc (&acc)[M][NV]) {
-    if constexpr (V::a_bytes == 4) {
-      return e_.residual ? f32<true>(acc) : f32<false>(acc);
-    } else {
-      if (e_.out == DType::s32) return s32(acc);
-      if (e_.out == DType::f32) return e_.residual ? f32<true>(acc) : f32<false>(acc);
-      if (e_.residual) return q8<true, false>(acc);
-      return fits() ? q8<false, true>(acc) : q8<false, false>(acc);
-    }
-  }
-
- private:
+ protected:
   using F = typename V::F;
   using I = typename V::I;
 
@@ -34,72 +26,106 @@ class Epilogue {
     return whole(v) ? V::load(p + v * V::lanes) : V::load(p + v * V::lanes, part_);
   }
   template <class X>
-  OCTAVO_INLINE void store(char* c, int v, X x) {
+  OCTAVO_INLINE void store(char* c, int v, X x) const {
     c += v * V::lanes * 4;
     whole(v) ? V::store(c, x) : V::store(c, x, part_);
   }
 
-  OCTAVO_INLINE void s32(const Acc (&acc)[M][NV]) {
-    char* c = c_;
+  ptrdiff_t stride_, residual_stride_;
+  int count_;
+  typename V::Part part_;
+};
+
+template <class V, int NV, bool Full>
+class OutS32 : Columns<V, NV, Full> {
+ public:
+  static constexpr bool residual = false;
+  using Columns<V, NV, Full>::Columns;
+
+  template <class Acc, int M>
+  OCTAVO_INLINE void operator()(const Acc (&acc)[M][NV], char* c, const char*) const {
     OCTAVO_UNROLL
-    for (int i = 0; i < M; ++i, c += stride_) {
+    for (int i = 0; i < M; ++i, c += this->stride_) {
       OCTAVO_UNROLL
-      for (int v = 0; v < NV; ++v) store(c, v, acc[i][v]);
+      for (int v = 0; v < NV; ++v) this->store(c, v, acc[i][v]);
+    }
+  }
+};
+
+template <class V, int NV, bool Full, bool Residual>
+class OutF32 : Columns<V, NV, Full> {
+  using Base = Columns<V, NV, Full>;
+  using F = typename V::F;
+
+ public:
+  static constexpr bool residual = Residual;
+  OCTAVO_INLINE OutF32(const BrgemmArgs& g, const typename V::Part& part)
+      : Base(g, part), lo_(V::splat(g.epi->lo)), hi_(V::splat(g.epi->hi)) {
+    OCTAVO_UNROLL
+    for (int v = 0; v < NV; ++v) {
+      if constexpr (V::a_bytes == 1) scale_[v] = this->load(g.epi->scale, v);
+      bias_[v] = g.epi->bias_f32 ? this->load(g.epi->bias_f32, v) : V::splat(0.0f);
     }
   }
 
-  template <bool Residual>
-  OCTAVO_INLINE void f32(const Acc (&acc)[M][NV]) {
-    const F lo = V::splat(e_.lo), hi = V::splat(e_.hi);
-    F scale[NV], bias[NV];
+  template <class Acc, int M>
+  OCTAVO_INLINE void operator()(const Acc (&acc)[M][NV], char* c, const char* r) const {
     OCTAVO_UNROLL
-    for (int v = 0; v < NV; ++v) {
-      if constexpr (V::a_bytes == 1) scale[v] = load(e_.scale, v);
-      bias[v] = e_.bias_f32 ? load(e_.bias_f32, v) : V::splat(0.0f);
-    }
-    char* c = c_;
-    const char* r = static_cast<const char*>(e_.residual);
-    OCTAVO_UNROLL
-    for (int i = 0; i < M; ++i, c += stride_) {
+    for (int i = 0; i < M; ++i, c += this->stride_) {
       OCTAVO_UNROLL
       for (int v = 0; v < NV; ++v) {
         F f;
         if constexpr (V::a_bytes == 1) {
-          f = V::fma(V::to_float(acc[i][v]), scale[v], bias[v]);
+          f = V::fma(V::to_float(acc[i][v]), scale_[v], bias_[v]);
         } else {
-          f = V::add(acc[i][v], bias[v]);
+          f = V::add(acc[i][v], bias_[v]);
         }
-        if constexpr (Residual) f = V::add(f, load(reinterpret_cast<const float*>(r), v));
-        store(c, v, V::min(V::max(f, lo), hi));
+        if constexpr (Residual) f = V::add(f, this->load(reinterpret_cast<const float*>(r), v));
+        this->store(c, v, V::min(V::max(f, lo_), hi_));
       }
-      if constexpr (Residual) r += e_.residual_stride_bytes;
+      if constexpr (Residual) r += this->residual_stride_;
     }
   }
 
+ private:
+  F lo_, hi_, scale_[V::a_bytes == 1 ? NV : 1], bias_[NV];
+};
+
+// u8 and s8. Rounding is monotone: rne(clamp(v, lo, hi)) = clamp(rne(v), rne(lo), rne(hi)), so the bounds are taken on packed
+// integers. With x = rne(v), what is stored is min(max(x - lo, 0), hi - lo) + (lo + zp), the last sum modulo 256. Packs and
+// the sum on 16 bits saturate, without harm since bounds are small; the pack to u8 is the max. Without Fits a bound must come
+// before the conversion: the upper one where it turns what does not fit, and NaN, into INT32_MIN (x86); the lower one where it
+// saturates, but turns NaN into 0 (Arm).
+template <class V, int NV, bool Full, bool Residual, bool Fits>
+class OutQ8 : Columns<V, NV, Full> {
+  using Base = Columns<V, NV, Full>;
+  using F = typename V::F;
+  using I = typename V::I;
+
+ public:
+  static constexpr bool residual = Residual;
+  OCTAVO_INLINE OutQ8(const BrgemmArgs& g, const typename V::Part& part) : Base(g, part), bound_(V::splat(V::saturates ? g.epi->lo : g.epi->hi)) {
+    const EpilogueArgs& e = *g.epi;
+    const int lo = V::round(e.lo);
+    minus_lo_ = V::splat16(-lo), range_ = V::splat8(V::round(e.hi) - lo), base_ = V::splat8(lo + e.zp);
+    if constexpr (Residual) {
+      r_bump_ = e.residual_dtype == DType::s8 ? 128 : 0;
+      r_zp_ = V::splat(e.residual_zp + r_bump_);
+      r_scale_ = V::splat(e.residual_scale);
+    }
+    OCTAVO_UNROLL
+    for (int v = 0; v < NV; ++v) scale_[v] = this->load(e.scale, v);
+  }
   // Whether float(acc) * scale[j] converts to s32 whatever acc is. Multipliers of quantized networks are far below 1.
   OCTAVO_INLINE bool fits() const {
     bool all = true;
     OCTAVO_UNROLL
-    for (int v = 0; v < NV; ++v) all &= V::below(load(e_.scale, v), 1.0f);
+    for (int v = 0; v < NV; ++v) all &= V::below(scale_[v], 1.0f);
     return all;
   }
 
-  // u8 and s8. Rounding is monotone: rne(clamp(v, lo, hi)) = clamp(rne(v), rne(lo), rne(hi)), so the bounds are taken on packed
-  // integers. With x = rne(v), what is stored is min(max(x - lo, 0), hi - lo) + (lo + zp), the last sum modulo 256. Packs and
-  // the sum on 16 bits saturate, without harm since bounds are small; the pack to u8 is the max. Without Fits a bound must come
-  // before the conversion: the upper one where it turns what does not fit, and NaN, into INT32_MIN (x86); the lower one where it
-  // saturates, but turns NaN into 0 (Arm).
-  template <bool Residual, bool Fits>
-  OCTAVO_INLINE void q8(const Acc (&acc)[M][NV]) {
-    const int r_bump = e_.residual_dtype == DType::s8 ? 128 : 0;
-    const F bound = V::splat(V::saturates ? e_.lo : e_.hi);
-    const int lo = V::round(e_.lo);
-    const I minus_lo = V::splat16(-lo), range = V::splat8(V::round(e_.hi) - lo), base = V::splat8(lo + e_.zp);
-    F scale[NV];
-    OCTAVO_UNROLL
-    for (int v = 0; v < NV; ++v) scale[v] = load(e_.scale, v);
-    char* c = c_;
-    const char* r = static_cast<const char*>(e_.residual);
+  template <class Acc, int M>
+  OCTAVO_INLINE void operator()(const Acc (&acc)[M][NV], char* c, const char* r) const {
     constexpr int kRows = 4 / NV;  // of C in one register of bytes
     OCTAVO_UNROLL
     for (int i = 0; i < M; i += kRows) {
@@ -110,39 +136,52 @@ class Epilogue {
         const int row = i + y / NV < M ? i + y / NV : M - 1, v = y % NV;
         F f = V::to_float(acc[row][v]);
         if constexpr (Residual) {
-          const char* p = r + row * e_.residual_stride_bytes + v * V::lanes;
-          const I bytes = V::widen(whole(v) ? V::load8(p) : V::load8(p, part_), r_bump);
-          const F residual = V::to_float(V::sub(bytes, V::splat(e_.residual_zp + r_bump)));
-          f = V::fma(f, scale[v], V::mul(residual, V::splat(e_.residual_scale)));
+          const char* p = r + row * this->residual_stride_ + v * V::lanes;
+          const I bytes = V::widen(this->whole(v) ? V::load8(p) : V::load8(p, this->part_), r_bump_);
+          f = V::fma(f, scale_[v], V::mul(V::to_float(V::sub(bytes, r_zp_)), r_scale_));
         } else {
-          f = V::mul(f, scale[v]);
+          f = V::mul(f, scale_[v]);
         }
-        if constexpr (!Fits) f = V::saturates ? V::max(f, bound) : V::min(bound, f);
+        if constexpr (!Fits) f = V::saturates ? V::max(f, bound_) : V::min(bound_, f);
         q[x] = V::round(f);
       }
-      const I low = V::adds16(V::pack16(q[0], q[1]), minus_lo), high = V::adds16(V::pack16(q[2], q[3]), minus_lo);
+      const I low = V::adds16(V::pack16(q[0], q[1]), minus_lo_), high = V::adds16(V::pack16(q[2], q[3]), minus_lo_);
       I bytes = V::packu8(low, high);
-      if constexpr (Fits || V::saturates) bytes = V::min8(bytes, range);
-      bytes = V::add8(bytes, base);
+      if constexpr (Fits || V::saturates) bytes = V::min8(bytes, range_);
+      bytes = V::add8(bytes, base_);
       OCTAVO_UNROLL
       for (int j = 0; j < kRows; ++j) {
         if (i + j >= M) continue;
         if constexpr (Full && 4 % NV == 0) {
           V::template store8<kRows>(c, bytes, j);
         } else {
-          V::template store8<kRows>(c, bytes, j, columns_);
+          V::template store8<kRows>(c, bytes, j, this->count_);
         }
-        c += stride_;
+        c += this->stride_;
       }
     }
   }
 
-  const EpilogueArgs& e_;
-  char* c_;
-  ptrdiff_t stride_;
-  int columns_;
-  typename V::Part part_;
+ private:
+  F bound_, scale_[NV], r_scale_;
+  I minus_lo_, range_, base_, r_zp_;
+  int r_bump_ = 0;
 };
+
+// Calls run(epilogue).
+template <class V, int NV, bool Full, class Run>
+OCTAVO_INLINE void with_epilogue(const BrgemmArgs& g, const typename V::Part& part, const Run& run) {
+  const EpilogueArgs& e = *g.epi;
+  if constexpr (V::a_bytes == 4) {
+    return e.residual ? run(OutF32<V, NV, Full, true>(g, part)) : run(OutF32<V, NV, Full, false>(g, part));
+  } else {
+    if (e.out == DType::s32) return run(OutS32<V, NV, Full>(g, part));
+    if (e.out == DType::f32) return e.residual ? run(OutF32<V, NV, Full, true>(g, part)) : run(OutF32<V, NV, Full, false>(g, part));
+    if (e.residual) return run(OutQ8<V, NV, Full, true, false>(g, part));
+    return OutQ8<V, NV, Full, false, true>(g, part).fits() ? run(OutQ8<V, NV, Full, false, true>(g, part))
+                                                           : run(OutQ8<V, NV, Full, false, false>(g, part));
+  }
+}
 
 }  // namespace
 }  // namespace octavo::OCTAVO_ISA

@@ -32,13 +32,9 @@ struct ConvPlan::Impl {
   PixelTypes types;
   int fill = 0;  // the byte that padding is made of
   Weights weights;
-  bool flat = false;          // 1x1, stride 1, no padding
-  bool copy = false;          // taps point into a copy of the input rows
-  bool fused = false;         // one tap is a whole kernel row
-  int64_t merged = 1;         // groups that share a panel
+  ConvAlgorithm algorithm;
+  ConvBlocks blocks;
   std::vector<RowTaps> rows;  // [oh]; empty: all taps for every row
-  // An output image is cut into bands of rows and segments of columns. A tile of the plan is one of these and one panel.
-  int64_t band_rows = 1, bands = 1, segment_cols = 1, segments = 1;
 
   int64_t pixel_bytes() const noexcept { return types.in * int64_t(size_of(types.a)); }
   int64_t in_rows(int64_t out_rows) const noexcept { return (out_rows - 1) * w.stride_h + (w.kh - 1) * w.dilation_h + 1; }
@@ -46,21 +42,21 @@ struct ConvPlan::Impl {
 
   // The workspace: a pointer for each tap (kh * kw of them if pixels turn out not to be dense), then the copy, then room for
   // the last tap's k rounded up to kr.
-  size_t pointer_bytes() const noexcept { return flat ? 0 : align_up(size_t(copy ? weights.taps : w.kh * w.kw) * sizeof(void*)); }
+  size_t pointer_bytes() const noexcept {
+    return algorithm.flat ? 0 : align_up(size_t(algorithm.copy ? weights.taps : w.kh * w.kw) * sizeof(void*));
+  }
   size_t workspace_bytes() const noexcept {
-    if (!copy) return pointer_bytes();
-    return pointer_bytes() +
-           align_up(size_t(in_rows(band_rows) * in_cols(segment_cols) * pixel_bytes()) + weights.kernel->format.kr);
+    if (!algorithm.copy) return pointer_bytes();
+    return pointer_bytes() + align_up(size_t(in_rows(blocks.band_rows) * in_cols(blocks.segment_cols) * pixel_bytes()) +
+                                      weights.kernel->format.kr);
   }
 
-  void choose_algorithm(const ConvDesc& d);
-  void choose_blocks();
   void pack(const ConvDesc& d);
 
   int64_t tiles(int64_t batch) const noexcept {
     if (batch < 1) return 0;
-    if (flat) return RowBlocks(weights, batch * oh * ow).blocks * weights.panel_count();
-    return batch * bands * segments * weights.panel_count();
+    if (algorithm.flat) return flat_blocks(weights, batch * oh * ow).blocks * weights.panel_count();
+    return batch * blocks.bands * blocks.segments * weights.panel_count();
   }
   Status check(const ConvArgs& v) const noexcept;
   void run(const ConvArgs& v, int64_t begin, int64_t end, void* workspace) const noexcept;
@@ -68,59 +64,13 @@ struct ConvPlan::Impl {
                  ptrdiff_t pixel_stride, const char** taps) const noexcept;
 };
 
-void ConvPlan::Impl::choose_algorithm(const ConvDesc& d) {
-  const int64_t icg = d.ic / d.groups, ocg = d.oc / d.groups;
-  const PackFormat& format = weights.kernel->format;
-  const bool padded = w.pad_top || w.pad_left || w.pad_bottom || w.pad_right;
-  const bool integer = d.a != DType::f32;
-  flat = w.kh == 1 && w.kw == 1 && w.stride_h == 1 && w.stride_w == 1 && !padded;
-  // Groups narrower than half a panel share it, block-diagonally: as many products, and fewer calls. Not for f32, where the
-  // zeros between the blocks would meet infinities and NaNs of other groups.
-  if (integer && ocg * 2 <= format.nr) merged = std::min<int64_t>(d.groups, format.nr / ocg);
-  const bool whole = merged == d.groups;
-  fused = whole && w.kw > 1 && w.dilation_w == 1;
-  copy = padded || (fused && d.ic % format.kr != 0);
-  weights.taps = fused ? w.kh : w.kh * w.kw;
-  weights.k = fused ? w.kw * d.ic : merged * icg;
-  if (copy && fused) weights.k = ceil_div(weights.k, format.kr) * format.kr;
-  fill = integer ? d.numerics.a.zero_point : 0;
-}
-
-void ConvPlan::Impl::choose_blocks() {
-  band_rows = oh;
-  segment_cols = ow;
-  if (flat) return;
-  // The input of a band and segment stays in L2 while the panels pass over it.
-  constexpr int64_t kInput = 128 << 10, kTiles = 16, kMinRows = 4, kMinPixelTiles = 4;
-  const int64_t mr = weights.kernel->mr, panels = weights.panel_count();
-  const int64_t rows_that_fit = kInput / (in_cols(ow) * pixel_bytes());
-  if (in_rows(1) > rows_that_fit) {
-    const int64_t cols_that_fit = kInput / (in_rows(1) * pixel_bytes());
-    segment_cols = std::clamp((cols_that_fit - in_cols(1)) / w.stride_w + 1, std::min(ow, kMinPixelTiles * mr), ow);
-    band_rows = 1;
-  } else {
-    band_rows = std::min(oh, (rows_that_fit - in_rows(1)) / w.stride_h + 1);
-  }
-  // Enough tiles for a few threads.
-  const int64_t wanted = ceil_div(kTiles, panels);
-  if (oh > 1) {
-    band_rows = std::min(band_rows, std::max(kMinRows, ceil_div(oh, wanted)));
-  } else {
-    segment_cols = std::min(segment_cols, std::max(kMinPixelTiles * mr, ceil_div(ow, wanted)));
-  }
-  bands = ceil_div(oh, band_rows);
-  band_rows = ceil_div(oh, bands);
-  bands = ceil_div(oh, band_rows);
-  segments = ceil_div(ow, segment_cols);
-  segment_cols = std::min(ow, ceil_div(ceil_div(ow, segments), mr) * mr);
-  segments = ceil_div(ow, segment_cols);
-}
-
 void ConvPlan::Impl::pack(const ConvDesc& d) {
   const PackFormat& format = weights.kernel->format;
   const int64_t icg = d.ic / d.groups, ocg = d.oc / d.groups;
   const bool integer = d.a != DType::f32;
   const DType b = weights.kernel->b;
+  const bool fused = algorithm.fused;
+  const int64_t merged = algorithm.merged;
   const ptrdiff_t a_bytes = ptrdiff_t(size_of(d.a)), b_bytes = ptrdiff_t(size_of(b));
   const ptrdiff_t column_stride = icg * w.kh * w.kw;
 
@@ -191,11 +141,11 @@ void ConvPlan::Impl::pack(const ConvDesc& d) {
 Status ConvPlan::Impl::check(const ConvArgs& v) const noexcept { return check_pixels(w, types, v); }
 
 void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* workspace) const noexcept {
-  if (flat) {
+  if (algorithm.flat) {
     const FlatArgs f{
         v.batch * oh * ow,      static_cast<const char*>(v.a),        v.a_pixel_stride_bytes,       static_cast<char*>(v.c),
         v.c_pixel_stride_bytes, static_cast<const char*>(v.residual), v.residual_pixel_stride_bytes};
-    return run_flat(weights, RowBlocks(weights, f.m), f, begin, end);
+    return run_flat(weights, flat_blocks(weights, f.m), f, begin, end);
   }
   const int64_t panels = weights.panel_count();
   const char** taps = static_cast<const char**>(workspace);
@@ -203,13 +153,14 @@ void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* wo
   for (int64_t tile = begin; tile < end;) {
     const int64_t block = tile / panels, first = tile % panels, last = std::min(panels, first + end - tile);
     tile += last - first;
-    const int64_t image = block / (bands * segments), band = block / segments % bands, segment = block % segments;
-    Region out{band * band_rows, segment * segment_cols, 0, 0};
-    out.rows = std::min(band_rows, oh - out.y);
-    out.cols = std::min(segment_cols, ow - out.x);
+    const int64_t image = block / (blocks.bands * blocks.segments), band = block / blocks.segments % blocks.bands,
+                  segment = block % blocks.segments;
+    Region out{band * blocks.band_rows, segment * blocks.segment_cols, 0, 0};
+    out.rows = std::min(blocks.band_rows, oh - out.y);
+    out.cols = std::min(blocks.segment_cols, ow - out.x);
     const char* in = static_cast<const char*>(v.a) + image * w.ih * w.iw * v.a_pixel_stride_bytes;
     ptrdiff_t pixel_stride = v.a_pixel_stride_bytes, row_stride = w.iw * pixel_stride;
-    if (copy) {
+    if (algorithm.copy) {
       const Region r{out.y * w.stride_h - w.pad_top, out.x * w.stride_w - w.pad_left, in_rows(out.rows), in_cols(out.cols)};
       copy_padded(w, r, in, pixel_stride, pixel_bytes(), fill, copied);
       // The last tap's k may be rounded up: those bytes meet zero weights.
@@ -227,20 +178,19 @@ void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* wo
 // `in` is the input pixel under kernel tap (0, 0) of the output region's first pixel.
 void ConvPlan::Impl::run_panel(const ConvArgs& v, int64_t image, const Region& out, int64_t p, const char* in,
                                ptrdiff_t row_stride, ptrdiff_t pixel_stride, const char** taps) const noexcept {
-  const KernelInfo& kernel = *weights.kernel;
+  const KernelInfo& kernel = call_kernel(weights, out.cols);
   const Panel& panel = weights.panels[size_t(p)];
   // Pixels that are not dense cannot be fused; a tap's k is then a multiple of kr, so that the packed weights are the same.
-  const bool one_tap_a_row = fused && pixel_stride == pixel_bytes();
+  const bool one_tap_a_row = algorithm.fused && pixel_stride == pixel_bytes();
   const int64_t taps_x = one_tap_a_row ? 1 : w.kw;
   BrgemmArgs g;
   g.a = reinterpret_cast<const void* const*>(taps);
   g.a_stride_bytes = w.stride_w * pixel_stride;
   g.c_stride_bytes = v.c_pixel_stride_bytes;
-  g.k = fused && !one_tap_a_row ? types.in : weights.k;
+  g.k = algorithm.fused && !one_tap_a_row ? types.in : weights.k;
   g.n = panel.n;
   const size_t tap_bytes = panel_bytes(kernel.format, g.k);
-  const int64_t tiles = ceil_div(out.cols, tile_rows(kernel, g.a_stride_bytes)), each = out.cols / tiles,
-                extra = out.cols % tiles;
+  const int64_t most = call_rows(kernel, g.a_stride_bytes, g.a_stride_bytes, g.c_stride_bytes);
   RowTaps rows_used{0, int32_t(w.kh), 0};
   for (int64_t y = 0; y < out.rows; ++y) {
     if (!rows.empty()) rows_used = rows[size_t(out.y + y)];
@@ -259,8 +209,8 @@ void ConvPlan::Impl::run_panel(const ConvArgs& v, int64_t image, const Region& o
                      panel.column * ptrdiff_t(size_of(epi.residual_dtype));
       epi.residual_stride_bytes = v.residual_pixel_stride_bytes;
     }
-    for (int64_t t = 0; t < tiles; ++t) {
-      g.m = int32_t(each + (t < extra));
+    for (int64_t left = out.cols; left > 0; left -= g.m) {
+      g.m = int32_t(next_call(kernel, most, left));
       g.c = c;
       kernel.brgemm(&g);
       c += g.m * v.c_pixel_stride_bytes;
@@ -281,10 +231,15 @@ Expected<ConvPlan> ConvPlan::create(const ConvDesc& d) noexcept try {
   impl->ow = d.window.ow();
   impl->macs = impl->oh * impl->ow * d.oc * (d.ic / d.groups) * d.window.kh * d.window.kw;
   impl->types = {d.ic, d.oc, d.a, d.numerics.out, d.numerics.residual_dtype, d.numerics.has_residual};
-  impl->weights.kernel = *kernel;
-  impl->choose_algorithm(d);
+  impl->fill = d.a == DType::f32 ? 0 : d.numerics.a.zero_point;
+  impl->algorithm = conv_algorithm(d, (*kernel)->format);
+  Weights& weights = impl->weights;
+  weights.kernel = *kernel;
+  if (!d.kernel) weights.short_sums = short_sum_kernel(**kernel);
+  weights.taps = impl->algorithm.taps;
+  weights.k = impl->algorithm.k;
   impl->pack(d);
-  impl->choose_blocks();
+  if (!impl->algorithm.flat) impl->blocks = conv_blocks(d.window, impl->pixel_bytes(), weights);
   return ConvPlan(std::move(impl));
 } catch (const std::exception&) {
   return Status::error(Code::out_of_memory, "ConvPlan::create: no memory for the weights of %lld channels",
@@ -321,18 +276,18 @@ int64_t ConvPlan::macs() const noexcept { return impl_->macs; }
 std::string ConvPlan::describe() const {
   const Impl& i = *impl_;
   std::string s = std::string(kernel().name) + ": ";
-  if (i.flat) {
+  if (i.algorithm.flat) {
     s += "1x1 as a flat matrix product over all pixels";
   } else {
-    s += "direct, " + std::to_string(i.weights.taps) + (i.fused ? " taps, each a whole kernel row" : " taps") +
+    s += "direct, " + std::to_string(i.weights.taps) + (i.algorithm.fused ? " taps, each a whole kernel row" : " taps") +
          " of k=" + std::to_string(i.weights.k) +
-         (i.copy ? ", from a padded copy of the input rows" : ", from the input in place") + ", " + std::to_string(i.bands) +
-         "x" + std::to_string(i.segments) + " blocks of " + std::to_string(i.band_rows) + "x" + std::to_string(i.segment_cols) +
+         (i.algorithm.copy ? ", from a padded copy of the input rows" : ", from the input in place") + ", " + std::to_string(i.blocks.bands) +
+         "x" + std::to_string(i.blocks.segments) + " blocks of " + std::to_string(i.blocks.band_rows) + "x" + std::to_string(i.blocks.segment_cols) +
          " pixels";
   }
-  if (i.merged > 1) s += ", " + std::to_string(i.merged) + " groups to a panel";
-  return s + "; " + std::to_string(i.weights.panel_count()) + " panels of " + std::to_string(kernel().nr) + " channels, " +
-         std::to_string(packed_bytes()) + " bytes packed, workspace " + std::to_string(workspace_bytes()) + " bytes";
+  if (i.algorithm.merged > 1) s += ", " + std::to_string(i.algorithm.merged) + " groups to a panel";
+  return s + "; " + std::to_string(i.weights.panel_count()) + " panels of " + std::to_string(kernel().nr) + " channels" +
+         describe_short_sums(i.weights) + ", " + std::to_string(packed_bytes()) + " bytes packed, workspace " + std::to_string(workspace_bytes()) + " bytes";
 }
 
 }  // namespace octavo

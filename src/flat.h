@@ -1,13 +1,13 @@
 // Packed weights of a GEMM or a convolution, and the loop over a flat matrix of rows: a GEMM, or a 1x1 convolution.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <vector>
 
 #include "octavo/ukernel.h"
 #include "src/buffer.h"
 #include "src/numerics.h"
+#include "src/policy.h"
 
 namespace octavo::detail {
 
@@ -20,6 +20,7 @@ struct Panel {
 
 struct Weights {
   const KernelInfo* kernel = nullptr;
+  const KernelInfo* short_sums = nullptr;  // for the same panels; null if there is none, or the caller asked for `kernel`
   int64_t taps = 1, k = 0;  // each panel: `taps` of panel_bytes(format, k), back to back
   std::vector<Panel> panels;
   Buffer<char> data;
@@ -29,20 +30,6 @@ struct Weights {
   const char* panel(int64_t p) const noexcept { return data.get() + size_t(p) * size_t(taps) * tap_bytes(); }
   int64_t panel_count() const noexcept { return int64_t(panels.size()); }
   size_t bytes() const noexcept { return data.bytes() + epilogue.bytes() + panels.size() * sizeof(Panel); }
-};
-
-// The most rows that a kernel call should take. Rows of A a multiple of 4 KiB apart compete for the same few lines of L1
-// (64 sets of 64 bytes, 8 ways or more): taller tiles than that evict their own rows.
-inline int64_t tile_rows(const KernelInfo& kernel, ptrdiff_t a_stride) noexcept {
-  constexpr int kWays = 7;  // one is left to B
-  return a_stride % 4096 == 0 && kernel.mr > kWays ? std::max(kWays, kernel.mr / 2) : kernel.mr;
-}
-
-// How m rows are cut into blocks. A block's rows of A stay in a cache while the panels of B pass over them. A tile of the plan is
-// one block and one panel; panels run fastest.
-struct RowBlocks {
-  int64_t rows = 1, blocks = 0;  // of each block but the last
-  RowBlocks(const Weights&, int64_t m) noexcept;
 };
 
 struct FlatArgs {
@@ -56,6 +43,6 @@ struct FlatArgs {
 };
 
 // Plan tiles [begin, end) of blocks.blocks * panel_count(). weights.taps is 1.
-void run_flat(const Weights&, const RowBlocks&, const FlatArgs&, int64_t begin, int64_t end) noexcept;
+void run_flat(const Weights&, const FlatBlocks&, const FlatArgs&, int64_t begin, int64_t end) noexcept;
 
 }  // namespace octavo::detail

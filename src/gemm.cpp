@@ -25,7 +25,7 @@ struct GemmPlan::Impl {
     if (g.residual) return residual_error();
     return {};
   }
-  void run(const GemmArgs& g, const RowBlocks& rows, int64_t begin, int64_t end) const noexcept {
+  void run(const GemmArgs& g, const FlatBlocks& blocks, int64_t begin, int64_t end) const noexcept {
     const FlatArgs f{g.m,
                      static_cast<const char*>(g.a),
                      g.a_stride_bytes,
@@ -33,7 +33,7 @@ struct GemmPlan::Impl {
                      g.c_stride_bytes,
                      static_cast<const char*>(g.residual),
                      g.residual_stride_bytes};
-    run_flat(weights, rows, f, begin, end);
+    run_flat(weights, blocks, f, begin, end);
   }
 };
 
@@ -60,6 +60,7 @@ Expected<GemmPlan> GemmPlan::create(const GemmDesc& d) noexcept try {
   impl->residual_dtype = d.numerics.residual_dtype;
   Weights& w = impl->weights;
   w.kernel = *kernel;
+  if (!d.kernel) w.short_sums = short_sum_kernel(**kernel);
   w.k = d.k;
   const int64_t panels = ceil_div(d.n, format.nr);
   w.panels.resize(size_t(panels));
@@ -93,24 +94,24 @@ Expected<GemmPlan> GemmPlan::create(const GemmDesc& d) noexcept try {
 GemmPlan::GemmPlan(std::shared_ptr<const Impl> impl) noexcept : impl_(std::move(impl)) {}
 
 int64_t GemmPlan::tiles(int64_t m) const noexcept {
-  return m < 1 ? 0 : RowBlocks(impl_->weights, m).blocks * impl_->weights.panel_count();
+  return m < 1 ? 0 : flat_blocks(impl_->weights, m).blocks * impl_->weights.panel_count();
 }
 size_t GemmPlan::workspace_bytes() const noexcept { return 0; }
 
 Status GemmPlan::run(const GemmArgs& g, int64_t tile_begin, int64_t tile_end, void*) const noexcept {
   if (Status s = impl_->check(g); !s.ok()) return s;
-  const RowBlocks rows(impl_->weights, g.m);
-  if (Status s = check_tiles(tile_begin, tile_end, rows.blocks * impl_->weights.panel_count()); !s.ok()) return s;
-  impl_->run(g, rows, tile_begin, tile_end);
+  const FlatBlocks blocks = flat_blocks(impl_->weights, g.m);
+  if (Status s = check_tiles(tile_begin, tile_end, blocks.blocks * impl_->weights.panel_count()); !s.ok()) return s;
+  impl_->run(g, blocks, tile_begin, tile_end);
   return {};
 }
 
 Status GemmPlan::run(const GemmArgs& g, void*, const Parallel& parallel) const noexcept {
   if (Status s = check_parallel(parallel); !s.ok()) return s;
   if (Status s = impl_->check(g); !s.ok()) return s;
-  const RowBlocks rows(impl_->weights, g.m);
-  run_parallel(parallel, rows.blocks * impl_->weights.panel_count(), double(g.m) * double(impl_->n) * double(impl_->k), nullptr,
-               0, [&](int64_t begin, int64_t end, void*) { impl_->run(g, rows, begin, end); });
+  const FlatBlocks blocks = flat_blocks(impl_->weights, g.m);
+  run_parallel(parallel, blocks.blocks * impl_->weights.panel_count(), double(g.m) * double(impl_->n) * double(impl_->k), nullptr,
+               0, [&](int64_t begin, int64_t end, void*) { impl_->run(g, blocks, begin, end); });
   return {};
 }
 
@@ -124,7 +125,7 @@ std::string GemmPlan::describe() const {
   return std::string(kernel().name) + ": " + std::to_string(impl_->k) + "x" + std::to_string(impl_->n) + " weights in " +
          std::to_string(w.panel_count()) + " panels of " + std::to_string(kernel().nr) + " columns, " +
          std::to_string(w.bytes()) + " bytes packed; A in place in row tiles of at most " + std::to_string(kernel().mr) +
-         ", no workspace";
+         describe_short_sums(w) + ", no workspace";
 }
 
 }  // namespace octavo

@@ -5,12 +5,13 @@
 namespace octavo {
 namespace {
 
-constexpr KernelInfo brgemm(const char* name, Isa needs, DType a, DType b, uint8_t mr, PackFormat format, BrgemmFn run) {
-  return {name, Op::brgemm, needs, a, b, mr, format.nr, format.kr, false, false, format, 0, run, nullptr};
+constexpr KernelInfo brgemm(const char* name, Isa needs, DType a, DType b, uint8_t mr, PackFormat format, BrgemmFn run,
+                            uint8_t group = 0) {
+  return {name, Op::brgemm, needs, a, b, mr, format.nr, format.kr, false, false, format, 0, group, run, nullptr};
 }
 constexpr KernelInfo dwconv(const char* name, Isa needs, DType a, DType b, uint8_t mr, PackFormat format, DwconvFn run,
                             uint8_t rows = 1) {
-  return {name, Op::dwconv, needs, a, b, mr, format.nr, format.kr, false, false, format, rows, nullptr, run};
+  return {name, Op::dwconv, needs, a, b, mr, format.nr, format.kr, false, false, format, rows, 0, nullptr, run};
 }
 constexpr KernelInfo test_only(KernelInfo row) {
   row.test_only = true;
@@ -24,14 +25,20 @@ constexpr KernelInfo kKernels[] = {
 #if defined(__x86_64__)
     brgemm("brgemm_u8s8_avx512vnni_14x32x4", Isa::avx512vnni, u8, s8, 14, {32, 4, 1, 0},
            octavo_brgemm_u8s8_avx512vnni_14x32x4),
+    brgemm("brgemm_u8s8_avx512vnni_120x32x4", Isa::avx512vnni, u8, s8, 120, {32, 4, 1, 0},
+           octavo_brgemm_u8s8_avx512vnni_120x32x4, 6),
     brgemm("brgemm_u8s8_avxvnni_6x16x4", Isa::avxvnni, u8, s8, 6, {16, 4, 1, 0}, octavo_brgemm_u8s8_avxvnni_6x16x4),
     brgemm("brgemm_u8s8_avx2_6x16x2", Isa::avx2, u8, s8, 6, {16, 2, 2, 0}, octavo_brgemm_u8s8_avx2_6x16x2),
     brgemm("brgemm_s8s8_avx512vnni_14x32x4", Isa::avx512vnni, s8, s8, 14, {32, 4, 1, 128},
            octavo_brgemm_s8s8_avx512vnni_14x32x4),
+    brgemm("brgemm_s8s8_avx512vnni_120x32x4", Isa::avx512vnni, s8, s8, 120, {32, 4, 1, 128},
+           octavo_brgemm_s8s8_avx512vnni_120x32x4, 6),
     brgemm("brgemm_s8s8_avxvnni_5x16x4", Isa::avxvnni, s8, s8, 5, {16, 4, 1, 128}, octavo_brgemm_s8s8_avxvnni_5x16x4),
     brgemm("brgemm_s8s8_avx2_6x16x2", Isa::avx2, s8, s8, 6, {16, 2, 2, 0}, octavo_brgemm_s8s8_avx2_6x16x2),
     brgemm("brgemm_f32f32_avx512vnni_14x32x1", Isa::avx512vnni, f32, f32, 14, {32, 1, 4, 0},
            octavo_brgemm_f32f32_avx512vnni_14x32x1),
+    brgemm("brgemm_f32f32_avx512vnni_120x32x1", Isa::avx512vnni, f32, f32, 120, {32, 1, 4, 0},
+           octavo_brgemm_f32f32_avx512vnni_120x32x1, 6),
     brgemm("brgemm_f32f32_avx2_6x16x1", Isa::avx2, f32, f32, 6, {16, 1, 4, 0}, octavo_brgemm_f32f32_avx2_6x16x1),
     test_only(brgemm("brgemm_u8s8_avx512vnni_6x16x4_ymm", Isa::avx512vnni, u8, s8, 6, {16, 4, 1, 0},
                      octavo_brgemm_u8s8_avx512vnni_6x16x4_ymm)),

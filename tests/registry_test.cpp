@@ -49,6 +49,7 @@ TEST(Registry, RowsAreWhole) {
     EXPECT_EQ(k.a == DType::f32, k.b == DType::f32);
     EXPECT_GE(k.mr, 1);
     EXPECT_EQ(k.op == Op::dwconv, k.rows >= 1);
+    EXPECT_TRUE(k.group == 0 || (k.op == Op::brgemm && k.mr % k.group == 0));
     EXPECT_EQ(k.format.nr, k.nr);
     EXPECT_EQ(k.format.kr, k.kr);
     EXPECT_TRUE(k.a == DType::f32 ? k.format.elem_bytes == 4 : k.format.elem_bytes == 1 || k.format.elem_bytes == 2);

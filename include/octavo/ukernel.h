@@ -119,6 +119,7 @@ struct KernelInfo {
   bool test_only;     // odd layouts that exercise packing; never chosen
   PackFormat format;
   uint8_t rows;       // dwconv: the most output rows of one call. 0 for brgemm
+  uint8_t group;      // brgemm for short sums: mr is made of groups of so many rows, one behind the other. Else 0
   BrgemmFn brgemm;    // exactly one of the two is set
   DwconvFn dwconv;
 };

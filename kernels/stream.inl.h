@@ -1,0 +1,93 @@
+// The loop for short sums, where registers allow: acc[i][j] = bias[j] + sum_t sum_p A_t[i][p] * B_t[p][j] in groups of a few rows.
+// The epilogue of a group stands behind the products of the next one, which do not wait for it: short sums spend as long in the
+// epilogue as in products, and a core looks ahead only so far. The constants of the epilogue are loaded once for a call.
+#pragma once
+
+#include "kernels/brgemm.inl.h"
+
+namespace octavo::OCTAVO_ISA {
+namespace {
+
+// `groups` groups of M rows from row 0 on.
+template <class K, int M, int NV>
+[[gnu::noinline]] void stream(const BrgemmArgs& g, int groups) {
+  using Acc = typename K::Acc;
+  const int live = g.n - (NV - 1) * K::lanes;  // columns of the last vector
+  const typename K::Part part(live);
+  Acc seeds[NV];
+  load_seeds<K>(seeds, g, part, live);
+  const auto run = [&]<class Out>(const Out& epilogue) OCTAVO_LAMBDA {
+    Acc done[M][NV];
+    ptrdiff_t a_offset = 0;
+    const auto next = [&](Acc (&acc)[1][M][NV]) OCTAVO_LAMBDA {
+      OCTAVO_UNROLL
+      for (int i = 0; i < M; ++i) {
+        OCTAVO_UNROLL
+        for (int v = 0; v < NV; ++v) acc[0][i][v] = seeds[v];
+      }
+      multiply_taps<K, M, NV, 1>(acc, g, a_offset);
+      a_offset += M * g.a_stride_bytes;
+    };
+    const auto keep = [&](const Acc (&acc)[1][M][NV]) OCTAVO_LAMBDA {
+      OCTAVO_UNROLL
+      for (int i = 0; i < M; ++i) {
+        OCTAVO_UNROLL
+        for (int v = 0; v < NV; ++v) {
+          done[i][v] = acc[0][i][v];
+          K::keep(done[i][v]);
+        }
+      }
+    };
+    char* c = static_cast<char*>(g.c);
+    const char* residual = static_cast<const char*>(g.epi->residual);
+    {
+      Acc acc[1][M][NV];
+      next(acc);
+      keep(acc);
+    }
+    for (int left = groups - 1; left > 0; --left) {
+      Acc acc[1][M][NV];
+      next(acc);
+      epilogue(done, c, residual);
+      c += M * g.c_stride_bytes;
+      if constexpr (Out::residual) residual += M * g.epi->residual_stride_bytes;
+      keep(acc);
+    }
+    epilogue(done, c, residual);
+  };
+  live == K::lanes ? with_epilogue<K, NV, true>(g, part, run) : with_epilogue<K, NV, false>(g, part, run);
+}
+
+// A tile of `rows` <= M rows.
+template <class K, int M, int NV>
+OCTAVO_INLINE void tile_of(const BrgemmArgs& g, int row, int rows) {
+  if constexpr (M > 1) {
+    if (rows < M) return tile_of<K, M - 1, NV>(g, row, rows);
+  }
+  tile<K, M, NV>(g, row);
+}
+
+// Groups of M rows, and the rows that are left over as one tile, or as two where one would be too low to hide a latency.
+template <class K, int M, int NV>
+OCTAVO_INLINE void stream_rows(const BrgemmArgs& g) {
+  int rest = g.m % M, groups = g.m / M;
+  if (groups && rest && rest * NV * 2 < M) --groups, rest += M;
+  if (groups) stream<K, M, NV>(g, groups);
+  int row = groups * M;
+  if (rest > M) {
+    tile_of<K, M, NV>(g, row, rest / 2);
+    row += rest / 2;
+    rest -= rest / 2;
+  }
+  if (rest) tile_of<K, M, NV>(g, row, rest);
+}
+
+// Any number of rows. M: rows in a group of two vectors; a group of one has twice as many.
+template <class K, int M>
+OCTAVO_INLINE void brgemm_stream(const BrgemmArgs& g) {
+  static_assert(K::nv == 2);
+  g.n > K::lanes ? stream_rows<K, M, 2>(g) : stream_rows<K, 2 * M, 1>(g);
+}
+
+}  // namespace
+}  // namespace octavo::OCTAVO_ISA

@@ -298,6 +298,17 @@ void layer_norm(const float* x, const float* gamma, const float* beta, float* y,
 }
 
 template <class V>
+void dequantize_sums(const int32_t* sums, const int32_t* offset, float row_scale, const float* w_scale, const float* bias,
+                     float* y, size_t n, float lo, float hi) {
+  using F = typename V::F;
+  for_each<V>(n, [=](size_t i, auto lanes) {
+    const F v = V::fma(V::to_float(V::load_s32(sums + i, lanes) - V::load_s32(offset + i, lanes)),
+                       F(row_scale) * V::load(w_scale + i, lanes), V::load(bias + i, lanes));
+    V::store(y + i, V::min(V::max(v, F(lo)), F(hi)), lanes);
+  });
+}
+
+template <class V>
 void max_taps(const void* const* in, size_t taps, void* out, DType t, size_t channels) {
   if (t == DType::f32) {
     const float* const* p = reinterpret_cast<const float* const*>(in);
@@ -383,5 +394,5 @@ template <class V>
 constexpr EltwiseKernels eltwise_table(const char* name, Isa needs) {
   return {name,           needs,      quantize<V>,   dequantize<V>, requantize<V>,   add_quantized<V>,      mul_quantized<V>,
           lut<V>,         min_max<V>, unary<V>,      clamp<V>,      binary<V>,       scale_shift<V>,        sum<V>,
-          sum_squares<V>, softmax<V>, layer_norm<V>, max_taps<V>,   avg_taps_f32<V>, avg_taps_quantized<V>, transpose};
+          sum_squares<V>, softmax<V>, layer_norm<V>, dequantize_sums<V>, max_taps<V>,   avg_taps_f32<V>, avg_taps_quantized<V>, transpose};
 }

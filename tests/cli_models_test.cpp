@@ -57,6 +57,41 @@ TEST_F(ModelsTest, RecipeFromFile) {
   expect_bad_input(quantize({"--recipe", "x86_statik"}), "neither a preset");
 }
 
+TEST_F(ModelsTest, StatesOfSharesGiveTheModelOfOneRun) {
+  ASSERT_EQ(quantize().code, 0);
+  const std::string whole = read_file(out);
+  const auto calibrate = [&](const std::string& shard, const std::string& state) {
+    return octavo({"calibrate", model, "--calib", calib, "--shard", shard, "-o", state, "--json"});
+  };
+  std::vector<std::string> arguments = {"quantize", model, "-o", dir / "sharded.onnx", "--states"};
+  int64_t samples = 0;
+  for (const int i : {2, 0, 1}) {
+    const std::string state = dir / ("state" + std::to_string(i));
+    const Result result = calibrate(std::to_string(i) + "/3", state);
+    ASSERT_EQ(result.code, 0) << result.err;
+    samples += result.json()["samples"].get<int64_t>();
+    arguments.push_back(state);
+  }
+  EXPECT_EQ(samples, 20);
+  ASSERT_EQ(octavo(arguments).code, 0);
+  EXPECT_EQ(read_file(dir / "sharded.onnx"), whole);
+
+  arguments.push_back(arguments.back());
+  expect_bad_input(octavo(arguments), "was observed already");
+  for (const char* shard : {"3/3", "1", "-1/2", "1/0", "a/b", "1/2x"}) expect_bad_input(calibrate(shard, dir / "s"), "--shard");
+  write_file(dir / "state0", "OCTCALIB");
+  expect_bad_input(octavo({"quantize", model, "-o", out, "--states", dir / "state0"}), "state0: calibration state: cut short");
+  expect_bad_input(octavo({"quantize", model, "-o", out, "--calib", calib, "--states", dir / "state1"}), "--states");
+}
+
+TEST_F(ModelsTest, RecipesWithoutStaticRangesNeedNoCalibration) {
+  for (const char* recipe : {"dynamic", "dynamic_per_row", "weight_only"}) {
+    const Result result = octavo({"quantize", model, "-o", out, "--recipe", recipe, "--json"});
+    ASSERT_EQ(result.code, 0) << result.err;
+    EXPECT_EQ(result.json()["samples"], 0);
+  }
+}
+
 TEST_F(ModelsTest, QuantizeNeverOverwritesItsInputs) {
   const std::string before = read_file(model), data = read_file(calib);
   for (const std::string& target : {model, calib, dir.path() + "/./float.onnx"}) {

@@ -265,6 +265,12 @@ TEST(Eltwise, QuantizedSameBits) {
       same_floats(n, "dequantize", [&](const EltwiseKernels& t, float* y) { t.dequantize(a.p, ta, y, n, m, za); });
       same_floats(n, "dequantize s32",
                   [&](const EltwiseKernels& t, float* y) { t.dequantize(s32.data(), DType::s32, y, n, m, za); });
+      Floats scales(n), biases(n);
+      noise.fill(scales.p, n), noise.fill(biases.p, n);
+      const std::vector<int32_t> offsets(s32.rbegin(), s32.rend());
+      same_floats(n, "dequantize_sums", [&](const EltwiseKernels& t, float* y) {
+        t.dequantize_sums(s32.data(), offsets.data(), m, scales.p, biases.p, y, n, -40, 50);
+      });
       same_bytes(n, "requantize", [&](const EltwiseKernels& t, uint8_t* y) { t.requantize(qa, {y, tc, zc, lo, hi}, n); });
       same_bytes(n, "add", [&](const EltwiseKernels& t, uint8_t* y) { t.add_quantized(qa, qb, {y, tc, zc, lo, hi}, n); });
       same_bytes(n, "mul", [&](const EltwiseKernels& t, uint8_t* y) { t.mul_quantized(qa, qb, {y, tc, zc, 0, hi}, n); });
@@ -460,6 +466,17 @@ TEST(Eltwise, PowAgainstLibm) {
       scalar().binary(Binary::pow, &x, 0, &k, 0, &y, 1, -kInf, kInf);
       EXPECT_EQ(y, float(std::pow(base, e))) << base << "^" << e;
     }
+}
+
+TEST(Eltwise, DequantizedSumsAreTheFormula) {
+  const int32_t sums[] = {100, -7, 1 << 20, 5}, offset[] = {40, 3, 0, 5};
+  const float scale[] = {0.5f, 0.25f, 1, 2}, bias[] = {1, -1, 0, 0.5f};
+  float y[4];
+  scalar().dequantize_sums(sums, offset, 0.1f, scale, bias, y, 4, -1.125f, 1000);
+  EXPECT_EQ(y[0], std::fma(60.0f, 0.1f * 0.5f, 1.0f));
+  EXPECT_EQ(y[1], -1.125f);
+  EXPECT_EQ(y[2], 1000);
+  EXPECT_EQ(y[3], 0.5f);
 }
 
 TEST(Eltwise, SoftmaxAndLayerNormAreRight) {

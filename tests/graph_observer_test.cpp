@@ -26,7 +26,8 @@ std::vector<float> normal(size_t count, float mean, float deviation, unsigned se
   return values;
 }
 
-QParams observed(ObserverKind kind, const std::vector<float>& values, const TensorConfig& config = {}) {
+QParams observed(ObserverKind kind, const std::vector<float>& values, TensorConfig config = {}) {
+  config.observer = kind;
   auto observer = Observer::create(kind);
   observer->observe(values.data(), values.size());
   Expected<QParams> q = observer->qparams(config);
@@ -44,23 +45,26 @@ double squared_error(const std::vector<float>& values, const QParams& q, int lo 
   return sum;
 }
 
-class BothObservers : public testing::TestWithParam<ObserverKind> {};
-INSTANTIATE_TEST_SUITE_P(Kind, BothObservers, testing::Values(ObserverKind::min_max, ObserverKind::histogram),
-                         [](const auto& p) { return p.param == ObserverKind::min_max ? "min_max" : "histogram"; });
+class EveryObserver : public testing::TestWithParam<ObserverKind> {};
+constexpr ObserverKind kKinds[] = {ObserverKind::min_max,    ObserverKind::moving_average, ObserverKind::histogram,
+                                   ObserverKind::percentile, ObserverKind::mse,            ObserverKind::kl};
+INSTANTIATE_TEST_SUITE_P(Kind, EveryObserver, testing::ValuesIn(kKinds), [](const auto& p) { return name_of(p.param); });
 
-TEST_P(BothObservers, NothingSeenIsAnError) {
+TEST_P(EveryObserver, NothingSeenIsAnError) {
   auto observer = Observer::create(GetParam());
-  EXPECT_STREQ(observer->qparams({}).status().text(), "no value was seen");
+  TensorConfig config;
+  config.observer = GetParam();
+  EXPECT_STREQ(observer->qparams(config).status().text(), "no value was seen");
   const float bad[] = {kNan, kInf, -kInf};
   observer->observe(bad, 3);
-  EXPECT_STREQ(observer->qparams({}).status().text(), "all 3 values seen are NaN or infinite");
+  EXPECT_STREQ(observer->qparams(config).status().text(), "all 3 values seen are NaN or infinite");
 }
 
-TEST_P(BothObservers, AllZeroGivesEps) {
+TEST_P(EveryObserver, AllZeroGivesEps) {
   EXPECT_EQ(observed(GetParam(), std::vector<float>(100, 0.0f)), (QParams{1.0f / 4096, 0}));
 }
 
-TEST_P(BothObservers, SingleValueIsRepresentedClosely) {
+TEST_P(EveryObserver, SingleValueIsRepresentedClosely) {
   for (float value : {5.0f, -3.0f, 1e30f, -1e-2f}) {
     const QParams q = observed(GetParam(), {value});
     const double n = std::clamp<double>(std::nearbyint(value / q.scale) + q.zero_point, 0, 255);
@@ -69,55 +73,130 @@ TEST_P(BothObservers, SingleValueIsRepresentedClosely) {
   }
 }
 
-TEST_P(BothObservers, NegativeOnlyPutsZeroAtTheTop) {
+TEST_P(EveryObserver, NegativeOnlyPutsZeroAtTheTop) {
   const QParams q = observed(GetParam(), {-4, -2, -1, -3.5f});
   EXPECT_EQ(q.zero_point, 255);
   EXPECT_NEAR(q.scale, 4.0 / 255, 4.0 / 255 * 0.03);  // the search may clip the ends where that loses less in between
 }
 
-TEST_P(BothObservers, NanAndInfinityAreIgnored) {
+TEST_P(EveryObserver, NanAndInfinityAreIgnored) {
   const std::vector<float> clean = normal(1000, 1, 2);
   std::vector<float> dirty = clean;
   dirty.insert(dirty.begin() + 500, {kNan, kInf, -kInf});
   EXPECT_EQ(observed(GetParam(), dirty), observed(GetParam(), clean));
 }
 
-TEST_P(BothObservers, MergeEqualsTheWholeBitForBitInAnyOrder) {
+TEST_P(EveryObserver, MergeEqualsTheWholeBitForBitInAnyOrder) {
   // Parts of very different ranges, so that bins are regrown on both sides of a merge.
   std::vector<std::vector<float>> parts = {
       normal(999, 0, 1e-3f), normal(501, 3, 1), {0}, {}, {-1e-30f}, normal(700, -50, 5), {kNan}};
-  std::vector<float> all;
-  for (const auto& part : parts) all.insert(all.end(), part.begin(), part.end());
-  const QParams whole = observed(GetParam(), all);
-  for (int order = 0; order < 20; ++order) {
+  TensorConfig config;
+  config.observer = GetParam();
+  const auto whole = Observer::create(GetParam());  // each part is a sample
+  for (size_t i = 0; i < parts.size(); ++i) whole->observe(parts[i].data(), parts[i].size(), i);
+  std::string whole_state;
+  whole->save(whole_state);
+  std::vector<size_t> order = {0, 1, 2, 3, 4, 5, 6};
+  for (int n = 0; n < 20; ++n) {
     auto total = Observer::create(GetParam());
-    for (const auto& part : parts) {
-      auto observer = Observer::create(GetParam());
-      observer->observe(part.data(), part.size());
-      ASSERT_TRUE(total->merge(*observer).ok());
+    for (const size_t i : order) {
+      auto observer = Observer::create(GetParam()), loaded = Observer::create(GetParam());
+      observer->observe(parts[i].data(), parts[i].size(), i);
+      std::string state;
+      observer->save(state);
+      std::string_view rest = state;
+      ASSERT_TRUE(loaded->load(rest).ok());
+      EXPECT_TRUE(rest.empty());
+      ASSERT_TRUE(total->merge(*loaded).ok());
     }
-    EXPECT_EQ(*total->qparams({}), whole) << "order " << order;
-    std::next_permutation(parts.begin(), parts.end());
+    EXPECT_EQ(*total->qparams(config), *whole->qparams(config)) << "order " << n;
+    std::string state;
+    total->save(state);
+    EXPECT_EQ(state, whole_state);
+    std::next_permutation(order.begin(), order.end());
   }
 }
 
-TEST_P(BothObservers, SplitIntoCallsDoesNotMatter) {
+TEST_P(EveryObserver, SplitIntoCallsDoesNotMatter) {
   const std::vector<float> values = normal(3000, 0.5f, 1);
   auto observer = Observer::create(GetParam());
   for (const float& v : values) observer->observe(&v, 1);
-  EXPECT_EQ(*observer->qparams({}), observed(GetParam(), values));
+  TensorConfig config;
+  config.observer = GetParam();
+  EXPECT_EQ(*observer->qparams(config), observed(GetParam(), values));
 }
 
-TEST_P(BothObservers, OtherKindCannotBeMerged) {
-  const bool min_max = GetParam() == ObserverKind::min_max;
-  auto other = Observer::create(min_max ? ObserverKind::histogram : ObserverKind::min_max);
+TEST_P(EveryObserver, OtherKindCannotBeMerged) {
+  auto other = Observer::create(GetParam() == ObserverKind::min_max ? ObserverKind::histogram : ObserverKind::min_max);
   EXPECT_EQ(Observer::create(GetParam())->merge(*other).code(), Code::invalid_argument);
 }
 
-TEST_P(BothObservers, ExtremesOfFloatDoNotOverflow) {
+TEST_P(EveryObserver, ExtremesOfFloatDoNotOverflow) {
   const float max = std::numeric_limits<float>::max(), tiny = std::numeric_limits<float>::denorm_min();
   EXPECT_TRUE(std::isfinite(observed(GetParam(), {max, -max, tiny, -tiny, 0}).scale));
   EXPECT_EQ(observed(GetParam(), {tiny, -tiny}).scale, 1.0f / 4096);
+}
+
+TEST_P(EveryObserver, StatesCutShortOrDamagedAreErrors) {
+  auto observer = Observer::create(GetParam());
+  const std::vector<float> values = normal(300, 0.5f, 1);
+  observer->observe(values.data(), values.size());
+  std::string state;
+  observer->save(state);
+  for (size_t n = 0; n < state.size(); n += 1 + n / 64) {
+    std::string_view cut = std::string_view(state).substr(0, n);
+    EXPECT_FALSE(Observer::create(GetParam())->load(cut).ok()) << n;
+  }
+  for (size_t i = 0; i < state.size(); i += 1 + i / 64) {  // whatever it then is, it is no crash
+    std::string other = state;
+    other[i] = char(other[i] ^ 0xff);
+    std::string_view in = other;
+    auto loaded = Observer::create(GetParam());
+    if (loaded->load(in).ok()) (void)loaded->qparams({});
+  }
+}
+
+TEST(MovingAverageObserver, AveragesInTheOrderOfTheSamples) {
+  TensorConfig config;
+  config.observer = ObserverKind::moving_average;
+  config.averaging = 0.25f;
+  const auto observer = Observer::create(config.observer);
+  const float samples[][2] = {{-1, 4}, {0, 8}, {-3, 0}};
+  for (const size_t i : {2, 0, 1}) observer->observe(samples[i], 2, i);
+  // lo: -1 -> -0.75 -> -1.3125; hi: 4 -> 5 -> 3.75
+  EXPECT_EQ(*observer->qparams(config), choose_qparams(-1.3125f, 3.75f, 0, 255, false));
+}
+
+TEST(PercentileObserver, LeavesOutTheTails) {
+  std::vector<float> values(100000);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = float(i) / 50000 - 1;
+  values[500] = 1000;
+  TensorConfig config;
+  config.percentile = 99;
+  const QParams q = observed(ObserverKind::percentile, values, config);
+  EXPECT_NEAR(q.scale, 1.96 / 255, 0.5 / 255);  // a bin is a 2048th of the whole range
+  config.percentile = 100;
+  EXPECT_EQ(observed(ObserverKind::percentile, values, config), observed(ObserverKind::min_max, values));
+  // Zeros count.
+  std::vector<float> sparse(10000, 0.0f);
+  for (size_t i = 0; i < 100; ++i) sparse[i] = i < 50 ? 1.0f : 10.0f;
+  config.percentile = 99.4f;
+  EXPECT_NEAR(observed(ObserverKind::percentile, sparse, config).scale, 1.0 / 255, 0.02 / 255);
+}
+
+TEST(KlAndMseObservers, ClipRareOutliersAndKeepEvenlySpreadValues) {
+  std::vector<float> values = normal(100000, 0, 1);
+  values.push_back(60);
+  for (const ObserverKind kind : {ObserverKind::kl, ObserverKind::mse}) {
+    const QParams q = observed(kind, values), whole = observed(ObserverKind::min_max, values);
+    EXPECT_LT(q.scale, 0.9 * whole.scale) << name_of(kind);  // further in, the one outlier costs more than it saves
+    if (kind == ObserverKind::mse) {
+      EXPECT_LT(squared_error(values, q), squared_error(values, whole));
+    }
+    std::vector<float> even(100001);
+    for (size_t i = 0; i < even.size(); ++i) even[i] = float(i) / 100000.0f * 6 - 2;
+    EXPECT_NEAR(observed(kind, even).scale, 6.0 / 255, 0.1 / 255) << name_of(kind);
+  }
 }
 
 TEST(MinMaxObserver, UsesTheWholeRange) {

@@ -621,5 +621,109 @@ TEST(Opset, NewerGraphsStayAsTheyAre) {
   EXPECT_EQ(quantized(b.done({b.conv("c1", "x")})).opset, 17);
 }
 
+// ---- rules for values
+
+Graph conv_conv() {
+  Builder b;
+  return b.conv("c2", b.conv("c1", "x")), b.done({"c2"});
+}
+
+TEST(ValueRules, FixedParametersNeedNoCalibration) {
+  Recipe recipe = x86();
+  recipe.set_value("*", FixedParams{{0.125f, 3}}).set_value("c1", FixedParams{{0.5f, 100}});
+  Prepared p = prepared(conv_conv(), recipe);
+  EXPECT_TRUE(p.observed_values().empty());
+  const Expected<Graph> q = convert(p);
+  ASSERT_TRUE(q) << q.status().text();
+  EXPECT_EQ(params_of(*q, "x"), (QParams{0.125f, 3}));
+  EXPECT_EQ(params_of(*q, "c1"), (QParams{0.5f, 100}));
+}
+
+TEST(ValueRules, SharedParametersFitBoth) {
+  Recipe recipe = x86();
+  recipe.set_value("c1", SharedParams{"x"});
+  const Graph apart = quantized(conv_conv()), q = quantized(conv_conv(), recipe);
+  EXPECT_NE(params_of(apart, "x"), params_of(apart, "c1"));
+  EXPECT_EQ(params_of(q, "x"), params_of(q, "c1"));
+  EXPECT_GE(params_of(q, "x").scale, 0.5f * std::max(params_of(apart, "x").scale, params_of(apart, "c1").scale));
+}
+
+TEST(ValueRules, DerivedParametersFollow) {
+  Recipe recipe = x86();
+  recipe.set_value("c1", DerivedParams{"x", 4});
+  const Graph q = quantized(conv_conv(), recipe);
+  EXPECT_EQ(params_of(q, "c1"), (QParams{4 * params_of(q, "x").scale, params_of(q, "x").zero_point}));
+}
+
+TEST(ValueRules, ThatCannotBeMetAreErrors) {
+  const auto error = [](auto... rules) {
+    Recipe recipe = x86();
+    (recipe.set_value(rules.first, rules.second), ...);
+    return std::string(prepare(conv_conv(), recipe).status().text());
+  };
+  using Rule = std::pair<const char*, ValueParams>;
+  EXPECT_EQ(error(Rule{"c1", SharedParams{"y"}}), "rule for value 'c1': no such quantized value: y");
+  EXPECT_EQ(error(Rule{"c1", DerivedParams{"c2", 1}}), "rule for value 'c1': no such quantized value: c2");
+  EXPECT_EQ(error(Rule{"x", DerivedParams{"c1", 1}}, Rule{"c1", DerivedParams{"x", 1}}),
+            "rule for value 'c1': it is derived from itself");
+  EXPECT_EQ(error(Rule{"x", FixedParams{{1, -1}}}), "rule for value 'x': the zero point does not fit u8");
+}
+
+// ---- calibration states
+
+TEST(States, OfPartsInAnyOrderGiveTheBytesOfOneRun) {
+  const Graph graph = conv_conv();
+  const std::vector<Sample> samples = samples_for(graph, 7);
+  for (const char* observer : {"histogram", "min_max", "moving_average", "percentile", "mse", "kl"}) {
+    const Recipe recipe =
+        *Recipe::from_json(std::string(R"({"base": "x86_static", "rules": [{"global": true, "config": {"activation": {"observer": ")") +
+                           observer + R"("}}}]})");
+    Prepared whole = prepared(graph, recipe);
+    ASSERT_TRUE(calibrate(whole, samples).ok());
+    std::vector<std::string> states;
+    for (const auto& [begin, end] : {std::pair(0, 3), std::pair(3, 4), std::pair(4, 7)}) {
+      Prepared part = prepared(graph, recipe);
+      ASSERT_TRUE(calibrate(part, {samples.begin() + begin, samples.begin() + end}, 2, {}, begin).ok());
+      states.push_back(*save_calibration(part));
+    }
+    std::sort(states.begin(), states.end());
+    do {
+      Prepared total = prepared(graph, recipe);
+      for (const std::string& state : states) {
+        const Status s = add_calibration(total, state);
+        ASSERT_TRUE(s.ok()) << s.text();
+      }
+      EXPECT_EQ(*serialize_onnx(*convert(total)), *serialize_onnx(*convert(whole))) << observer;
+      EXPECT_EQ(*save_calibration(total), *save_calibration(whole)) << observer;
+    } while (std::next_permutation(states.begin(), states.end()));
+  }
+}
+
+TEST(States, AreRefusedWhereTheyDoNotFit) {
+  const Graph graph = conv_conv();
+  Prepared p = prepared(graph);
+  ASSERT_TRUE(calibrate(p, samples_for(graph)).ok());
+  const std::string state = *save_calibration(p);
+  const auto error = [](Prepared& into, const std::string& bytes) { return std::string(add_calibration(into, bytes).text()); };
+  EXPECT_EQ(error(p, state), "sample 0 was observed already");
+  Prepared fresh = prepared(graph);
+  EXPECT_EQ(error(fresh, ""), "calibration state: not such a file");
+  EXPECT_EQ(error(fresh, state.substr(0, 100)), "calibration state: damaged: the checksum does not fit");
+  std::string newer = state;
+  newer[8] = 2;
+  EXPECT_EQ(error(fresh, newer), "calibration state: version 2; this is version 1");
+  for (size_t i = 12; i < state.size(); i += 7) {
+    std::string damaged = state;
+    damaged[i] = char(damaged[i] ^ 1);
+    EXPECT_NE(error(fresh, damaged), "") << i;
+  }
+  Builder other;
+  other.seed = 9;
+  Prepared another = prepared((other.conv("c2", other.conv("c1", "x")), other.done({"c2"})));
+  EXPECT_EQ(error(another, state), "calibration state: of another model or recipe");
+  EXPECT_EQ(error(fresh, state), "");  // nothing was left behind
+  EXPECT_EQ(*save_calibration(fresh), state);
+}
+
 }  // namespace
 }  // namespace octavo

@@ -92,15 +92,25 @@ TEST(Recipe, GlobOfManyStarsIsNotExponential) {
 }
 
 TEST(Recipe, Presets) {
-  EXPECT_EQ(Recipe::preset_names(), (std::vector<std::string>{"x86_static", "arm_static"}));
-  for (const std::string& name : Recipe::preset_names()) {
+  const std::vector<std::string> plain = {"x86_static", "arm_static", "dynamic", "dynamic_per_row", "weight_only"};
+  std::vector<std::string> all = plain;
+  for (const std::string& name : plain) all.push_back(name + "_qat");
+  EXPECT_EQ(Recipe::preset_names(), all);
+  for (const std::string& name : all) {
     Expected<Recipe> recipe = Recipe::preset(name);
     ASSERT_TRUE(recipe) << name;
     const QuantConfig* config = recipe->match(node("c", "Conv"));
     ASSERT_NE(config, nullptr);
-    EXPECT_EQ(config->activation.dtype, name == "x86_static" ? DType::u8 : DType::s8);
-    EXPECT_EQ(config->activation.observer, ObserverKind::histogram);
-    EXPECT_FALSE(config->activation.symmetric || config->activation.per_channel || config->activation.reduce_range);
+    const bool qat = name.ends_with("_qat"), per_row = name.starts_with("dynamic_per_row");
+    EXPECT_EQ(config->mode, name.starts_with("dynamic")       ? QuantMode::dynamic_range
+                            : name.starts_with("weight_only") ? QuantMode::weight_only
+                                                              : QuantMode::static_range);
+    EXPECT_EQ(config->activation.dtype, name.starts_with("arm") || per_row ? DType::s8 : DType::u8);
+    EXPECT_EQ(config->activation.observer, qat ? ObserverKind::moving_average : ObserverKind::histogram);
+    EXPECT_EQ(config->activation.averaging, qat && name.starts_with("dynamic") ? 1.0f : 0.01f);
+    EXPECT_EQ(config->activation.symmetric, per_row);
+    EXPECT_EQ(config->activation.per_row, per_row);
+    EXPECT_FALSE(config->activation.per_channel || config->activation.reduce_range);
     EXPECT_EQ(config->weight.dtype, DType::s8);
     EXPECT_TRUE(config->weight.symmetric && config->weight.per_channel);
     EXPECT_TRUE(config->weight.narrow);
@@ -109,7 +119,9 @@ TEST(Recipe, Presets) {
   }
   const Status s = Recipe::preset("x87").status();
   EXPECT_EQ(s.code(), Code::invalid_argument);
-  EXPECT_STREQ(s.text(), "no recipe is named \"x87\"; known: x86_static, arm_static");
+  EXPECT_STREQ(s.text(),
+               "no recipe is named \"x87\"; known: x86_static, arm_static, dynamic, dynamic_per_row, weight_only, and each with "
+               "_qat");
 }
 
 TEST(RecipeJson, BaseThenRules) {
@@ -129,19 +141,29 @@ TEST(RecipeJson, BaseThenRules) {
 
 TEST(RecipeJson, RoundTrips) {
   QuantConfig odd;
-  odd.activation = {DType::s8, true, false, true, true, ObserverKind::min_max, 0.1f};
+  odd.activation = {DType::s8, true, false, true, true, ObserverKind::kl, 0.1f, 0.5f, 99.5f};
+  odd.mode = QuantMode::weight_only;
   odd.weight.per_channel = false;
   Recipe recipe = *Recipe::preset("x86_static");
   recipe.set_op_type("Add", std::nullopt).set_node_name("a \"quoted\" *", odd).set_global(std::nullopt);
-  const std::string json = recipe.to_json();
+  recipe.set_value("p?", FixedParams{{0.00390625f, 3}}).set_value("s", SharedParams{"t"}).set_value("d", DerivedParams{"e", 2});
+  const std::string json = *recipe.to_json();
   Expected<Recipe> again = Recipe::from_json(json);
   ASSERT_TRUE(again) << again.status().text();
-  EXPECT_EQ(again->to_json(), json);
+  EXPECT_EQ(*again->to_json(), json);
   EXPECT_EQ(again->match(node("x", "Conv")), nullptr);
   const QuantConfig* config = again->match(node("a \"quoted\" node", "Conv"));
   ASSERT_NE(config, nullptr);
   EXPECT_EQ(config->activation.eps, 0.1f);
   EXPECT_TRUE(config->activation.symmetric && config->activation.reduce_range && config->activation.narrow);
+  EXPECT_EQ(config->activation, odd.activation);
+  EXPECT_EQ(config->mode, QuantMode::weight_only);
+  ASSERT_NE(again->match_value("p1"), nullptr);
+  EXPECT_EQ(std::get<FixedParams>(*again->match_value("p1")).q, (QParams{0.00390625f, 3}));
+  EXPECT_EQ(std::get<SharedParams>(*again->match_value("s")).with, "t");
+  EXPECT_EQ(std::get<DerivedParams>(*again->match_value("d")).from, "e");
+  EXPECT_EQ(std::get<DerivedParams>(*again->match_value("d")).factor, 2);
+  EXPECT_EQ(again->match_value("q"), nullptr);
 }
 
 TEST(RecipeJson, ErrorsNameTheRuleAndTheKey) {
@@ -151,10 +173,10 @@ TEST(RecipeJson, ErrorsNameTheRuleAndTheKey) {
       {"[]", "recipe: not an object"},
       {R"({"bases": "x86_static"})", "recipe: unknown key bases"},
       {R"({"base": 1})", "base: not a string"},
-      {R"({"base": "x"})", "base: no recipe is named \"x\"; known: x86_static, arm_static"},
+      {R"({"base": "x"})", "base: no recipe is named \"x\"; known: x86_static, arm_static, dynamic, dynamic_per_row, weight_only, and each with _qat"},
       {R"({"rules": {}})", "rules: not an array"},
       {R"({"rules": [7]})", "rule 0: not an object"},
-      {R"({"rules": [{"config": null}]})", "rule 0: has no matcher (global, op_type or node_name)"},
+      {R"({"rules": [{"config": null}]})", "rule 0: has no matcher (global, op_type, node_name or value)"},
       {R"({"rules": [{"op_type": "Conv"}]})", "rule 0: has no key config"},
       {R"({"rules": [{"global": true, "config": null}, {"op_typ": "Conv", "config": null}]})", "rule 1: op_typ: unknown key"},
       {R"({"rules": [{"global": false, "config": null}]})", "rule 0: global: can only be true"},
@@ -177,8 +199,34 @@ TEST(RecipeJson, ErrorsNameTheRuleAndTheKey) {
        "rule 0: config.activation.narrow is for s8 only"},
       {R"({"rules": [{"global": true, "config": {"activation": {"eps": 0}}}]})", "rule 0: config.activation.eps is not positive"},
       {R"({"rules": [{"global": true, "config": {"activation": {"eps": "1"}}}]})", "rule 0: config.activation.eps: not a number"},
-      {R"({"rules": [{"global": true, "config": {"activation": {"observer": "kl"}}}]})",
-       "rule 0: config.activation.observer: not \"min_max\" or \"histogram\""},
+      {R"({"rules": [{"global": true, "config": {"activation": {"observer": "l3"}}}]})",
+       "rule 0: config.activation.observer: not \"min_max\", \"moving_average\", \"histogram\", \"percentile\", \"mse\" or \"kl\""},
+      {R"({"rules": [{"global": true, "config": {"activation": {"averaging": 0}}}]})",
+       "rule 0: config.activation.averaging is not in (0, 1]"},
+      {R"({"rules": [{"global": true, "config": {"activation": {"percentile": 50}}}]})",
+       "rule 0: config.activation.percentile is not in (50, 100]"},
+      {R"({"rules": [{"global": true, "config": {"mode": "fast"}}]})",
+       "rule 0: config.mode: not \"static\", \"dynamic\" or \"weight_only\""},
+      {R"({"rules": [{"global": true, "config": {"mode": "dynamic", "activation": {"per_row": true}}}]})",
+       "rule 0: config.activation.per_row: rows are s8 and symmetric"},
+      {R"({"rules": [{"global": true, "config": {"mode": "dynamic", "activation": {"dtype": "s8"}}}]})",
+       "rule 0: config.activation.dtype: a dynamic range of a whole tensor is u8 and affine"},
+      {R"({"rules": [{"global": true, "config": {"activation": {"per_row": true}}}]})",
+       "rule 0: config.activation.per_row is for dynamic ranges only"},
+      {R"({"rules": [{"global": true, "config": {"weight": {"observer": "moving_average"}}}]})",
+       "rule 0: config.weight.observer: weights are no samples to average over"},
+      {R"({"rules": [{"value": "v"}]})", "rule 0: has none of fixed, shared_with and derived_from"},
+      {R"({"rules": [{"value": "v", "config": null}]})", "rule 0: config: unknown key"},
+      {R"({"rules": [{"value": "v", "fixed": {"zero_point": 0}}]})", "rule 0: fixed: has no key scale"},
+      {R"({"rules": [{"value": "v", "fixed": {"scale": -1}}]})", "rule 0: fixed.scale is not positive"},
+      {R"({"rules": [{"value": "v", "fixed": {"scale": 1, "zero_point": 300}}]})",
+       "rule 0: fixed.zero_point is not in [-128, 255]"},
+      {R"({"rules": [{"value": "v", "fixed": {"scale": 1, "zero_point": 0.5}}]})",
+       "rule 0: fixed.zero_point: not a 32-bit integer"},
+      {R"({"rules": [{"value": "v", "fixed": {"scale": 1}, "shared_with": "w"}]})",
+       "rule 0: shared_with: a rule for values has one of fixed, shared_with and derived_from"},
+      {R"({"rules": [{"value": "v", "shared_with": "w", "factor": 2}]})", "rule 0: factor: goes with derived_from only"},
+      {R"({"rules": [{"value": "v", "derived_from": "w", "factor": 0}]})", "rule 0: factor is not positive"},
       {R"({"rules": [{"global": true, "config": {"activation": {"symmetric": 1}}}]})",
        "rule 0: config.activation.symmetric: not true or false"},
   };

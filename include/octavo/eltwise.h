@@ -73,6 +73,11 @@ struct EltwiseKernels {
   // y = (x - mean) * (1 / sqrt(var + eps)) * gamma + beta over one row; var divides by n. gamma, beta may be null.
   void (*layer_norm)(const float* x, const float* gamma, const float* beta, float* y, size_t n, float eps);
 
+  // One row of a product whose ranges are known only at run time:
+  // y[j] = min(max(fma(float(sums[j] - offset[j]), row_scale * w_scale[j], bias[j]), lo), hi). y may be sums.
+  void (*dequantize_sums)(const int32_t* sums, const int32_t* offset, float row_scale, const float* w_scale, const float* bias,
+                          float* y, size_t n, float lo, float hi);
+
   // Pools over `taps` pixels: out[c] = max_t in[t][c]; u8, s8, f32. taps >= 1.
   void (*max_taps)(const void* const* in, size_t taps, void* out, DType dtype, size_t channels);
   // out[c] = (sum_t in[t][c]) / divisor, summed in the order t.

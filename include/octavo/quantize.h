@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "octavo/graph.h"
@@ -15,13 +16,24 @@ namespace octavo {
 
 // Sees the values of one tensor and proposes QParams. Mergeable: observing parts in any order and merging them equals
 // observing the whole, bit for bit. NaN and infinities are ignored; it is an error if nothing else was seen.
-// min_max: the range of the values. histogram: the range that minimizes the squared quantization error.
+//   min_max         the range of the values
+//   moving_average  in the order of the sample numbers: lo += averaging * (lo of the sample - lo), hi likewise, from the first one's
+//   histogram       the range [lo, hi] that minimizes the squared quantization error, each end by itself
+//   mse             the same with both ends shrunk by one factor
+//   percentile      from the (100 - percentile)-th to the percentile-th percentile
+//   kl              ends shrunk by one factor: least Kullback-Leibler divergence of the quantized distribution from the clipped one
+// The last four keep one and the same histogram: qparams() takes any of their kinds, and min_max, whichever was created.
 class Observer {
  public:
   virtual ~Observer() = default;
-  virtual void observe(const float* data, size_t count) = 0;
+  // sample: its number among all samples, in all parts; only moving_average depends on it.
+  virtual void observe(const float* data, size_t count, uint64_t sample = 0) = 0;
   virtual Status merge(const Observer& other) = 0;
   virtual Expected<QParams> qparams(const TensorConfig& config) const = 0;  // error if nothing was observed
+  // The state as bytes (little-endian), appended; and back. load() takes its bytes off the front of `in`, whatever they are: an
+  // error says what no observer writes.
+  virtual void save(std::string& out) const = 0;
+  virtual Status load(std::string_view& in) = 0;
   static std::unique_ptr<Observer> create(ObserverKind kind);
 };
 
@@ -48,7 +60,10 @@ class Prepared {
   explicit Prepared(std::unique_ptr<Impl>) noexcept;
   std::unique_ptr<Impl> impl_;
   friend Expected<Prepared> prepare(const Graph&, const Recipe&);
-  friend Status calibrate(Prepared&, const std::vector<std::map<std::string, Tensor>>&, int, const std::function<void(size_t, size_t)>&);
+  friend Status calibrate(Prepared&, const std::vector<std::map<std::string, Tensor>>&, int,
+                          const std::function<void(size_t, size_t)>&, int64_t);
+  friend Expected<std::string> save_calibration(const Prepared&);
+  friend Status add_calibration(Prepared&, std::string_view);
   friend Expected<Graph> convert(const Prepared&);
 };
 
@@ -57,11 +72,20 @@ class Prepared {
 Expected<Prepared> prepare(const Graph& graph, const Recipe& recipe);
 
 // Runs the samples (each: one tensor per graph input) through the float graph on `threads` threads and shows every
-// observed value to its observer. The result depends neither on the number of threads nor on the order of the samples.
-// May be called again with more samples. progress(done, total) after each sample, one call at a time, on any of the threads.
+// observed value to its observer. The result does not depend on the number of threads, nor (but for moving averages) on the order
+// of the samples. May be called again with more samples. progress(done, total) after each sample, one call at a time, on any of
+// the threads. first: the number of samples[0] among all samples; -1: behind those seen already.
 // Errors name the sample; nothing counts as observed then.
 Status calibrate(Prepared& prepared, const std::vector<std::map<std::string, Tensor>>& samples, int threads = 1,
-                 const std::function<void(size_t, size_t)>& progress = {});
+                 const std::function<void(size_t, size_t)>& progress = {}, int64_t first = -1);
+
+// What was observed, as the bytes of a state file; and its addition to what another Prepared of the same graph and recipe has
+// observed: parts of the samples, observed anywhere and added in any order, give the bits of one run over all of them.
+// Version 1, little-endian: "OCTCALIB", u32 version, u64 FNV-1a of graph and configs, the ranges of sample numbers, the observers by
+// value name, u64 FNV-1a of all that. Errors of add_calibration: bytes that are no such file, another model or recipe, samples
+// that were observed already. After an error nothing is added.
+Expected<std::string> save_calibration(const Prepared& prepared);
+Status add_calibration(Prepared& prepared, std::string_view state);
 
 // A standard ONNX QDQ model: s8 weights and s32 biases as initializers behind DequantizeLinear, QuantizeLinear-
 // DequantizeLinear pairs around the activations; graph inputs and outputs stay float. A value `v` becomes `v_quantized` with

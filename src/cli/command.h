@@ -13,6 +13,7 @@ namespace octavo::cli {
 using Action = std::function<int()>;
 
 void add_quantize(CLI::App& app, Action& action);
+void add_calibrate(CLI::App& app, Action& action);
 void add_run(CLI::App& app, Action& action);
 void add_eval(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);

@@ -35,6 +35,7 @@ int run(int argc, char** argv) {
       "Exit code: 0 done, 1 the check failed, 2 bad input (one line on the standard error says what).");
   Action action;
   add_quantize(app, action);
+  add_calibrate(app, action);
   add_run(app, action);
   add_eval(app, action);
   add_bench(app, action);

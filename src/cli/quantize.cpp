@@ -1,73 +1,41 @@
 // octavo quantize: float ONNX model -> standard ONNX QDQ model.
-#include "octavo/quantize.h"
-
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <filesystem>
-
-#include "dataset.h"
 #include "error.h"
 #include "files.h"
 #include "model.h"
-#include "octavo/recipe.h"
 #include "options.h"
-#include "progress.h"
+#include "quantizing.h"
 #include "text.h"
 
 namespace octavo::cli {
 namespace {
 
-namespace fs = std::filesystem;
-
 struct Options {
-  std::string model, output, recipe = "x86_static", calib;
-  int64_t samples = std::numeric_limits<int64_t>::max();
-  int threads = 1;
+  QuantizeInputs inputs;
+  std::string output;
+  std::vector<std::string> states;
   bool json = false;
 };
 
-Recipe load_recipe(const std::string& name) {
-  constexpr uint64_t kMaxBytes = 16 << 20;
-  const std::vector<std::string> presets = Recipe::preset_names();
-  if (std::find(presets.begin(), presets.end(), name) != presets.end()) return value(Recipe::preset(name), name);
-  if (!fs::exists(name))
-    throw Failure(fmt::format("--recipe {}: neither a preset ({}) nor a file", name, fmt::join(presets, ", ")));
-  return value(Recipe::from_json(read_text(name, kMaxBytes)), name);
-}
-
-// Before minutes of calibration, not after them.
-void check_output(const Options& options) {
-  const fs::path output = options.output;
-  const fs::path parent = output.has_parent_path() ? output.parent_path() : ".";
-  if (!fs::is_directory(parent)) throw Failure(fmt::format("{}: no such directory to write to", parent.string()));
-  if (fs::is_directory(output)) throw Failure(fmt::format("{}: is a directory", options.output));
-  std::error_code not_there;
-  for (const std::string& input : {options.model, options.calib, options.recipe})
-    if (fs::equivalent(output, input, not_there))
-      throw Failure(fmt::format("{}: is an input; it will not be overwritten", options.output));
-}
-
-void calibrate_on(Prepared& prepared, const Graph& graph, const Options& options, int64_t& samples) {
-  std::vector<Inputs> groups;
-  {
-    const Dataset data(options.calib, graph, Dataset::load(options.calib, {&graph}), options.samples);
-    samples = data.samples();
-    for (int64_t i = 0; i < data.groups(); ++i) groups.push_back(data.group(i));
-  }
-  Progress progress("calibrating");
-  check(calibrate(prepared, groups, options.threads, [&](size_t done, size_t total) { progress.update(done, total); }),
-        options.calib);
+// Samples, or what `octavo calibrate` saw of them. A recipe without static ranges needs neither.
+int64_t calibrate_prepared(Prepared& prepared, const Graph& graph, const Options& options) {
+  constexpr uint64_t kMaxBytes = uint64_t(1) << 30;
+  for (const std::string& state : options.states) check(add_calibration(prepared, read_text(state, kMaxBytes)), state);
+  if (!options.inputs.calib.empty()) return calibrate_on(prepared, graph, options.inputs);
+  if (options.states.empty() && !prepared.observed_values().empty())
+    throw Failure(fmt::format("--recipe {}: {} values need calibration; give --calib or --states", options.inputs.recipe,
+                              prepared.observed_values().size()));
+  return 0;
 }
 
 int run(const Options& options) {
-  check_output(options);
-  const Recipe recipe = load_recipe(options.recipe);
-  const Graph graph = load_model(options.model);
-  Prepared prepared = value(prepare(graph, recipe), options.model);
-  int64_t samples = 0;
-  calibrate_on(prepared, graph, options, samples);
-  const Graph converted = value(convert(prepared), options.model);
+  check_output(options.output, options.inputs);
+  const Recipe recipe = load_recipe(options.inputs.recipe);
+  const Graph graph = load_model(options.inputs.model);
+  Prepared prepared = value(prepare(graph, recipe), options.inputs.model);
+  const int64_t samples = calibrate_prepared(prepared, graph, options);
+  const Graph converted = value(convert(prepared), options.inputs.model);
   check(save_onnx(converted, options.output), options.output);
 
   // The written file, not the graph in memory: what is reported is what the user has.
@@ -80,11 +48,11 @@ int run(const Options& options) {
     else
       kept.push_back({{"name", a.node}, {"op_type", a.op_type}, {"reason", a.reason}});
   }
-  const uint64_t before = file_size(options.model), after = file_size(options.output);
+  const uint64_t before = file_size(options.inputs.model), after = file_size(options.output);
   const double ratio = double(before) / double(after);
   if (options.json) {
     print_json(Json{{"output", options.output},
-                    {"recipe", options.recipe},
+                    {"recipe", options.inputs.recipe},
                     {"samples", samples},
                     {"quantized", quantized},
                     {"kept", kept},
@@ -114,19 +82,16 @@ void add_quantize(CLI::App& app, Action& action) {
       app, action, "quantize", "Turn a float ONNX model into an INT8 one",
       "Folds the model, runs the calibration data through it, chooses scales and zero points, and writes a standard ONNX\n"
       "model with QuantizeLinear-DequantizeLinear pairs. Prints what was quantized, and what was kept in float and why.\n"
-      "DATA is an .npz file whose arrays are named after the model's inputs (first axis = samples).",
+      "DATA is an .npz file whose arrays are named after the model's inputs (first axis = samples). Recipes with dynamic ranges\n"
+      "or quantized weights alone need none.",
       [](CLI::App& cmd, Options& o) {
-        add_model(cmd, o.model);
+        CLI::Option* calib = add_quantize_inputs(cmd, o.inputs);
         cmd.add_option("-o,--output", o.output, "The quantized model; never one of the inputs")
             ->required()
             ->option_text("OUT.onnx");
-        cmd.add_option("--recipe", o.recipe, "What to quantize and how: a preset or a JSON file (default x86_static)")
-            ->option_text("NAME|FILE.json");
-        cmd.add_option("--calib", o.calib, "Calibration data (.npz); a few hundred typical samples")
-            ->required()
-            ->option_text("DATA");
-        cmd.add_option("--samples", o.samples, "Use the first N samples only")->check(CLI::PositiveNumber)->option_text("N");
-        add_threads(cmd, o.threads);
+        cmd.add_option("--states", o.states, "Instead of --calib: the states of all shares, from `octavo calibrate`")
+            ->excludes(calib)
+            ->option_text("STATE...");
         add_json(cmd, o.json);
       },
       run);

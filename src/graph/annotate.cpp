@@ -17,6 +17,7 @@ class Annotator {
   Annotator(const Graph& graph, const Recipe& recipe) : graph_(graph), recipe_(recipe) {}
 
   Expected<QuantPlan> run() {
+    if (!recipe_.status().ok()) return recipe_.status();
     if (Status s = classify(); !s.ok()) return s;
     link_values();
     infer();
@@ -25,6 +26,7 @@ class Annotator {
     demand_backwards();
     for (size_t n = 0; n < size(); ++n) explain(n);
     collect_values();
+    if (Status s = apply_value_rules(); !s.ok()) return s;
     return std::move(plan_);
   }
 
@@ -67,6 +69,10 @@ class Annotator {
       }
       if (Status s = check_config(*info_[n].config); !s.ok())
         return Status::error(s.code(), "config of node '%.100s': %s", node.name.c_str(), s.text());
+      if (info_[n].config->mode != QuantMode::static_range) {
+        classify_float(n);
+        continue;
+      }
       info_[n].role = role_of(graph_, node);
       if (info_[n].role == Role::none) info_[n].why_not = "operator " + node.op_type + " has no int8 kernel";
       if (info_[n].role != Role::linear) continue;
@@ -76,10 +82,32 @@ class Annotator {
         info_[n].role = Role::none;
         continue;
       }
-      weight.config = info_[n].config->weight;
-      plan_.nodes[n].weight = weight;
+      take_weight(n, weight);
     }
     return {};
+  }
+
+  void take_weight(size_t n, QuantizedWeight weight) {
+    weight.config = info_[n].config->weight;
+    plan_.nodes[n].weight = weight;
+    plan_.nodes[n].config = *info_[n].config;
+  }
+
+  // Nodes between float values: dynamic ranges, and weights alone.
+  void classify_float(size_t n) {
+    const Node& node = graph_.nodes[n];
+    NodeInfo& i = info_[n];
+    const bool dynamic = i.config->mode == QuantMode::dynamic_range;
+    QuantizedWeight weight;
+    if (dynamic ? is_matrix_product(node) : role_of(graph_, node) == Role::linear)
+      i.why_not = find_weight(graph_, node, weight);
+    else if (!dynamic && node.op_type == "Gather" && node.domain.empty())
+      i.why_not = find_table(graph_, node, weight);
+    else
+      i.why_not = std::string(dynamic ? "dynamic ranges are" : "quantized weights alone are") + " not for operator " + node.op_type;
+    if (!i.why_not.empty()) return;
+    take_weight(n, weight);
+    plan_.nodes[n].quantized = true;
   }
 
   void link_values() {
@@ -311,6 +339,51 @@ class Annotator {
       plan_.values[v].observed = !all_joined || info(n).role == Role::clamp;  // a limit may be no element of the input
       join(v);
     }
+  }
+
+  Status apply_value_rules() {
+    const auto error = [](const QuantizedValue& v, const char* what, const std::string& other = "") {
+      return Status::error(Code::invalid_argument, "rule for value '%.100s': %s%.100s", v.name.c_str(), what, other.c_str());
+    };
+    std::unordered_map<std::string, size_t> index;
+    for (size_t v = 0; v < plan_.values.size(); ++v) index[plan_.values[v].name] = v;
+    const auto group_of = [&](const std::string& name) { return find_group(index.at(name)); };
+    for (const QuantizedValue& v : plan_.values) {  // groups grow before anything is said of them
+      const ValueParams* params = recipe_.match_value(v.name);
+      const auto* shared = params ? std::get_if<SharedParams>(params) : nullptr;
+      if (!shared) continue;
+      if (!index.count(shared->with)) return error(v, "no such quantized value: ", shared->with);
+      if (plan_.values[index.at(shared->with)].config != v.config) return error(v, "another config than that of ", shared->with);
+      group_[group_of(v.name)] = group_of(shared->with);
+    }
+    for (QuantizedValue& v : plan_.values) v.group = group_of(v.name);
+    for (const QuantizedValue& v : plan_.values) {
+      const ValueParams* params = recipe_.match_value(v.name);
+      if (const auto* fixed = params ? std::get_if<FixedParams>(params) : nullptr) {
+        if (fixed->q.zero_point < qmin_of(v.config.dtype) || fixed->q.zero_point > qmax_of(v.config.dtype))
+          return error(v, "the zero point does not fit ", name_of(v.config.dtype));
+        const auto [it, added] = plan_.fixed.emplace(v.group, fixed->q);
+        if (!added && it->second != fixed->q) return error(v, "it shares its parameters with a value that has others");
+      }
+      if (const auto* derived = params ? std::get_if<DerivedParams>(params) : nullptr) {
+        if (!index.count(derived->from)) return error(v, "no such quantized value: ", derived->from);
+        const QuantizedValue& from = plan_.values[index.at(derived->from)];
+        if (from.config.dtype != v.config.dtype) return error(v, "another type than that of ", derived->from);
+        const auto [it, added] = plan_.derived.emplace(v.group, DerivedGroup{from.group, derived->factor});
+        if (!added && (it->second.from != from.group || it->second.factor != derived->factor))
+          return error(v, "it shares its parameters with a value that has others");
+        size_t group = from.group, steps = 0;
+        for (auto next = plan_.derived.find(group); next != plan_.derived.end(); next = plan_.derived.find(group)) {
+          group = next->second.from;
+          if (++steps > plan_.derived.size()) return error(v, "it is derived from itself");
+        }
+      }
+      if (plan_.fixed.count(v.group) && plan_.derived.count(v.group))
+        return error(v, "its parameters are both fixed and derived");
+    }
+    for (QuantizedValue& v : plan_.values)
+      if (plan_.fixed.count(v.group) || plan_.derived.count(v.group)) v.observed = false;
+    return {};
   }
 
   const Graph& graph_;

@@ -122,4 +122,21 @@ std::string find_weight(const Graph& graph, const Node& node, QuantizedWeight& w
   return "";
 }
 
+std::string find_table(const Graph& graph, const Node& node, QuantizedWeight& weight) {
+  const Tensor* table = constant(graph, node, 0);
+  if (!table) return "its table is not constant";
+  if (table->dtype() != DType::f32) return std::string("its table is ") + name_of(table->dtype()) + ", not f32";
+  if (table->shape().size() != 2 || node.get_int("axis", 0) != 0) return "it does not take rows of a matrix";
+  if (table->count() == 0) return "its table is empty";
+  if (!std::all_of(table->as<float>(), table->as<float>() + table->count(), [](float x) { return std::isfinite(x); }))
+    return "its table contains NaN or infinity";
+  weight.input = 0;
+  weight.axis = 0;
+  return "";
+}
+
+bool is_matrix_product(const Node& node) noexcept {
+  return node.domain.empty() && (node.op_type == "MatMul" || node.op_type == "Gemm");
+}
+
 }  // namespace octavo

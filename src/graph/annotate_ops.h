@@ -26,6 +26,10 @@ bool is_quantization(const Node& node) noexcept;  // the node reads or writes qu
 // Fills in where the weight and the bias of a linear node are; or says why it has no int8 form.
 std::string find_weight(const Graph& graph, const Node& node, QuantizedWeight& weight);
 
+// The same for Gather from a constant table of rows: one scale for each row.
+std::string find_table(const Graph& graph, const Node& node, QuantizedWeight& weight);
+bool is_matrix_product(const Node& node) noexcept;  // MatMul, Gemm
+
 // A constant with one float for each of the n last-axis elements: [n], [1,n], [1,1,n] ...
 bool is_bias(const Graph& graph, const std::string& value, int64_t n) noexcept;
 

@@ -18,8 +18,9 @@ using Observers = std::map<std::string, std::unique_ptr<Observer>>;
 // depend on the set of values alone, so does the result: not on the number of threads nor on who took which sample.
 class Calibration {
  public:
-  Calibration(const QuantPlan& plan, const std::vector<Sample>& samples, const std::function<void(size_t, size_t)>& progress)
-      : plan_(plan), samples_(samples), progress_(progress), failed_(samples.size()) {}
+  Calibration(const QuantPlan& plan, const std::vector<Sample>& samples, uint64_t first,
+              const std::function<void(size_t, size_t)>& progress)
+      : plan_(plan), samples_(samples), first_(first), progress_(progress), failed_(samples.size()) {}
 
   Status run(const Graph& graph, int threads, Observers& observers) {
     CompileOptions options;
@@ -58,7 +59,7 @@ class Calibration {
     for (size_t i; !stop_ && (i = next_.fetch_add(1)) < samples_.size();) {
       Status status;
       try {
-        status = show(samples_[i], observers);
+        status = show(i, observers);
       } catch (const std::bad_alloc&) {
         status = Status::error(Code::out_of_memory, "out of memory");
       }
@@ -76,7 +77,8 @@ class Calibration {
     }
   }
 
-  Status show(const Sample& sample, Observers& observers) {
+  Status show(size_t index, Observers& observers) {
+    const Sample& sample = samples_[index];
     Expected<Program> program = compiled(sample);
     if (!program) return program.status();
 
@@ -100,8 +102,8 @@ class Calibration {
     for (Tensor& result : results) outputs.push_back({result.dtype(), result.shape(), result.mutable_data()});
 
     for (const std::string& name : observed_inputs_)
-      observers.at(name)->observe(sample.at(name).as<float>(), size_t(sample.at(name).count()));
-    Hook hook{&observers, nullptr};
+      observers.at(name)->observe(sample.at(name).as<float>(), size_t(sample.at(name).count()), first_ + index);
+    Hook hook{&observers, first_ + index, nullptr};
     RunHooks hooks;
     hooks.context = &hook;
     hooks.on_value = [](void* context, const std::string& name, const float* data, size_t count) {
@@ -109,7 +111,7 @@ class Calibration {
       const auto it = h.observers->find(name);
       if (it == h.observers->end() || h.error) return;
       try {
-        it->second->observe(data, count);
+        it->second->observe(data, count, h.sample);
       } catch (...) {
         h.error = std::current_exception();  // Program::run is noexcept
       }
@@ -124,6 +126,7 @@ class Calibration {
 
   struct Hook {
     Observers* observers;
+    uint64_t sample;
     std::exception_ptr error;
   };
 
@@ -137,6 +140,7 @@ class Calibration {
 
   const QuantPlan& plan_;
   const std::vector<Sample>& samples_;
+  uint64_t first_;  // number of samples_[0]
   const std::function<void(size_t, size_t)>& progress_;
   std::vector<std::string> observed_inputs_;
   Session* session_ = nullptr;
@@ -150,9 +154,14 @@ class Calibration {
 }  // namespace
 
 Status calibrate(Prepared& prepared, const std::vector<Sample>& samples, int threads,
-                 const std::function<void(size_t, size_t)>& progress) try {
-  Calibration calibration(prepared.impl_->plan, samples, progress);
-  return calibration.run(prepared.impl_->graph, threads, prepared.impl_->observers);
+                 const std::function<void(size_t, size_t)>& progress, int64_t first) try {
+  SampleRanges& seen = prepared.impl_->samples;
+  const uint64_t begin = first >= 0 ? uint64_t(first) : seen.end();
+  if (Status s = seen.check(begin, samples.size()); !s.ok()) return s;
+  Calibration calibration(prepared.impl_->plan, samples, begin, progress);
+  if (Status s = calibration.run(prepared.impl_->graph, threads, prepared.impl_->observers); !s.ok()) return s;
+  seen.add(begin, samples.size());
+  return {};
 } catch (const std::bad_alloc&) {
   return Status::error(Code::out_of_memory, "calibrate: out of memory");
 } catch (const std::system_error& e) {

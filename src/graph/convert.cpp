@@ -1,5 +1,7 @@
-#include <cmath>
+#include <algorithm>
 #include <new>
+#include <optional>
+#include <tuple>
 #include <unordered_set>
 
 #include "prepare.h"
@@ -27,8 +29,13 @@ class Converter {
     for (size_t n = 0; n < source_.nodes.size(); ++n) {
       Node node = source_.nodes[n];
       const NodePlan& plan = plan_.nodes[n];
+      if (plan.weight && plan.config.mode == QuantMode::dynamic_range) {
+        if (Status s = multiply_dynamically(*plan.weight, plan.config.activation, node); !s.ok()) return s;
+        for (const std::string& output : node.outputs) quantize(output);
+        continue;
+      }
       if (plan.weight)
-        if (Status s = quantize_weight(*plan.weight, node); !s.ok()) return s;
+        if (Status s = quantize_weight(*plan.weight, plan.config.mode, node); !s.ok()) return s;
       for (const size_t k : plan.dequantized) node.inputs[k] = dequantize(node.inputs[k], quantized_.at(node.inputs[k]));
       graph_.nodes.push_back(std::move(node));
       for (const std::string& output : source_.nodes[n].outputs) quantize(output);
@@ -63,13 +70,24 @@ class Converter {
       if (Status s = total->merge(*observers_.at(v.name)); !s.ok()) return s;
     }
     for (const QuantizedValue& v : plan_.values) {
-      Expected<QParams> q = merged.at(v.group)->qparams(v.config);
+      Expected<QParams> q = params_of(v.group, v.config, merged);
       if (!q)
         return Status::error(q.status().code(), "value '%.150s': %s; calibrate with samples first", v.name.c_str(),
                              q.status().text());
       params_[v.name] = {v.config.dtype, *q};
     }
     return {};
+  }
+
+  Expected<QParams> params_of(size_t group, const TensorConfig& config,
+                              const std::map<size_t, std::unique_ptr<Observer>>& merged) const {
+    if (const auto it = plan_.fixed.find(group); it != plan_.fixed.end()) return it->second;
+    const auto it = plan_.derived.find(group);
+    if (it == plan_.derived.end()) return merged.at(group)->qparams(config);
+    const auto from = std::find_if(plan_.values.begin(), plan_.values.end(), [&](const auto& v) { return v.group == it->second.from; });
+    Expected<QParams> q = params_of(from->group, from->config, merged);
+    if (q) q->scale *= it->second.factor;
+    return q;
   }
 
   struct ParamNames {
@@ -134,20 +152,119 @@ class Converter {
     node.inputs[input] = dequantize(name, names, axis);
   }
 
-  Status quantize_weight(const QuantizedWeight& plan, Node& node) {
-    const std::string name = node.inputs[plan.input];
-    const Tensor* bias = plan.bias ? &source_.initializers.at(node.inputs[*plan.bias]) : nullptr;
-    const float x_scale = params_.at(node.inputs[0]).q.scale;
+  // x_scale: of the input, for the bias; 0: the bias stays float.
+  Expected<std::vector<float>> scales_of(const QuantizedWeight& plan, const Node& node, float x_scale) const {
+    const std::string& name = node.inputs[plan.input];
+    const Tensor* bias = plan.bias && x_scale > 0 ? &source_.initializers.at(node.inputs[*plan.bias]) : nullptr;
     Expected<std::vector<float>> scales = weight_scales(source_.initializers.at(name), plan.axis, plan.config, bias, x_scale);
     if (!scales) return Status::error(scales.status().code(), "weights '%.150s': %s", name.c_str(), scales.status().text());
+    return scales;
+  }
+
+  Status quantize_weight(const QuantizedWeight& plan, QuantMode mode, Node& node) {
+    const float x_scale = mode == QuantMode::static_range ? params_.at(node.inputs[0]).q.scale : 0;
+    const Expected<std::vector<float>> scales = scales_of(plan, node, x_scale);
+    if (!scales) return scales.status();
     const auto axis = [&](int64_t a) { return plan.config.per_channel ? std::optional(a) : std::nullopt; };
     quantize_constant(node, plan.input, *scales, axis(plan.axis),
                       [&](const Tensor& w) { return quantize_weights(w, plan.axis, *scales, range_of(plan.config)); });
-    if (!bias) return {};
+    if (!plan.bias || mode != QuantMode::static_range) return {};
+    const Tensor& bias = source_.initializers.at(node.inputs[*plan.bias]);
     std::vector<float> bias_scales;
     for (const float s : *scales) bias_scales.push_back(x_scale * s);
-    quantize_constant(node, *plan.bias, bias_scales, axis(int64_t(bias->shape().size()) - 1),
+    quantize_constant(node, *plan.bias, bias_scales, axis(int64_t(bias.shape().size()) - 1),
                       [&](const Tensor& b) { return quantize_bias(b, bias_scales); });
+    return {};
+  }
+
+  // ---- dynamic ranges -------------------------------------------------------------------------------------------------------
+
+  std::string add_node(const char* op_type, const std::string& name, std::vector<std::string> inputs,
+                       std::map<std::string, Attribute> attributes = {}) {
+    const std::string output = unique(name);
+    graph_.add_node(op_type, output, std::move(inputs), std::move(attributes));
+    return output;
+  }
+
+  std::string add_constant(const std::string& name, Tensor tensor) {
+    return graph_.add_initializer(unique(name), std::move(tensor));
+  }
+
+  // Bytes, scale and zero point ("" = 0) of a value, computed at run time. Nodes that need the same share it.
+  //   whole: DynamicQuantizeLinear
+  //   rows:  scale = max(max |x| over the last axis / qmax, eps), q = cast(round(x / scale)), s8
+  const ParamNames& quantize_dynamically(const std::string& x, const TensorConfig& config) {
+    ParamNames& names = dynamic_[{x, config.per_row, config.per_row ? config.eps : 0, range_of(config).hi}];
+    if (!names.quantized.empty()) return names;
+    if (!config.per_row) {
+      Node node;
+      node.op_type = "DynamicQuantizeLinear";
+      node.name = unique(x + "_DynamicQuantizeLinear");
+      names = {unique(x + "_quantized"), unique(x + "_scale"), unique(x + "_zero_point")};
+      node.inputs = {x};
+      node.outputs = {names.quantized, names.scale, names.zero_point};
+      graph_.nodes.push_back(std::move(node));
+      return names;
+    }
+    const auto scalar = [](float v) { return Tensor::from(DType::f32, {}, std::vector<float>{v}); };
+    const std::string magnitude = add_node("Abs", x + "_magnitude", {x});
+    std::string largest;
+    if (graph_.opset >= 18)
+      largest = add_node("ReduceMax", x + "_largest",
+                         {magnitude, add_constant(x + "_last_axis", Tensor::from(DType::s64, {1}, std::vector<int64_t>{-1}))},
+                         {{"keepdims", int64_t{1}}});
+    else
+      largest = add_node("ReduceMax", x + "_largest", {magnitude}, {{"axes", std::vector<int64_t>{-1}}, {"keepdims", int64_t{1}}});
+    const std::string steps = add_constant(x + "_steps", scalar(float(range_of(config).hi)));
+    const std::string share = add_node("Div", x + "_step", {largest, steps});
+    names.scale = add_node("Max", x + "_scale", {share, add_constant(x + "_least_scale", scalar(config.eps))});
+    const std::string units = add_node("Round", x + "_rounded", {add_node("Div", x + "_units", {x, names.scale})});
+    constexpr int64_t kOnnxInt8 = 3;
+    names.quantized = add_node("Cast", x + "_quantized", {units}, {{"to", kOnnxInt8}});
+    return names;
+  }
+
+  // y = float(MatMulInteger(q, w, zero_point)) * (scale * w_scale[j]) + bias[j]
+  Status multiply_dynamically(const QuantizedWeight& plan, const TensorConfig& activation, const Node& node) {
+    const Expected<std::vector<float>> scales = scales_of(plan, node, 0);
+    if (!scales) return scales.status();
+    const ParamNames x = quantize_dynamically(node.inputs[0], activation);
+    const std::string& name = node.inputs[plan.input];
+    Tensor w = quantize_weights(source_.initializers.at(name), plan.axis, *scales, range_of(plan.config));
+    const bool transposed = plan.axis == 0;
+    // What reads the same weights may want them in the other order.
+    std::optional<ParamNames>& names = matrices_[{name, transposed, *scales}];
+    if (!names) {
+      const Shape shape = plan.config.per_channel ? Shape{int64_t(scales->size())} : Shape{};
+      names = {add_constant(name + "_quantized", transposed ? transpose(w) : std::move(w)),
+               add_constant(name + "_scale", Tensor::from(DType::f32, shape, *scales)), ""};
+    }
+    const std::string& y = node.outputs[0];
+    std::vector<std::string> operands = {x.quantized, names->quantized};
+    if (!x.zero_point.empty()) operands.push_back(x.zero_point);
+    Node product;
+    product.op_type = "MatMulInteger";
+    product.name = node.name;
+    product.inputs = std::move(operands);
+    product.outputs = {unique(y + "_sums")};
+    const std::string sums = product.outputs[0];
+    graph_.nodes.push_back(std::move(product));
+    const std::string scale = add_node("Mul", y + "_scales", {x.scale, names->scale});
+    const std::string real = add_node("Cast", y + "_cast", {sums}, {{"to", int64_t{1}}});
+    Node last;
+    last.op_type = "Mul";
+    last.name = unique(node.name + "_scaled");
+    last.inputs = {real, scale};
+    last.outputs = {plan.bias ? unique(y + "_scaled") : y};
+    const std::string scaled = last.outputs[0];
+    graph_.nodes.push_back(std::move(last));
+    if (!plan.bias) return {};
+    Node add;
+    add.op_type = "Add";
+    add.name = unique(node.name + "_bias");
+    add.inputs = {scaled, node.inputs[*plan.bias]};
+    add.outputs = {y};
+    graph_.nodes.push_back(std::move(add));
     return {};
   }
 
@@ -165,6 +282,8 @@ class Converter {
   std::map<std::string, ActivationParams> params_;          // by value
   std::map<std::string, ParamNames> quantized_;             // by value
   std::map<std::string, std::vector<Constant>> constants_;  // by float initializer
+  std::map<std::tuple<std::string, bool, float, int32_t>, ParamNames> dynamic_;  // by value, per row, eps, largest integer
+  std::map<std::tuple<std::string, bool, std::vector<float>>, std::optional<ParamNames>> matrices_;  // by initializer, order, scales
 };
 
 }  // namespace

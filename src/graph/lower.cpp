@@ -18,6 +18,8 @@ const char* precision_of(const Net& net, const net::Op& op) {
       return op.in_q.empty() ? "float" : "int8";
     case Kind::pool:
       return out == DType::f32 ? "float" : "int8";
+    case Kind::dynamic_linear:
+    case Kind::quantize_rows:
     case Kind::quantize:
     case Kind::dequantize:
     case Kind::requantize:
@@ -31,6 +33,7 @@ const char* precision_of(const Net& net, const net::Op& op) {
     case Kind::copy:
       return "copy";
     case Kind::generic:
+      if (op.node.op_type == "DynamicQuantizeLinear") return "int8";
       for (const char* name :
            {"Concat", "Slice", "Split", "Pad", "Transpose", "Gather", "Tile", "Expand", "DepthToSpace", "SpaceToDepth"})
         if (op.node.op_type == name) return "copy";
@@ -80,11 +83,16 @@ Expected<Lowered> lower(const Net& net, const net::Op& op, Isa isa) {
     Expected<std::unique_ptr<Step>> step = lower_linear(net, op, isa, r.report);
     if (!step) return named(op, step.status());
     r.step = *std::move(step);
+  } else if (op.kind == Kind::dynamic_linear) {
+    Expected<std::unique_ptr<Step>> step = lower_dynamic(net, op, isa, r.report);
+    if (!step) return named(op, step.status());
+    r.step = *std::move(step);
   } else if (op.kind == Kind::pool) {
     Expected<std::unique_ptr<Step>> step = lower_pool(net, op, isa);
     if (!step) return named(op, step.status());
     r.step = *std::move(step);
   }
+  if (!r.step) r.step = lower_rows(net, op, kernels);
   if (!r.step) r.step = lower_quantized(net, op, kernels);
   if (!r.step) r.step = lower_float(net, op, kernels);
   if (!r.step) r.step = lower_movement(net, op, kernels);

@@ -22,6 +22,9 @@ enum class Kind : uint8_t {
   generic,     // what node.op_type says
   alias,       // the bytes of in[0] under another shape
   linear,      // Conv, Gemm or MatMul with constant weights: op.linear; in = {x} or {x, residual}
+  // MatMul of bytes whose range is known only at run time: op.linear; in = {q, scale, zero point or -1}. scale: one, or one a row
+  dynamic_linear,
+  quantize_rows,  // f32 -> s8 in [-row_steps, row_steps] and the scale of each row of the last axis: out = {q, scale}
   pool,        // MaxPool, AveragePool, their global forms: op.pool
   quantize,    // f32 -> u8, s8, per tensor: out_q
   dequantize,  // u8, s8, s32 -> f32, per tensor: in_q[0]
@@ -80,6 +83,7 @@ struct Op {
   std::vector<float> channel_scale, channel_bias;
   std::vector<uint8_t> table;
   int64_t groups = 1;  // shuffle
+  float row_steps = 0, least_scale = 0;  // quantize_rows: scale = max(max |x| / row_steps, least_scale)
   std::string why_not_int8;
   int64_t order = 0;  // position in the graph; an operator that took over others stands where the last one stood
   bool dead = false;
@@ -116,6 +120,8 @@ struct Net {
 std::vector<float> floats(const Tensor& t);
 // The elements of a constant as integers; empty if it is no integer tensor.
 std::vector<int64_t> integers(const Tensor& t);
+// u8 with zero point 128 as s8 with zero point 0.
+Tensor shifted_to_s8(const Tensor& t);
 // One value per channel, if t (f32, constant) broadcasts over a tensor of this rank along `axis` only.
 std::optional<std::vector<float>> per_channel(const Tensor& t, size_t rank, size_t axis, int64_t channels);
 

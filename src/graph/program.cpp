@@ -82,6 +82,7 @@ Expected<Net> rewritten(Graph graph, const std::map<std::string, Shape>& shapes,
   net::move_quantization(*net);
   net::fuse_shuffles(*net);
   if (Status s = net::recognize_linear(*net); !s.ok()) return s;
+  net::recognize_dynamic(*net);
   net::fuse_epilogues(*net);
   if (Status s = net::fuse_quantized(*net); !s.ok()) return s;
   net::fuse_float(*net);

@@ -5,7 +5,8 @@
 
 namespace octavo {
 
-// Activations: u8 or s8, per tensor. Weights: s8, symmetric. eps positive and finite. Errors name the offending key.
+// Activations: u8 or s8, per tensor (dynamic: or s8 per row). Weights: s8, symmetric. Errors name the offending key.
 Status check_config(const QuantConfig& config) noexcept;
+Status check_params(const ValueParams& params) noexcept;
 
 }  // namespace octavo

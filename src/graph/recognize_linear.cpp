@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "rewrite.h"
@@ -184,7 +185,14 @@ Status recognize_one(Net& net, int id) {
   if (op.in.size() < 2 || op.in[0] < 0 || op.in[1] < 0 || op.out.empty() || op.out[0] < 0)
     return malformed(net, op, "an operand is missing");
   Operands o{op.in[0], op.in[1], op.in.size() > 2 ? op.in[2] : -1};
-  const std::optional<Quantized> w_q = quantized_constant(net, o.w);
+  std::optional<Quantized> w_q = quantized_constant(net, o.w);
+  Tensor shifted;
+  if (w_q && w_q->q->dtype() == DType::u8 && !w_q->zero.empty() &&
+      std::all_of(w_q->zero.begin(), w_q->zero.end(), [](int64_t z) { return z == 128; })) {
+    shifted = shifted_to_s8(*w_q->q);
+    w_q->q = &shifted;
+    w_q->zero.clear();
+  }
   const std::optional<Tensor>& w_f = net.values[o.w].constant;
   const Shape x_shape = net.values[o.x].shape, w_shape = net.values[o.w].shape, y_shape = net.values[op.out[0]].shape;
   const bool conv = node.op_type == "Conv", gemm = node.op_type == "Gemm";

@@ -23,6 +23,10 @@ void dequantize_constants(Net& net, int64_t max_count = std::numeric_limits<int6
 // Conv, Gemm and MatMul with constant weights become Kind::linear: int8 where input and weights are quantized, else f32.
 Status recognize_linear(Net& net);
 
+// MatMulInteger -> Cast -> Mul by scales -> [Add of a bias] -> [Relu | Clip] becomes Kind::dynamic_linear; the operators that stand
+// for a row-wise DynamicQuantizeLinear become Kind::quantize_rows.
+void recognize_dynamic(Net& net);
+
 // Linear operators take over what follows: bias, residual Add, Relu or Clip, QuantizeLinear.
 void fuse_epilogues(Net& net);
 

@@ -61,6 +61,14 @@ Tensor quantize_weights(const Tensor& weight, int64_t axis, const std::vector<fl
   return Tensor::from(DType::s8, weight.shape(), q);
 }
 
+Tensor transpose(const Tensor& matrix) {
+  const size_t rows = size_t(matrix.shape()[0]), cols = size_t(matrix.shape()[1]);
+  std::vector<int8_t> t(rows * cols);
+  for (size_t i = 0; i < rows; ++i)
+    for (size_t j = 0; j < cols; ++j) t[j * rows + i] = matrix.as<int8_t>()[i * cols + j];
+  return Tensor::from(DType::s8, {int64_t(cols), int64_t(rows)}, t);
+}
+
 Tensor quantize_bias(const Tensor& bias, const std::vector<float>& scales) {
   std::vector<int32_t> q(size_t(bias.count()));
   for (size_t j = 0; j < q.size(); ++j) {

@@ -17,6 +17,9 @@ Expected<std::vector<float>> weight_scales(const Tensor& weight, int64_t axis, c
 // q = clamp(rne(w / scale[j])), s8.
 Tensor quantize_weights(const Tensor& weight, int64_t axis, const std::vector<float>& scales, QRange range);
 
+// The transpose of an s8 matrix.
+Tensor transpose(const Tensor& matrix);
+
 // q[j] = rne(bias[j] / scale[j]), s32.
 Tensor quantize_bias(const Tensor& bias, const std::vector<float>& scales);
 

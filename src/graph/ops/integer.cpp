@@ -177,10 +177,9 @@ Status eval_dynamic_quantize(const EvalContext& ctx) {
   const View& x = ctx.inputs[0];
   const float* values = static_cast<const float*>(x.data);
   float lo = 0, hi = 0;
-  for (int64_t i = 0; i < x.count(); ++i) {
-    lo = values[i] < lo ? values[i] : lo;
-    hi = values[i] > hi ? values[i] : hi;
-  }
+  if (x.count() > 0) ctx.eltwise.min_max(values, size_t(x.count()), &lo, &hi);
+  lo = std::min(lo, 0.0f);
+  hi = std::max(hi, 0.0f);
   // Zeros alone have no range: any scale represents them.
   const float scale = lo == hi ? 1 : (hi - lo) / 255;
   const int32_t zero = int32_t(std::max(0.0f, std::min(255.0f, std::nearbyint(-lo / scale))));

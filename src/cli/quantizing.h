@@ -1,0 +1,44 @@
+// What the commands that quantize have in common: a model, a recipe, calibration data.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "dataset.h"
+#include "octavo/quantize.h"
+#include "octavo/recipe.h"
+
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
+
+namespace octavo::cli {
+
+struct QuantizeInputs {
+  std::string model, recipe = "x86_static", calib;
+  int64_t samples = std::numeric_limits<int64_t>::max();
+  int threads = 1;
+};
+
+// Declares MODEL, --recipe, --calib, --samples and --threads; returns --calib.
+CLI::Option* add_quantize_inputs(CLI::App& cmd, QuantizeInputs& inputs);
+
+// A preset, or a JSON file. Throws Failure.
+Recipe load_recipe(const std::string& name);
+
+// Before minutes of calibration, not after them: the folder exists, and `output` is none of the inputs. Throws Failure.
+void check_output(const std::string& output, const QuantizeInputs& inputs);
+
+// The index-th of count equal shares of the samples.
+struct Shard {
+  int64_t index = 0, count = 1;
+};
+Shard parse_shard(const std::string& text);  // "I/N". Throws Failure
+
+// Shows a share of the samples to the observers; returns their number. Throws Failure.
+int64_t calibrate_on(Prepared& prepared, const Graph& graph, const QuantizeInputs& inputs, Shard shard = {});
+
+}  // namespace octavo::cli

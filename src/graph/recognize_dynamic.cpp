@@ -1,0 +1,169 @@
+// Products whose ranges are found at run time, as quantizers write them in standard operators.
+#include <algorithm>
+#include <cmath>
+
+#include "rewrite.h"
+
+namespace octavo::net {
+namespace {
+
+bool is_op(const Op* op, const char* type) {
+  return op && op->kind == Kind::generic && op->node.domain.empty() && op->node.op_type == type;
+}
+
+// The f32 constant with one element that `op` has beside `value`.
+std::optional<float> scalar_beside(const Net& net, const Op& op, int value) {
+  if (op.in.size() != 2) return std::nullopt;
+  const Tensor* t = net.constant(op, op.in[0] == value ? 1 : 0);
+  if (!t || t->dtype() != DType::f32 || t->count() != 1) return std::nullopt;
+  return *t->as<float>();
+}
+
+// ---- quantize_rows
+
+bool over_last_axis(const Net& net, const Op& op) {
+  std::vector<int64_t> axes = op.node.get_ints("axes");
+  if (const Tensor* t = net.constant(op, 1)) axes = integers(*t);
+  const int64_t rank = int64_t(net.values[op.in[0]].shape.size());
+  return axes.size() == 1 && (axes[0] == -1 || axes[0] == rank - 1) && op.node.get_int("keepdims", 1) != 0;
+}
+
+// Cast(Round(Div(x, scale))) with scale = Max(Div(ReduceMax(Abs(x)), steps), least); id is the Cast.
+void fuse_rows(Net& net, int id) {
+  const int q = net.ops[id].out[0];
+  if (net.values[q].dtype != DType::s8) return;
+  const Op* round = net.producer(net.ops[id].in[0]);
+  if (!is_op(round, "Round")) return;
+  const Op* units = net.producer(round->in[0]);
+  if (!is_op(units, "Div")) return;
+  const int x = units->in[0], scale = units->in[1];
+  const Op* least = net.producer(scale);
+  if (!is_op(least, "Max") || least->in.size() != 2) return;
+  const int share = net.producer(least->in[0]) ? least->in[0] : least->in[1];
+  const Op* step = net.producer(share);
+  if (!is_op(step, "Div")) return;
+  const Op* largest = net.producer(step->in[0]);
+  if (!is_op(largest, "ReduceMax") || !over_last_axis(net, *largest)) return;
+  const Op* magnitude = net.producer(largest->in[0]);
+  if (!is_op(magnitude, "Abs") || magnitude->in[0] != x) return;
+  const std::optional<float> eps = scalar_beside(net, *least, share), steps = scalar_beside(net, *step, step->in[0]);
+  if (!eps || !steps || !(*eps > 0) || !(*steps >= 1) || !(*steps <= 127) || *steps != std::floor(*steps)) return;
+  if (net.values[x].dtype != DType::f32 || net.values[x].shape.empty() || net.values[x].shape.back() < 1) return;
+  // Nobody else may see what vanishes; the scale stays.
+  for (const Op* op : {round, units, step, largest, magnitude})
+    if (net.only_user(op->out[0]) < 0) return;
+  Op rows;
+  rows.kind = Kind::quantize_rows;
+  rows.node = net.ops[id].node;
+  rows.row_steps = *steps;
+  rows.least_scale = *eps;
+  rows.order = magnitude->order;
+  std::vector<int> gone;
+  for (const Op* op : {round, units, least, step, largest, magnitude}) {
+    rows.fused.push_back(op->node.name);
+    gone.push_back(int(op - net.ops.data()));
+  }
+  net.erase(id);
+  for (const int op : gone) net.erase(op);
+  rows.in = {x};
+  rows.out = {q, scale};
+  net.add_op(std::move(rows));
+}
+
+// ---- dynamic_linear
+
+// s8 weights [k][n] with zero point 0; u8 ones with zero point 128 become such.
+std::optional<Tensor> weights_of(const Net& net, const Op& op) {
+  const Tensor* w = net.constant(op, 1);
+  if (!w || w->shape().size() != 2 || w->count() == 0) return std::nullopt;
+  const bool has_zero = op.in.size() > 3 && op.in[3] >= 0;
+  const Tensor* zero = net.constant(op, 3);
+  if (has_zero && !zero) return std::nullopt;
+  const int64_t wanted = w->dtype() == DType::u8 ? 128 : 0;
+  const std::vector<int64_t> zeros = zero ? integers(*zero) : std::vector<int64_t>{0};
+  if (std::any_of(zeros.begin(), zeros.end(), [&](int64_t z) { return z != wanted; })) return std::nullopt;
+  if (w->dtype() == DType::s8) return *w;
+  return shifted_to_s8(*w);
+}
+
+void fuse_product(Net& net, int id) {
+  const Op& op = net.ops[id];
+  const int a = op.in[0], zero = op.in.size() > 2 ? op.in[2] : -1;
+  std::optional<Tensor> w = weights_of(net, op);
+  const Shape& a_shape = net.values[a].shape;
+  if (!w || a_shape.size() < 2 || net.values[a].constant || a_shape.back() != w->shape()[0]) return;
+  if (w->shape()[0] > 65793) return;  // the plan's own bound: such a product stays generic
+  if (zero >= 0 && (net.values[zero].shape.size() > 1 || net.values[zero].dtype != net.values[a].dtype)) return;
+  int64_t zeros = 1, rows = 1;
+  for (int64_t d : zero >= 0 ? net.values[zero].shape : Shape{}) zeros *= d;
+  for (size_t d = 0; d + 1 < a_shape.size(); ++d) rows *= a_shape[d];
+  if (zeros != 1) return;
+
+  const int cast = net.only_user(op.out[0]);
+  if (cast < 0 || !is_op(&net.ops[cast], "Cast") || net.values[net.ops[cast].out[0]].dtype != DType::f32) return;
+  const int real = net.ops[cast].out[0], mul = net.only_user(real);
+  if (mul < 0 || !is_op(&net.ops[mul], "Mul") || net.ops[mul].in.size() != 2) return;
+  const int scales = net.ops[mul].in[net.ops[mul].in[0] == real ? 1 : 0];
+  const Op* product = net.producer(scales);
+  if (!is_op(product, "Mul") || product->in.size() != 2 || net.only_user(scales) != mul) return;
+  const size_t side = net.constant(*product, 0) ? 0 : 1;
+  const Tensor* w_scale = net.constant(*product, side);
+  const int a_scale = product->in[1 - side];
+  if (!w_scale || net.values[a_scale].constant || net.values[a_scale].dtype != DType::f32) return;
+  const int64_t n = w->shape()[1];
+  const std::optional<std::vector<float>> columns = per_channel(*w_scale, 1, 0, n);
+  if (!columns) return;
+  // One scale for all, or one for each row: [..., m, 1].
+  const Shape& s = net.values[a_scale].shape;
+  const bool whole = std::all_of(s.begin(), s.end(), [](int64_t d) { return d == 1; });
+  Shape per_row = a_shape;
+  per_row.back() = 1;
+  if (!whole && (s != per_row || zero >= 0)) return;
+
+  Linear linear;
+  linear.ic = w->shape()[0];
+  linear.oc = n;
+  linear.weight = *std::move(w);
+  linear.w_scale = *columns;
+  const int scale_op = net.values[scales].producer;
+  net.absorb(id, cast);
+  net.absorb(id, mul);
+  const int y = net.ops[id].out[0];
+  if (const int add = net.only_user(y); add >= 0 && is_op(&net.ops[add], "Add") && net.ops[add].in.size() == 2) {
+    const Tensor* c = net.constant(net.ops[add], net.ops[add].in[0] == y ? 1 : 0);
+    const size_t rank = net.values[y].shape.size();
+    const auto bias = c ? per_channel(*c, rank, rank - 1, n) : std::nullopt;
+    if (bias && net.values[net.ops[add].out[0]].shape == net.values[y].shape) {
+      linear.bias = *bias;
+      net.absorb(id, add);
+    }
+  }
+  for (int user; (user = net.only_user(net.ops[id].out[0])) >= 0;) {
+    const auto limits = clamp_of(net, net.ops[user]);
+    if (!limits || net.ops[user].in[0] != net.ops[id].out[0]) break;
+    Op& target = net.ops[id];
+    target.lo = std::min(std::max(target.lo, limits->first), limits->second);
+    target.hi = std::min(std::max(target.hi, limits->first), limits->second);
+    net.absorb(id, user);
+  }
+  net.erase(scale_op);
+  Op& target = net.ops[id];
+  target.kind = Kind::dynamic_linear;
+  target.linear = std::move(linear);
+  net.set_inputs(id, {a, a_scale, zero});
+}
+
+}  // namespace
+
+void recognize_dynamic(Net& net) {
+  for (int id : net.sorted()) {
+    if (net.ops[id].dead || net.ops[id].out.empty() || net.ops[id].in.empty() || net.ops[id].in[0] < 0) continue;
+    if (is_op(&net.ops[id], "Cast"))
+      fuse_rows(net, id);
+    else if (is_op(&net.ops[id], "MatMulInteger"))
+      fuse_product(net, id);
+  }
+  net.sweep();
+}
+
+}  // namespace octavo::net

@@ -20,7 +20,8 @@ float sigmoid(float x) { return 1 / (1 + std::exp(-x)); }
 
 TEST(Recurrent, LstmOfOneCellIsTheTextbook) {
   // One input, one hidden unit: gates i, o, f, c.
-  const std::vector<float> w = {0.5f, -0.3f, 0.8f, 1.1f}, r = {0.2f, 0.4f, -0.6f, 0.7f}, b = {0.1f, 0.2f, 0.3f, -0.1f, 0, 0, 0, 0.05f};
+  const std::vector<float> w = {0.5f, -0.3f, 0.8f, 1.1f}, r = {0.2f, 0.4f, -0.6f, 0.7f},
+                           b = {0.1f, 0.2f, 0.3f, -0.1f, 0, 0, 0, 0.05f};
   const std::vector<float> x = {1, -2, 0.5f};
   float h = 0, c = 0;
   std::vector<float> want;
@@ -47,8 +48,9 @@ TEST(Recurrent, GruBeforeAndAfterReset) {
     const float z = sigmoid(w[0] * 2 + r[0] * h + b[0]), s = sigmoid(w[1] * 2 + r[1] * h + b[1]);
     const float g = std::tanh(after ? w[2] * 2 + b[2] + s * (r[2] * h + b[5]) : w[2] * 2 + b[2] + r[2] * (s * h) + b[5]);
     h = (1 - z) * g + z * h;
-    const Tensor y = run_one("GRU", {f32({1, 1, 1}, {2}), f32({1, 3, 1}, w), f32({1, 3, 1}, r), f32({1, 6}, b), Tensor(), f32({1, 1, 1}, {0.5f})},
-                             {{"linear_before_reset", after}}, 14, 2);
+    const Tensor y = run_one(
+        "GRU", {f32({1, 1, 1}, {2}), f32({1, 3, 1}, w), f32({1, 3, 1}, r), f32({1, 6}, b), Tensor(), f32({1, 1, 1}, {0.5f})},
+        {{"linear_before_reset", after}}, 14, 2);
     EXPECT_NEAR(y.as<float>()[0], h, 1e-6f) << after;
   }
 }
@@ -62,15 +64,18 @@ TEST(Recurrent, ReverseReadsTheSequenceFromItsOwnEnd) {
 }
 
 TEST(Recurrent, ErrorsNameTheNode) {
-  const Expected<std::vector<Tensor>> r = eval_node("LSTM", {f32({1, 1, 2}, {1, 2}), f32({1, 4, 1}, {1, 2, 3, 4}), f32({1, 4, 1}, {1, 2, 3, 4})}, {}, 14, 1);
+  const Expected<std::vector<Tensor>> r =
+      eval_node("LSTM", {f32({1, 1, 2}, {1, 2}), f32({1, 4, 1}, {1, 2, 3, 4}), f32({1, 4, 1}, {1, 2, 3, 4})}, {}, 14, 1);
   ASSERT_FALSE(r);
   EXPECT_NE(std::string(r.status().text()).find("LSTM 'n'"), std::string::npos) << r.status().text();
 }
 
 TEST(Resize, NearestAndLinear) {
   const Tensor x = f32({1, 1, 1, 2}, {1, 3}), scales = f32({4}, {1, 1, 1, 2});
-  EXPECT_EQ(values_of<float>(run_one("Resize", {x, Tensor(), scales}, {{"mode", std::string("nearest")}})), (std::vector<float>{1, 1, 3, 3}));
-  EXPECT_EQ(values_of<float>(run_one("Resize", {x, Tensor(), scales}, {{"mode", std::string("linear")}})), (std::vector<float>{1, 1.5f, 2.5f, 3}));
+  EXPECT_EQ(values_of<float>(run_one("Resize", {x, Tensor(), scales}, {{"mode", std::string("nearest")}})),
+            (std::vector<float>{1, 1, 3, 3}));
+  EXPECT_EQ(values_of<float>(run_one("Resize", {x, Tensor(), scales}, {{"mode", std::string("linear")}})),
+            (std::vector<float>{1, 1.5f, 2.5f, 3}));
   const Tensor bytes = Tensor::from(DType::u8, {1, 1, 1, 2}, std::vector<uint8_t>{7, 9});
   EXPECT_EQ(values_of<uint8_t>(run_one("Resize", {bytes, Tensor(), scales}, {})), (std::vector<uint8_t>{7, 7, 9, 9}));
   EXPECT_FALSE(eval_node("Resize", {x, Tensor(), f32({4}, {1, 1, 1, 4e18f})}, {}, 18));
@@ -79,15 +84,19 @@ TEST(Resize, NearestAndLinear) {
 TEST(TopK, TiesGoToTheLowerIndexAlongAnyAxis) {
   const Tensor x = f32({3, 2}, {1, 5, 4, 5, 4, 0});
   EXPECT_EQ(values_of<float>(run_one("TopK", {x, s64({2})}, {{"axis", int64_t(0)}}, 11, 2)), (std::vector<float>{4, 5, 4, 5}));
-  EXPECT_EQ(values_of<int64_t>(run_one("TopK", {x, s64({2})}, {{"axis", int64_t(0)}}, 11, 2, 1)), (std::vector<int64_t>{1, 0, 2, 1}));
-  EXPECT_EQ(values_of<int64_t>(run_one("TopK", {x, s64({1})}, {{"largest", int64_t(0)}}, 11, 2, 1)), (std::vector<int64_t>{0, 0, 1}));
+  EXPECT_EQ(values_of<int64_t>(run_one("TopK", {x, s64({2})}, {{"axis", int64_t(0)}}, 11, 2, 1)),
+            (std::vector<int64_t>{1, 0, 2, 1}));
+  EXPECT_EQ(values_of<int64_t>(run_one("TopK", {x, s64({1})}, {{"largest", int64_t(0)}}, 11, 2, 1)),
+            (std::vector<int64_t>{0, 0, 1}));
 }
 
 TEST(Index, GatherAndScatter) {
   const Tensor x = f32({2, 2}, {1, 2, 3, 4});
-  EXPECT_EQ(values_of<float>(run_one("GatherElements", {x, s64({2, 1}, {1, -2})}, {{"axis", int64_t(1)}})), (std::vector<float>{2, 3}));
+  EXPECT_EQ(values_of<float>(run_one("GatherElements", {x, s64({2, 1}, {1, -2})}, {{"axis", int64_t(1)}})),
+            (std::vector<float>{2, 3}));
   EXPECT_EQ(values_of<float>(run_one("GatherND", {x, s64({1, 2}, {1, 0})}, {})), (std::vector<float>{3}));
-  EXPECT_EQ(values_of<float>(run_one("ScatterND", {x, s64({1, 1}, {1}), f32({1, 2}, {8, 9})}, {})), (std::vector<float>{1, 2, 8, 9}));
+  EXPECT_EQ(values_of<float>(run_one("ScatterND", {x, s64({1, 1}, {1}), f32({1, 2}, {8, 9})}, {})),
+            (std::vector<float>{1, 2, 8, 9}));
   EXPECT_FALSE(eval_node("GatherND", {x, s64({1, 2}, {2, 0})}, {}, 13));
   EXPECT_EQ(values_of<float>(run_one("Trilu", {x, s64({}, {0})}, {{"upper", int64_t(0)}})), (std::vector<float>{1, 0, 3, 4}));
 }
@@ -150,7 +159,8 @@ TEST(ShapeInputs, AProgramRefusesOtherValues) {
   std::vector<int64_t> size = {2, 3}, axes = {1};
   alignas(64) static std::byte workspace[1 << 16];
   ASSERT_LE(p->workspace_bytes(1), sizeof workspace);
-  const std::vector<TensorView> in = {{DType::f32, {6}, x.data()}, {DType::s64, {2}, size.data()}, {DType::s64, {1}, axes.data()}};
+  const std::vector<TensorView> in = {
+      {DType::f32, {6}, x.data()}, {DType::s64, {2}, size.data()}, {DType::s64, {1}, axes.data()}};
   const std::vector<TensorView> out = {{DType::f32, {2}, y.data()}};
   EXPECT_TRUE(p->run(in, out, workspace, single_thread()).ok());
   EXPECT_EQ(y, (std::vector<float>{6, 15}));

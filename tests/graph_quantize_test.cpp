@@ -229,13 +229,13 @@ TEST(Quantize, AddOfAConvolutionThatOthersReadIsAQuantizedAdd) {
   EXPECT_GT(sqnr(graph, q), 25);
 }
 
-TEST(Quantize, BroadcastAddStaysFloat) {
+TEST(Quantize, BroadcastAddIsAQuantizedAdd) {
   Builder b;
   const std::string c1 = b.conv("c1", "x");
   const std::string gate = b.op("GlobalAveragePool", "gap", {c1});
   const Graph graph = b.done({b.conv("c2", b.op("Add", "add", {gate, c1}))});
   const Prepared p = prepared(graph);
-  EXPECT_EQ(reason(p, "add"), "its inputs are broadcast");
+  EXPECT_EQ(reason(p, "add"), "quantized");
   EXPECT_GT(sqnr(graph, quantized(graph)), 30);
 }
 

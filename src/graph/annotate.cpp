@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "annotate_ops.h"
+#include "pointwise.h"
 #include "recipe_check.h"
 
 namespace octavo {
@@ -22,6 +23,8 @@ class Annotator {
     link_values();
     infer();
     grow_regions();
+    find_pointwise_regions();
+    grow_adds();
     find_able();
     demand_backwards();
     for (size_t n = 0; n < size(); ++n) explain(n);
@@ -44,6 +47,7 @@ class Annotator {
     Role role = Role::none;
     int head = kNone;  // the linear or Add node whose kernel computes this node
     int tail = kNone;  // of a head: the last node of its region
+    std::string base;  // of a head whose role is pointwise: what the region reads
     std::string why_not;
   };
 
@@ -178,11 +182,54 @@ class Annotator {
       }
       take_clamp(n);
     }
+  }
+
+  void grow_adds() {
     for (int n = 0; n < int(size()); ++n) {
       if (info(n).role != Role::add || info(n).head != kNone) continue;
       take(n, n);
       take_clamp(n);
     }
+  }
+
+  // A clamp alone is left as it is: its result shares the parameters of its input.
+  void find_pointwise_regions() {
+    const auto takes = [&](size_t n) {
+      const NodeInfo& i = info_[n];
+      return i.role != Role::none && i.head == kNone && is_pointwise(graph_.nodes[n]);
+    };
+    const auto producer = [&](const std::string& name) { return value(name).producer; };
+    const auto stays_inside = [&](const std::string& name, const std::vector<size_t>& nodes) {
+      const Value& v = value(name);
+      return !v.output && std::all_of(v.users.begin(), v.users.end(), [&](int user) {
+        return std::find(nodes.begin(), nodes.end(), size_t(user)) != nodes.end();
+      });
+    };
+    for (size_t n = size(); n-- > 0;) {
+      if (!takes(n)) continue;
+      const PointwiseRegion region = find_pointwise(graph_, n, takes, producer, stays_inside);
+      const bool alone = region.nodes.size() == 1;
+      if (region.nodes.empty() || (alone && info_[n].role == Role::clamp) || value(region.base).producer == kNone ||
+          !same_shape(region.base, graph_.nodes[n].outputs[0])) {
+        if (info_[n].role == Role::pointwise) info_[n].role = Role::none;
+        continue;
+      }
+      const int head = int(region.nodes[0]);
+      for (const size_t inner : region.nodes) info_[inner].head = head;
+      info(head).role = Role::pointwise;
+      info(head).tail = int(n);
+      info(head).base = region.base;
+    }
+    for (size_t n = 0; n < size(); ++n)
+      if (info_[n].role == Role::none && info_[n].why_not.empty())
+        info_[n].why_not = "operator " + graph_.nodes[n].op_type + " has no int8 kernel for these operands";
+  }
+
+  // The values that a head or a node of its own reads in int8.
+  std::vector<std::string> activations_of(int n) {
+    if (info(n).role == Role::pointwise) return {info(n).base};
+    const std::vector<std::string>& inputs = node(n).inputs;
+    return {inputs.begin(), inputs.begin() + ptrdiff_t(activation_inputs(node(n), info(n).role))};
   }
 
   void find_able() {
@@ -209,12 +256,13 @@ class Annotator {
   // Why a node other than a linear one cannot work on bytes.
   std::string why_unable(int n) {
     const NodeInfo& i = info(n);
-    for (size_t k = 0; k < activation_inputs(node(n), i.role); ++k) {
-      const std::string& input = node(n).inputs[k];
+    for (const std::string& input : activations_of(n)) {
       if (is_constant(input)) return "input '" + input + "' is a constant";
       if (!value(input).able) return "input '" + input + "' is computed in float";
     }
-    if (i.role == Role::add && !same_shape(node(n).inputs[0], node(n).inputs[1])) return "its inputs are broadcast";
+    if ((i.role == Role::add || i.role == Role::mul) && !same_shape(node(n).inputs[0], node(n).outputs[0]) &&
+        !same_shape(node(n).inputs[1], node(n).outputs[0]))
+      return "both of its inputs are broadcast";
     // Behind the last linear node values are scores: a pool there is cheap, and float keeps them exact.
     if ((i.role == Role::average || i.role == Role::max) && !result(n).reaches) return "no int8 node follows";
     return "";
@@ -235,7 +283,8 @@ class Annotator {
         else if (i.role == Role::add && result(info(i.head).tail).wanted)
           want_residual(n, config);
       } else if (i.head != kNone && i.head != n) {
-        plan.quantized = result(n).able && result(n).wanted;  // the clamp of an Add
+        const Value& out = result(info(i.head).tail);  // of an Add with its clamp, or of a pointwise region
+        plan.quantized = out.able && out.wanted;
       } else if (i.role != Role::none) {
         demand_of_follower(n);
       }
@@ -261,12 +310,13 @@ class Annotator {
       if (value(output).wanted) config = value(output).wanted;
     const bool pool = i.role == Role::average || i.role == Role::max;
     if (!config && !pool) return;
-    if (!config || i.role == Role::add) config = &i.config->activation;
+    const bool own = i.role == Role::add || i.role == Role::mul || i.role == Role::pointwise;  // parameters of its own
+    if (!config || own) config = &i.config->activation;
     plan_.nodes[size_t(n)].quantized = true;
-    if (i.role != Role::add)
+    if (!own)
       for (const std::string& output : node(n).outputs)
         if (!output.empty() && !value(output).wanted) want(output, *config);
-    for (size_t k = 0; k < activation_inputs(node(n), i.role); ++k) want(node(n).inputs[k], *config);
+    for (const std::string& input : activations_of(n)) want(input, *config);
   }
 
   void explain(size_t n) {

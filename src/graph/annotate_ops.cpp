@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "pointwise.h"
+
 namespace octavo {
 namespace {
 
@@ -46,6 +48,7 @@ Role role_of(const Graph& graph, const Node& node) noexcept {
       {"MatMul", Role::linear},
       {"Add", Role::add},
       {"Sum", Role::add},
+      {"Mul", Role::mul},
       {"Relu", Role::clamp},
       {"Clip", Role::clamp},
       {"AveragePool", Role::average},
@@ -68,8 +71,8 @@ Role role_of(const Graph& graph, const Node& node) noexcept {
   };
   if (!node.domain.empty() || absent(node, 0) || node.outputs.empty() || node.outputs[0].empty()) return Role::none;
   const auto* row = std::find_if(std::begin(kRoles), std::end(kRoles), [&](const auto& r) { return r.op_type == node.op_type; });
-  if (row == std::end(kRoles)) return Role::none;
-  if (row->role == Role::add && (node.inputs.size() != 2 || node.inputs[1].empty())) return Role::none;
+  if (row == std::end(kRoles)) return is_pointwise(node) ? Role::pointwise : Role::none;
+  if ((row->role == Role::add || row->role == Role::mul) && (node.inputs.size() != 2 || node.inputs[1].empty())) return Role::none;
   if (node.op_type == "Clip" && !(is_scalar_or_absent(graph, node, 1) && is_scalar_or_absent(graph, node, 2))) return Role::none;
   if (node.op_type == "Pad" && !pads_with_zero(graph, node)) return Role::none;
   if (node.op_type != "Split" && !has_one_output(node)) return Role::none;  // MaxPool's Indices, Dropout's mask
@@ -78,7 +81,7 @@ Role role_of(const Graph& graph, const Node& node) noexcept {
 
 size_t activation_inputs(const Node& node, Role role) noexcept {
   if (role == Role::none) return 0;
-  if (role == Role::add) return 2;
+  if (role == Role::add || role == Role::mul) return 2;
   return node.op_type == "Concat" ? node.inputs.size() : 1;
 }
 

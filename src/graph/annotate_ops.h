@@ -8,17 +8,19 @@
 namespace octavo {
 
 enum class Role : uint8_t {
-  none,     // no int8 form
-  linear,   // Conv, Gemm, MatMul
-  add,      // of two operands
-  clamp,    // Relu, Clip with constant limits
-  average,  // average pools: own output parameters
-  max,      // max pools: output elements are input elements
-  move,     // output elements are elements of input 0 (Concat: of all inputs), or zeros
+  none,       // no int8 form
+  linear,     // Conv, Gemm, MatMul
+  add,        // of two operands
+  mul,        // likewise
+  pointwise,  // a function of one element, alone or with its neighbours: a table of 256 entries
+  clamp,      // Relu, Clip with constant limits
+  average,    // average pools: own output parameters
+  max,        // max pools: output elements are input elements
+  move,       // output elements are elements of input 0 (Concat: of all inputs), or zeros
 };
 Role role_of(const Graph& graph, const Node& node) noexcept;
 
-// How many leading inputs of the node are activations: 2 for add, all for Concat, else 1.
+// How many leading inputs of the node are activations: 2 for add and mul, all for Concat, else 1.
 size_t activation_inputs(const Node& node, Role role) noexcept;
 
 bool is_quantization(const Node& node) noexcept;  // the node reads or writes quantized data

@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "ops.h"
 #include "rewrite.h"
 
 namespace octavo::net {
@@ -89,7 +88,7 @@ void absorb_residual(Net& net, int id) {
   if (quantized) net.ops[id].in_q.push_back(params);
 }
 
-// Two quantized tensors of one shape.
+// Two quantized tensors, of which one may be broadcast to the other.
 bool fuse_binary(Net& net, int id) {
   const Op& op = net.ops[id];
   const bool mul = is_op(op, "Mul");
@@ -98,7 +97,7 @@ bool fuse_binary(Net& net, int id) {
   const int a = bytes_behind(net, op.in[0], q[0]), b = bytes_behind(net, op.in[1], q[1]);
   const int y = op.out[0];
   if (a < 0 || b < 0 || quantize_behind(net, y) < 0) return false;
-  if (net.values[a].shape != net.values[b].shape || net.values[a].shape != net.values[y].shape) return false;
+  if (net.values[a].shape != net.values[y].shape && net.values[b].shape != net.values[y].shape) return false;
   absorb_clamps(net, id);
   absorb_quantize(net, id);
   Op& fused = net.ops[id];
@@ -119,45 +118,6 @@ bool fuse_average(Net& net, int id) {
   net.ops[id].in_q = {q};
   net.set_inputs(id, {x});
   return true;
-}
-
-// A function of one element has 256 values. They come from the float operator itself, so the table is exact.
-Status fuse_table(Net& net, int id) {
-  if (!is_unary(net.ops[id])) return {};
-  QParams q;
-  const int x = bytes_behind(net, net.ops[id].in[0], q), user = net.only_user(net.ops[id].out[0]);
-  if (x < 0 || user < 0 || net.ops[user].kind != Kind::quantize) return {};
-  const ops::OpInfo* info = ops::find(net.ops[id].node.op_type, "");
-  if (!info || !info->eval) return {};
-  std::vector<ops::View> inputs(net.ops[id].in.size()), outputs(1);
-  for (size_t i = 1; i < inputs.size(); ++i) {
-    if (net.ops[id].in[i] < 0) continue;
-    const Tensor* t = net.constant(net.ops[id], i);
-    if (!t || t->count() != 1) return {};
-    inputs[i].dtype = t->dtype();
-    inputs[i].data = const_cast<void*>(t->data());
-  }
-  const DType in_type = net.values[x].dtype, out_type = net.values[net.ops[user].out[0]].dtype;
-  const EltwiseKernels& k = eltwise(Isa::scalar);
-  uint8_t bytes[256];
-  float real[256], result[256];
-  for (int i = 0; i < 256; ++i) bytes[i] = uint8_t(i);
-  k.dequantize(bytes, in_type, real, 256, q.scale, q.zero_point);
-  for (ops::View* v : {&inputs[0], &outputs[0]}) {
-    v->rank = 1;
-    v->dims[0] = 256;
-  }
-  inputs[0].data = real;
-  outputs[0].data = result;
-  if (Status s = info->eval({net.ops[id].node, net.opset, k, inputs, outputs}); !s.ok()) return s;
-  absorb_quantize(net, id);
-  Op& op = net.ops[id];
-  op.kind = Kind::table;
-  op.in_q = {q};
-  op.table.resize(256);
-  k.quantize(result, op.table.data(), out_type, 256, op.out_q.scale, op.out_q.zero_point);
-  net.set_inputs(id, {x});
-  return {};
 }
 
 // Mul or Add by channel constants behind an affine operator.
@@ -194,14 +154,12 @@ void fuse_epilogues(Net& net) {
   net.sweep();
 }
 
-Status fuse_quantized(Net& net) {
+void fuse_quantized(Net& net) {
   for (int id : net.sorted()) {
     if (net.ops[id].dead) continue;
-    if (fuse_binary(net, id) || fuse_average(net, id)) continue;
-    if (Status s = fuse_table(net, id); !s.ok()) return s;
+    if (!fuse_binary(net, id)) fuse_average(net, id);
   }
   net.sweep();
-  return {};
 }
 
 void fuse_float(Net& net) {

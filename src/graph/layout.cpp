@@ -199,9 +199,12 @@ class Layouts {
       case Kind::quantize:
       case Kind::dequantize:
       case Kind::requantize:
+      case Kind::table:
+        break;
       case Kind::add:
       case Kind::mul:
-      case Kind::table:
+        for (int v : op.in)  // a smaller rank means other axes in the other layout
+          if (rank(v) != r) return false;
         break;
       case Kind::generic:
         if (!op.node.domain.empty()) return false;

@@ -1,6 +1,8 @@
 // Elementwise steps on quantized tensors.
 #include <cmath>
+#include <cstring>
 
+#include "ops/common.h"
 #include "step.h"
 
 namespace octavo {
@@ -55,19 +57,26 @@ class DequantizeStep : public Step {
   int64_t n_;
 };
 
-// Requantize, quantized Add and Mul: one or two operands, one result.
+// The factors of operands and result; lo, hi: clamp of the real value.
+void set_multipliers(Kind kind, Tensor8 a, Tensor8 b, Tensor8 y, float lo, float hi, QOperand (&operands)[2], QResult& result) {
+  const double scale = double(y.q.scale);
+  operands[0].m = kind == Kind::mul ? float(double(a.q.scale) * double(b.q.scale) / scale) : float(double(a.q.scale) / scale);
+  operands[1].m = float(double(b.q.scale) / scale);
+  const double qmin = qmin_of(y.dtype) - y.q.zero_point, qmax = qmax_of(y.dtype) - y.q.zero_point;
+  result = {nullptr, y.dtype, y.q.zero_point, float(std::min(std::max(double(lo) / scale, qmin), qmax)),
+            float(std::min(std::max(double(hi) / scale, qmin), qmax))};
+}
+
+// Requantize, quantized Add and Mul of one shape: one or two operands, one result.
 class ResultStep : public Step {
  public:
   ResultStep(const EltwiseKernels& k, Kind kind, Tensor8 a, Tensor8 b, Tensor8 y, float lo, float hi, int64_t n)
       : k_(k), kind_(kind), a_{nullptr, a.dtype, a.q.zero_point, 0}, b_{nullptr, b.dtype, b.q.zero_point, 0}, n_(n) {
     work = n;
     in_place = 0;
-    const double scale = double(y.q.scale);
-    a_.m = kind == Kind::mul ? float(double(a.q.scale) * double(b.q.scale) / scale) : float(double(a.q.scale) / scale);
-    b_.m = float(double(b.q.scale) / scale);
-    const double qmin = qmin_of(y.dtype) - y.q.zero_point, qmax = qmax_of(y.dtype) - y.q.zero_point;
-    y_ = {nullptr, y.dtype, y.q.zero_point, float(std::min(std::max(double(lo) / scale, qmin), qmax)),
-          float(std::min(std::max(double(hi) / scale, qmin), qmax))};
+    QOperand operands[] = {a_, b_};
+    set_multipliers(kind, a, b, y, lo, hi, operands, y_);
+    a_ = operands[0], b_ = operands[1];
   }
   Status run(const Frame& f) const noexcept override {
     const void* a = f.at(in[0]);
@@ -95,6 +104,52 @@ class ResultStep : public Step {
   QOperand a_, b_;
   QResult y_;
   int64_t n_;
+};
+
+// Add and Mul with one operand broadcast: rows of the result, in which an operand runs along or stays.
+class BroadcastStep : public Step {
+ public:
+  BroadcastStep(const EltwiseKernels& k, Kind kind, Tensor8 a, Tensor8 b, Tensor8 y, float lo, float hi, const Shape (&shapes)[3])
+      : k_(k), kind_(kind), operands_{{nullptr, a.dtype, a.q.zero_point, 0}, {nullptr, b.dtype, b.q.zero_point, 0}},
+        loop_(view(shapes[2]), {view(shapes[0]), view(shapes[1])}) {
+    work = product(shapes[2]);
+    scratch_bytes = size_t(loop_.dims[loop_.rank - 1]);
+    set_multipliers(kind, a, b, y, lo, hi, operands_, y_);
+  }
+  Status run(const Frame& f) const noexcept override {
+    std::byte* y = static_cast<std::byte*>(f.at(out[0]));
+    const std::byte* data[] = {static_cast<const std::byte*>(f.at(in[0])), static_cast<const std::byte*>(f.at(in[1]))};
+    loop_.for_rows([&](int64_t at, const int64_t(&from)[2], int64_t n, const int64_t(&step)[2]) {
+      QOperand operands[] = {operands_[0], operands_[1]};
+      for (int i = 0; i < 2; ++i) {
+        operands[i].data = data[i] + from[i];
+        if (step[i] != 0 || n == 1) continue;
+        std::memset(f.scratch, int(data[i][from[i]]), size_t(n));  // never both: some operand runs along each row
+        operands[i].data = f.scratch;
+      }
+      QResult r = y_;
+      r.data = y + at;
+      if (kind_ == Kind::add)
+        k_.add_quantized(operands[0], operands[1], r, size_t(n));
+      else
+        k_.mul_quantized(operands[0], operands[1], r, size_t(n));
+    });
+    return {};
+  }
+
+ private:
+  static ops::View view(const Shape& shape) {
+    ops::View v;
+    v.rank = int(shape.size());
+    std::copy(shape.begin(), shape.end(), v.dims);
+    return v;
+  }
+
+  const EltwiseKernels& k_;
+  Kind kind_;
+  QOperand operands_[2];
+  QResult y_;
+  ops::BroadcastLoop<2> loop_;
 };
 
 class TableStep : public Step {
@@ -133,6 +188,10 @@ std::unique_ptr<Step> lower_quantized(const Net& net, const net::Op& op, const E
       return std::make_unique<ResultStep>(k, op.kind, operand(0), operand(0), result, op.lo, op.hi, n);
     case Kind::add:
     case Kind::mul:
+      if (net.values[op.in[0]].shape != net.values[op.in[1]].shape) {
+        const Shape shapes[] = {net.values[op.in[0]].shape, net.values[op.in[1]].shape, y.shape};
+        return std::make_unique<BroadcastStep>(k, op.kind, operand(0), operand(1), result, op.lo, op.hi, shapes);
+      }
       return std::make_unique<ResultStep>(k, op.kind, operand(0), operand(1), result, op.lo, op.hi, n);
     case Kind::table:
       return std::make_unique<TableStep>(k, op.table, n);

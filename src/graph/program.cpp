@@ -84,7 +84,8 @@ Expected<Net> rewritten(Graph graph, const std::map<std::string, Shape>& shapes,
   if (Status s = net::recognize_linear(*net); !s.ok()) return s;
   net::recognize_dynamic(*net);
   net::fuse_epilogues(*net);
-  if (Status s = net::fuse_quantized(*net); !s.ok()) return s;
+  if (Status s = net::fuse_tables(*net); !s.ok()) return s;
+  net::fuse_quantized(*net);
   net::fuse_float(*net);
   if (Status s = net::explain(*net, options.strict); !s.ok()) return s;
   if (Status s = net::choose_layouts(*net); !s.ok()) return s;

@@ -30,8 +30,12 @@ void recognize_dynamic(Net& net);
 // Linear operators take over what follows: bias, residual Add, Relu or Clip, QuantizeLinear.
 void fuse_epilogues(Net& net);
 
-// DequantizeLinear -> operator -> QuantizeLinear becomes one operator on bytes: Add, Mul, average pools, tables.
-Status fuse_quantized(Net& net);
+// DequantizeLinear -> any function of one element -> QuantizeLinear becomes a Kind::table: one operator (Sigmoid) or several
+// (x * Sigmoid(x), the Erf form of Gelu), as long as nobody else sees what is in between.
+Status fuse_tables(Net& net);
+
+// DequantizeLinear -> operator -> QuantizeLinear becomes one operator on bytes: Add, Mul, average pools.
+void fuse_quantized(Net& net);
 
 // Relu and Clip after float elementwise operators; Mul and Add by channel constants after Kind::affine.
 void fuse_float(Net& net);

@@ -41,8 +41,8 @@ const char* attention_shape(const Node& node, Dims&& dims, Rank&& rank, Attentio
   if (!split_heads(dims(0), rank(0), q_heads, s.q) || !split_heads(dims(1), rank(1), kv_heads, s.k) ||
       !split_heads(dims(2), rank(2), kv_heads, s.v))
     return "Q, K and V must be [batch, heads, rows, size], or [batch, rows, heads * size] with the numbers of heads";
-  if (s.k.batch != s.q.batch || s.v.batch != s.q.batch || s.k.size != s.q.size || s.k.heads != s.v.heads || s.k.rows != s.v.rows ||
-      s.k.heads < 1 || s.q.heads % s.k.heads != 0)
+  if (s.k.batch != s.q.batch || s.v.batch != s.q.batch || s.k.size != s.q.size || s.k.heads != s.v.heads ||
+      s.k.rows != s.v.rows || s.k.heads < 1 || s.q.heads % s.k.heads != 0)
     return "the shapes of Q, K and V do not fit each other";
   if ((rank(kPastKey) < 0) != (rank(kPastValue) < 0)) return "past_key and past_value go together";
   if (rank(kPastKey) >= 0) {
@@ -60,7 +60,8 @@ const char* attention_shape(const Node& node, Dims&& dims, Rank&& rank, Attentio
     for (int d = 0; d + 1 < r; ++d)
       if (dims(kMask)[d] != 1 && dims(kMask)[d] != wanted[4 - r + d]) return "the mask does not fit";
   }
-  if (rank(kLengths) >= 0 && (rank(kLengths) != 1 || dims(kLengths)[0] != s.q.batch)) return "one length for each batch is needed";
+  if (rank(kLengths) >= 0 && (rank(kLengths) != 1 || dims(kLengths)[0] != s.q.batch))
+    return "one length for each batch is needed";
   return nullptr;
 }
 
@@ -90,7 +91,9 @@ Inferred infer_attention(const InferContext& ctx) {
 size_t attention_scratch(const EvalContext& ctx) {
   const View &q = ctx.inputs[0], &k = ctx.inputs[1];
   const View past = view_of(ctx, kPastKey);
-  return size_t((k.rank == 4 ? k.dims[2] : k.dims[1]) + (past.rank == 4 ? past.dims[2] : 0) + (q.rank == 4 ? q.dims[3] : q.dims[2])) * sizeof(float);
+  return size_t((k.rank == 4 ? k.dims[2] : k.dims[1]) + (past.rank == 4 ? past.dims[2] : 0) +
+                (q.rank == 4 ? q.dims[3] : q.dims[2])) *
+         sizeof(float);
 }
 
 // Row r of the keys or values, cache first.
@@ -127,8 +130,10 @@ class Bias {
 
 // softmax; a row that the bias masks as a whole gives zeros.
 void softmax_row(const EltwiseKernels& k, float* row, int64_t n, bool masked) {
-  if (masked) std::fill_n(row, n, 0.0f);
-  else if (n > 0) k.softmax(row, row, size_t(n));
+  if (masked)
+    std::fill_n(row, n, 0.0f);
+  else if (n > 0)
+    k.softmax(row, row, size_t(n));
 }
 
 void copy_present(const View& y, const View& past, const View& x, const Heads& h, const AttentionShape& s) {
@@ -143,7 +148,8 @@ void copy_present(const View& y, const View& past, const View& x, const Heads& h
 Status eval_attention(const EvalContext& ctx) {
   AttentionShape s;
   const char* why = attention_shape(
-      ctx.node, [&](size_t i) { return ctx.inputs[i].dims; }, [&](size_t i) { return view_of(ctx, i).data ? ctx.inputs[i].rank : -1; }, s);
+      ctx.node, [&](size_t i) { return ctx.inputs[i].dims; },
+      [&](size_t i) { return view_of(ctx, i).data ? ctx.inputs[i].rank : -1; }, s);
   if (why) return fail(ctx.node, Code::invalid_argument, "%s", why);
   const auto output = [&](size_t i) { return i < ctx.outputs.size() ? ctx.outputs[i] : View(); };
   const View past_k = view_of(ctx, kPastKey), past_v = view_of(ctx, kPastValue), &y = ctx.outputs[0], scores_out = output(3);
@@ -206,11 +212,12 @@ Inferred infer_rotary(const InferContext& ctx) {
     if (ctx.inputs[i]->dtype != DType::f32) return bad_type(ctx, i);
   const Shape &x = ctx.inputs[0]->shape, &cos = ctx.inputs[1]->shape;
   Heads h;
-  if (!split_heads(x.data(), int(x.size()), int_attribute(ctx.node, "num_heads", 0), h)) return misshapen(ctx, "the heads do not fit");
+  if (!split_heads(x.data(), int(x.size()), int_attribute(ctx.node, "num_heads", 0), h))
+    return misshapen(ctx, "the heads do not fit");
   const int64_t given = int_attribute(ctx.node, "rotary_embedding_dim", 0), turned = given == 0 ? h.size : given;
   const Shape rows = input_of(ctx, 3) ? Shape{} : Shape{h.batch, h.rows};
-  if (turned < 0 || turned % 2 != 0 || turned > h.size || cos != ctx.inputs[2]->shape || cos.empty() || cos.back() != turned / 2 ||
-      cos.size() != (rows.empty() ? 2u : 3u) || !std::equal(rows.begin(), rows.end(), cos.begin()))
+  if (turned < 0 || turned % 2 != 0 || turned > h.size || cos != ctx.inputs[2]->shape || cos.empty() ||
+      cos.back() != turned / 2 || cos.size() != (rows.empty() ? 2u : 3u) || !std::equal(rows.begin(), rows.end(), cos.begin()))
     return misshapen(ctx, "the tables do not fit the input");
   if (input_of(ctx, 3)) {
     if (ctx.inputs[3]->dtype != DType::s64) return bad_type(ctx, 3);

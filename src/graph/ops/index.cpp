@@ -71,7 +71,8 @@ Inferred infer_elements(const InferContext& ctx) {
   if (!scatter) return vector<TypeShape>{{x.dtype, indices.shape}};
   if (ctx.inputs[2]->dtype != x.dtype || ctx.inputs[2]->shape != indices.shape)
     return misshapen(ctx, "the updates need the type of the data and the shape of the indices");
-  if (string_attribute(ctx.node, "reduction", "none") != "none") return fail(ctx.node, Code::unsupported, "reduction is not supported");
+  if (string_attribute(ctx.node, "reduction", "none") != "none")
+    return fail(ctx.node, Code::unsupported, "reduction is not supported");
   return vector<TypeShape>{x};
 }
 
@@ -133,8 +134,10 @@ Inferred infer_nd(const InferContext& ctx) {
   Shape blocks(indices.shape.begin(), indices.shape.end() - 1);
   blocks.insert(blocks.end(), x.shape.begin() + batch + depth, x.shape.end());
   if (!scatter) return vector<TypeShape>{{x.dtype, std::move(blocks)}};
-  if (ctx.inputs[2]->dtype != x.dtype || ctx.inputs[2]->shape != blocks) return misshapen(ctx, "the updates do not fit the indices");
-  if (string_attribute(ctx.node, "reduction", "none") != "none") return fail(ctx.node, Code::unsupported, "reduction is not supported");
+  if (ctx.inputs[2]->dtype != x.dtype || ctx.inputs[2]->shape != blocks)
+    return misshapen(ctx, "the updates do not fit the indices");
+  if (string_attribute(ctx.node, "reduction", "none") != "none")
+    return fail(ctx.node, Code::unsupported, "reduction is not supported");
   return vector<TypeShape>{x};
 }
 
@@ -181,7 +184,8 @@ Inferred infer_one_hot(const InferContext& ctx) {
   if (Status s = expect_inputs(ctx, 3, 3); !s.ok()) return s;
   if (!is_index(ctx.inputs[0]->dtype)) return bad_type(ctx, 0);
   const Tensor* depth = constant_of(ctx, 1);
-  if (!depth || depth->count() != 1) return fail(ctx.node, Code::unsupported, "input 1 must be a constant: the output's shape depends on it");
+  if (!depth || depth->count() != 1)
+    return fail(ctx.node, Code::unsupported, "input 1 must be a constant: the output's shape depends on it");
   int64_t n = 0;
   visit(depth->dtype(), [&](auto type) { n = int64_t(depth->as<decltype(type)>()[0]); });
   Shape shape = ctx.inputs[0]->shape;
@@ -244,7 +248,8 @@ Status eval_cum_sum(const EvalContext& ctx) {
 Inferred infer_trilu(const InferContext& ctx) {
   if (Status s = expect_inputs(ctx, 1, 2); !s.ok()) return s;
   if (ctx.inputs[0]->shape.size() < 2) return misshapen(ctx, "matrices are needed");
-  if (input_of(ctx, 1) && (ctx.inputs[1]->dtype != DType::s64 || (!ctx.inputs[1]->shape.empty() && ctx.inputs[1]->shape != Shape{1})))
+  if (input_of(ctx, 1) &&
+      (ctx.inputs[1]->dtype != DType::s64 || (!ctx.inputs[1]->shape.empty() && ctx.inputs[1]->shape != Shape{1})))
     return misshapen(ctx, "k must be one s64");
   return vector<TypeShape>{*ctx.inputs[0]};
 }

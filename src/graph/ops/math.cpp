@@ -20,8 +20,7 @@ Inferred infer_f32(const InferContext& ctx) {
 template <class F>
 Status for_blocks(const EvalContext& ctx, F&& f) {
   const int64_t count = ctx.outputs[0].count();
-  for (int64_t i = 0; i < count; i += kBlock)
-    f(f32(ctx.inputs[0]) + i, f32_out(ctx.outputs[0]) + i, std::min(kBlock, count - i));
+  for (int64_t i = 0; i < count; i += kBlock) f(f32(ctx.inputs[0]) + i, f32_out(ctx.outputs[0]) + i, std::min(kBlock, count - i));
   return {};
 }
 
@@ -117,12 +116,14 @@ Inferred infer_test(const InferContext& ctx) {
 
 Status eval_is_nan(const EvalContext& ctx) {
   const float* x = f32(ctx.inputs[0]);
-  std::transform(x, x + ctx.inputs[0].count(), static_cast<uint8_t*>(ctx.outputs[0].data), [](float v) { return uint8_t(v != v); });
+  std::transform(x, x + ctx.inputs[0].count(), static_cast<uint8_t*>(ctx.outputs[0].data),
+                 [](float v) { return uint8_t(v != v); });
   return {};
 }
 
 Status eval_is_inf(const EvalContext& ctx) {
-  const bool negative = int_attribute(ctx.node, "detect_negative", 1) != 0, positive = int_attribute(ctx.node, "detect_positive", 1) != 0;
+  const bool negative = int_attribute(ctx.node, "detect_negative", 1) != 0,
+             positive = int_attribute(ctx.node, "detect_positive", 1) != 0;
   const float* x = f32(ctx.inputs[0]);
   std::transform(x, x + ctx.inputs[0].count(), static_cast<uint8_t*>(ctx.outputs[0].data),
                  [=](float v) { return uint8_t((positive && v == kInf) || (negative && v == -kInf)); });
@@ -135,7 +136,8 @@ Inferred infer_mod(const InferContext& ctx) {
   if (Status s = expect_inputs(ctx, 2, 2); !s.ok()) return s;
   const TypeShape &a = *ctx.inputs[0], &b = *ctx.inputs[1];
   if (a.dtype == DType::boolean || a.dtype != b.dtype) return bad_type(ctx, a.dtype == DType::boolean ? 0 : 1);
-  if (is_float(a.dtype) && int_attribute(ctx.node, "fmod", 0) == 0) return fail(ctx.node, Code::invalid_argument, "floats need fmod = 1");
+  if (is_float(a.dtype) && int_attribute(ctx.node, "fmod", 0) == 0)
+    return fail(ctx.node, Code::invalid_argument, "floats need fmod = 1");
   TypeShape y{a.dtype, {}};
   if (!broadcast_shapes(a.shape, b.shape, y.shape)) return misshapen(ctx, "shapes do not broadcast");
   return std::vector<TypeShape>{std::move(y)};
@@ -174,16 +176,11 @@ Status eval_mod(const EvalContext& ctx) {
 }
 
 constexpr OpInfo kOps[] = {
-    {"Swish", "", infer_f32, eval_swish},
-    {"SwiGLU", "", infer_swiglu, eval_swiglu},
-    {"Mish", "", infer_f32, eval_mish},
-    {"Selu", "", infer_f32, eval_selu},
-    {"Softsign", "", infer_f32, eval_softsign},
-    {"ThresholdedRelu", "", infer_f32, eval_thresholded_relu},
-    {"Sin", "", infer_f32, eval_sine<0>},
-    {"Cos", "", infer_f32, eval_sine<1>},
-    {"IsNaN", "", infer_test, eval_is_nan},
-    {"IsInf", "", infer_test, eval_is_inf},
+    {"Swish", "", infer_f32, eval_swish},       {"SwiGLU", "", infer_swiglu, eval_swiglu},
+    {"Mish", "", infer_f32, eval_mish},         {"Selu", "", infer_f32, eval_selu},
+    {"Softsign", "", infer_f32, eval_softsign}, {"ThresholdedRelu", "", infer_f32, eval_thresholded_relu},
+    {"Sin", "", infer_f32, eval_sine<0>},       {"Cos", "", infer_f32, eval_sine<1>},
+    {"IsNaN", "", infer_test, eval_is_nan},     {"IsInf", "", infer_test, eval_is_inf},
     {"Mod", "", infer_mod, eval_mod},
 };
 

@@ -5,23 +5,21 @@
 namespace octavo::ops {
 namespace {
 
-Cell cell_of(const Node& node) {
-  return node.op_type == "LSTM" ? Cell::lstm : node.op_type == "GRU" ? Cell::gru : Cell::rnn;
-}
+Cell cell_of(const Node& node) { return node.op_type == "LSTM" ? Cell::lstm : node.op_type == "GRU" ? Cell::gru : Cell::rnn; }
 
 struct ActivationName {
   std::string_view name;
   Activation activation;
 };
 constexpr ActivationName kActivations[] = {
-    {"Sigmoid", {Unary::sigmoid}},       {"Tanh", {Unary::tanh}},         {"Relu", {Unary::relu}},
-    {"LeakyRelu", {Unary::leaky_relu, 0.01f}}, {"Elu", {Unary::elu, 1}}, {"HardSigmoid", {Unary::hardsigmoid, 0.2f, 0.5f}},
+    {"Sigmoid", {Unary::sigmoid}},   {"Tanh", {Unary::tanh}},
+    {"Relu", {Unary::relu}},         {"LeakyRelu", {Unary::leaky_relu, 0.01f}},
+    {"Elu", {Unary::elu, 1}},        {"HardSigmoid", {Unary::hardsigmoid, 0.2f, 0.5f}},
     {"Softplus", {Unary::softplus}},
 };
 
 bool equal_ignoring_case(std::string_view a, std::string_view b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [](char x, char y) { return (x | 0x20) == (y | 0x20); });
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) { return (x | 0x20) == (y | 0x20); });
 }
 
 Status read_activations(const Node& node, Recurrent& r) {
@@ -30,14 +28,15 @@ Status read_activations(const Node& node, Recurrent& r) {
   const auto* alphas = attribute<std::vector<float>>(node, "activation_alpha");
   const auto* betas = attribute<std::vector<float>>(node, "activation_beta");
   if (names && int64_t(names->size()) != count * r.directions)
-    return fail(node, Code::invalid_argument, "%zu activations, not %lld", names->size(), static_cast<long long>(count * r.directions));
+    return fail(node, Code::invalid_argument, "%zu activations, not %lld", names->size(),
+                static_cast<long long>(count * r.directions));
   for (int64_t d = 0; d < r.directions; ++d)
     for (int i = 0; i < count; ++i) {
       const size_t at = size_t(d * count + i);
       const char* fallback = (r.cell == Cell::rnn || i > 0) ? "Tanh" : "Sigmoid";
       const std::string_view name = names ? std::string_view((*names)[at]) : fallback;
-      const ActivationName* found =
-          std::find_if(std::begin(kActivations), std::end(kActivations), [&](const auto& a) { return equal_ignoring_case(a.name, name); });
+      const ActivationName* found = std::find_if(std::begin(kActivations), std::end(kActivations),
+                                                 [&](const auto& a) { return equal_ignoring_case(a.name, name); });
       if (found == std::end(kActivations))
         return fail(node, Code::unsupported, "activation %.40s is not supported", std::string(name).c_str());
       r.activation[d][i] = found->activation;
@@ -47,7 +46,9 @@ Status read_activations(const Node& node, Recurrent& r) {
   return {};
 }
 
-void activate(const EltwiseKernels& k, const Activation& a, float* x, int64_t n) { k.unary(a.op, x, x, size_t(n), a.alpha, a.beta); }
+void activate(const EltwiseKernels& k, const Activation& a, float* x, int64_t n) {
+  k.unary(a.op, x, x, size_t(n), a.alpha, a.beta);
+}
 
 void clip(const Recurrent& r, const EltwiseKernels& k, float* x, int64_t n) {
   if (r.clip > 0) k.clamp(x, x, size_t(n), -r.clip, r.clip);
@@ -79,7 +80,9 @@ Inferred infer_recurrent(const InferContext& ctx) {
   for (size_t i = 0; i < 3; ++i)
     if (ctx.inputs[i]->shape.size() != 3) return misshapen(ctx, "X, W and R need three dimensions");
   Recurrent r;
-  if (Status s = read_recurrent(ctx.node, ctx.opset, ctx.inputs[0]->shape.data(), ctx.inputs[1]->shape.data(), ctx.inputs[2]->shape.data(), r); !s.ok())
+  if (Status s = read_recurrent(ctx.node, ctx.opset, ctx.inputs[0]->shape.data(), ctx.inputs[1]->shape.data(),
+                                ctx.inputs[2]->shape.data(), r);
+      !s.ok())
     return s;
   const Shape state = r.batch_first ? Shape{r.batch, r.directions, r.hidden} : Shape{r.directions, r.batch, r.hidden};
   const struct {
@@ -92,9 +95,10 @@ Inferred infer_recurrent(const InferContext& ctx) {
                   {kRecurrentPeephole, {r.directions, 3 * r.hidden}}};
   for (const auto& o : optional)
     if (input_of(ctx, o.input) && ctx.inputs[o.input]->shape != o.shape)
-      return fail(ctx.node, Code::invalid_argument, "input %zu is %s, not %s", o.input, to_string(ctx.inputs[o.input]->shape).c_str(),
-                  to_string(o.shape).c_str());
-  const Shape y = r.batch_first ? Shape{r.batch, r.steps, r.directions, r.hidden} : Shape{r.steps, r.directions, r.batch, r.hidden};
+      return fail(ctx.node, Code::invalid_argument, "input %zu is %s, not %s", o.input,
+                  to_string(ctx.inputs[o.input]->shape).c_str(), to_string(o.shape).c_str());
+  const Shape y =
+      r.batch_first ? Shape{r.batch, r.steps, r.directions, r.hidden} : Shape{r.steps, r.directions, r.batch, r.hidden};
   std::vector<TypeShape> outputs = {{DType::f32, y}, {DType::f32, state}};
   if (cell == Cell::lstm) outputs.push_back({DType::f32, state});
   return outputs;
@@ -108,7 +112,8 @@ size_t recurrent_scratch(const EvalContext& ctx) {
 
 Status eval_recurrent(const EvalContext& ctx) {
   Recurrent r;
-  if (Status s = read_recurrent(ctx.node, ctx.opset, ctx.inputs[0].dims, ctx.inputs[1].dims, ctx.inputs[2].dims, r); !s.ok()) return s;
+  if (Status s = read_recurrent(ctx.node, ctx.opset, ctx.inputs[0].dims, ctx.inputs[1].dims, ctx.inputs[2].dims, r); !s.ok())
+    return s;
   const View bias = view_of(ctx, kRecurrentBias), lengths = view_of(ctx, kRecurrentLengths), h0 = view_of(ctx, kRecurrentH);
   const View c0 = view_of(ctx, kRecurrentC), peephole = view_of(ctx, kRecurrentPeephole);
   const auto output = [&](size_t i) { return i < ctx.outputs.size() ? f32_out(ctx.outputs[i]) : nullptr; };
@@ -122,7 +127,8 @@ Status eval_recurrent(const EvalContext& ctx) {
     const Activation* f = r.activation[d];
     for (int64_t b = 0; b < r.batch; ++b) {
       const int64_t length = lengths.data ? static_cast<const int32_t*>(lengths.data)[b] : r.steps;
-      if (length < 0 || length > r.steps) return fail(ctx.node, Code::invalid_argument, "a sequence of %lld steps", static_cast<long long>(length));
+      if (length < 0 || length > r.steps)
+        return fail(ctx.node, Code::invalid_argument, "a sequence of %lld steps", static_cast<long long>(length));
       for (int64_t i = 0; i < n; ++i) {
         h[i] = h0.data ? f32(h0)[r.state_at(d, b) + i] : 0;
         c[i] = c0.data ? f32(c0)[r.state_at(d, b) + i] : 0;
@@ -190,7 +196,8 @@ Status read_recurrent(const Node& node, int64_t opset, const int64_t* x, const i
   return read_activations(node, r);
 }
 
-void lstm_cell(const Recurrent& r, const EltwiseKernels& k, const Activation* f, const float* peephole, float* gates, float* h, float* c) {
+void lstm_cell(const Recurrent& r, const EltwiseKernels& k, const Activation* f, const float* peephole, float* gates, float* h,
+               float* c) {
   const int64_t n = r.hidden;
   float *input = gates, *output = gates + n, *forget = gates + 2 * n, *candidate = gates + 3 * n;
   if (peephole)

@@ -116,7 +116,9 @@ Status make_plan(const Context& ctx, const int64_t* dims, int rank, Plan& p) {
   bool has_sizes = false;
   const auto* attribute_scales = upsample ? attribute<std::vector<float>>(ctx.node, "scales") : nullptr;
   if (attribute_scales) {
-    if (Status s = read_floats(ctx.node, DType::f32, attribute_scales->data(), int64_t(attribute_scales->size()), scales); !s.ok()) return s;
+    if (Status s = read_floats(ctx.node, DType::f32, attribute_scales->data(), int64_t(attribute_scales->size()), scales);
+        !s.ok())
+      return s;
   } else {
     if (Status s = read_floats(ctx, old ? 1 : 2, scales); !s.ok()) return s;
   }
@@ -153,7 +155,8 @@ Status make_plan(const Context& ctx, const int64_t* dims, int rank, Plan& p) {
     if (p.coordinates == Coordinates::crop) a.start = roi.v[i], a.end = roi.v[i + n];
     if (has_sizes) {
       const bool stretch = policy == "stretch";
-      if (Status s = round_size(ctx.node, stretch ? double(sizes[i]) : std::floor(common * double(a.in) + 0.5), a.out); !s.ok()) return s;
+      if (Status s = round_size(ctx.node, stretch ? double(sizes[i]) : std::floor(common * double(a.in) + 0.5), a.out); !s.ok())
+        return s;
       a.scale = !stretch ? common : a.in > 0 ? double(a.out) / double(a.in) : 1;
     } else {
       const double extent = p.coordinates == Coordinates::crop ? a.end - a.start : 1;
@@ -175,7 +178,8 @@ Inferred infer_resize(const InferContext& ctx) {
   if (y.dtype != DType::f32 && !(p.mode == Mode::nearest && p.coordinates != Coordinates::crop)) return bad_type(ctx, 0);
   if (p.antialias)  // the window grows as the scale shrinks
     for (int d = 0; d < p.rank; ++d)
-      if (p.axis[d].active && p.axis[d].scale < 1.0 / 4096) return fail(ctx.node, Code::unsupported, "a scale of %g", p.axis[d].scale);
+      if (p.axis[d].active && p.axis[d].scale < 1.0 / 4096)
+        return fail(ctx.node, Code::unsupported, "a scale of %g", p.axis[d].scale);
   for (int d = 0; d < p.rank; ++d) y.shape[size_t(d)] = p.axis[d].out;
   return std::vector<TypeShape>{std::move(y)};
 }
@@ -184,19 +188,24 @@ Inferred infer_resize(const InferContext& ctx) {
 double source(const Plan& p, const Axis& a, int64_t i) {
   const double x = double(i);
   switch (p.coordinates) {
-    case Coordinates::half_pixel: return (x + 0.5) / a.scale - 0.5;
+    case Coordinates::half_pixel:
+      return (x + 0.5) / a.scale - 0.5;
     case Coordinates::symmetric: {
       const double ideal = a.scale * double(a.in);
       return double(a.in) / 2 * (1 - double(a.out) / ideal) + (x + 0.5) / a.scale - 0.5;
     }
-    case Coordinates::pytorch: return a.out > 1 ? (x + 0.5) / a.scale - 0.5 : 0;
+    case Coordinates::pytorch:
+      return a.out > 1 ? (x + 0.5) / a.scale - 0.5 : 0;
     case Coordinates::align_corners: {
       const double ideal = a.scale * double(a.in);
       return a.out > 1 && ideal != 1 ? x * double(a.in - 1) / (ideal - 1) : 0;
     }
-    case Coordinates::asymmetric: return x / a.scale;
-    case Coordinates::tf_half_pixel: return (x + 0.5) / a.scale;
-    case Coordinates::crop: break;
+    case Coordinates::asymmetric:
+      return x / a.scale;
+    case Coordinates::tf_half_pixel:
+      return (x + 0.5) / a.scale;
+    case Coordinates::crop:
+      break;
   }
   const double last = double(a.in - 1);
   return a.out > 1 ? a.start * last + x * (a.end - a.start) * last / double(a.out - 1) : 0.5 * (a.start + a.end) * last;
@@ -208,10 +217,14 @@ int64_t nearest_index(const Plan& p, const Axis& a, int64_t i) {
   if (!a.active) return i;
   const double x = source(p, a, i);
   switch (p.nearest) {
-    case Nearest::prefer_floor: return clamp_index(std::ceil(x - 0.5), a.in);
-    case Nearest::prefer_ceil: return clamp_index(std::floor(x + 0.5), a.in);
-    case Nearest::floor: return clamp_index(std::floor(x), a.in);
-    case Nearest::ceil: break;
+    case Nearest::prefer_floor:
+      return clamp_index(std::ceil(x - 0.5), a.in);
+    case Nearest::prefer_ceil:
+      return clamp_index(std::floor(x + 0.5), a.in);
+    case Nearest::floor:
+      return clamp_index(std::floor(x), a.in);
+    case Nearest::ceil:
+      break;
   }
   return clamp_index(std::ceil(x), a.in);
 }

@@ -1,0 +1,210 @@
+// Functions of one element become one table, products and sums of quantized tensors one call, also where one is broadcast.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+
+#include "graph_test_util.h"
+#include "octavo/quantize.h"
+#include "octavo/session.h"
+
+namespace octavo {
+namespace {
+
+constexpr int64_t kChannels = 8;
+
+Tensor noise(Shape shape, uint32_t seed, float scale = 1) {
+  int64_t n = 1;
+  for (int64_t d : shape) n *= d;
+  std::vector<float> v(static_cast<size_t>(n));
+  for (float& x : v) {
+    seed = seed * 1664525u + 1013904223u;
+    x = scale * (float(seed >> 8) / 8388608.0f - 1);
+  }
+  return f32(std::move(shape), v);
+}
+
+std::string conv(Graph& g, const std::string& name, const std::string& x) {
+  g.add_initializer(name + "_w", noise({kChannels, kChannels, 1, 1}, uint32_t(name.size()) + 7, 0.6f));
+  return g.add_node("Conv", name, {x, name + "_w"});
+}
+
+// conv -> body -> conv over [1, 8, 6, 6]
+Graph between_convolutions(const std::function<std::string(Graph&, const std::string&)>& body) {
+  Graph g;
+  g.opset = 18;
+  g.inputs = {{"x", DType::f32, {{1, ""}, {kChannels, ""}, {6, ""}, {6, ""}}}};
+  const std::string y = conv(g, "last", body(g, conv(g, "first", "x")));
+  g.outputs = {{y, DType::f32, {}, false}};
+  return g;
+}
+
+std::string scalar(Graph& g, const std::string& name, float v) { return g.add_initializer(name, f32({}, {v})); }
+
+Graph quantized(const Graph& g) {
+  Expected<Prepared> prepared = prepare(g, *Recipe::preset("x86_static"));
+  EXPECT_TRUE(prepared) << prepared.status().text();
+  EXPECT_TRUE(calibrate(*prepared, {{{"x", noise({1, kChannels, 6, 6}, 3)}}}).ok());
+  Expected<Graph> q = convert(*prepared);
+  EXPECT_TRUE(q) << q.status().text();
+  return *q;
+}
+
+std::vector<float> run(const Graph& g) {
+  Expected<Session> s = Session::create(g);
+  const Expected<std::vector<Tensor>> y = s->run({{"x", noise({1, kChannels, 6, 6}, 3)}});
+  EXPECT_TRUE(y) << y.status().text();
+  return y ? values_of<float>((*y)[0]) : std::vector<float>();
+}
+
+double sqnr(const std::vector<float>& got, const std::vector<float>& want) {
+  double signal = 0, error = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    signal += double(want[i]) * double(want[i]);
+    error += double(got[i] - want[i]) * double(got[i] - want[i]);
+  }
+  return 10 * std::log10(signal / std::max(error, 1e-30));
+}
+
+// Between the convolutions lies exactly one step, in int8, which is the node `main` and computes `fused` more nodes beside it.
+void expect_one_step(const Graph& g, const std::string& main, size_t fused) {
+  const Graph q = quantized(g);
+  const Expected<Program> p = Program::compile(q);
+  ASSERT_TRUE(p) << p.status().text();
+  std::vector<NodeReport> between;
+  bool inside = false;
+  for (const NodeReport& r : p->report()) {
+    if (r.name == "last") inside = false;
+    if (inside) between.push_back(r);
+    if (r.name == "first") inside = true;
+  }
+  ASSERT_EQ(between.size(), 1u);
+  EXPECT_EQ(between[0].name, main);
+  EXPECT_EQ(between[0].precision, "int8");
+  EXPECT_EQ(between[0].fused.size(), fused + 1) << "and the QuantizeLinear";
+  EXPECT_EQ(p->int8_mac_share(), 1);
+  EXPECT_GT(sqnr(run(q), run(g)), 28);
+}
+
+TEST(Fusion, ActivationsAreTables) {
+  for (const char* op : {"Sigmoid", "Tanh", "HardSwish", "HardSigmoid", "LeakyRelu", "Elu", "Softplus"})
+    expect_one_step(between_convolutions([&](Graph& g, const std::string& x) { return g.add_node(op, "act", {x}); }), "act", 0);
+}
+
+TEST(Fusion, SiluOfTwoNodesIsATable) {
+  expect_one_step(between_convolutions([](Graph& g, const std::string& x) {
+                    return g.add_node("Mul", "product", {x, g.add_node("Sigmoid", "gate", {x})});
+                  }),
+                  "product", 1);
+}
+
+TEST(Fusion, GeluByErfIsATable) {
+  expect_one_step(between_convolutions([](Graph& g, const std::string& x) {
+                    const std::string erf =
+                        g.add_node("Erf", "erf", {g.add_node("Div", "div", {x, scalar(g, "root", std::sqrt(2.0f))})});
+                    const std::string sum = g.add_node("Add", "sum", {erf, scalar(g, "one", 1)});
+                    return g.add_node("Mul", "half_product", {g.add_node("Mul", "twice", {x, sum}), scalar(g, "half", 0.5f)});
+                  }),
+                  "half_product", 4);
+}
+
+TEST(Fusion, GeluByTanhIsATable) {
+  expect_one_step(between_convolutions([](Graph& g, const std::string& x) {
+                    const std::string cubed = g.add_node(
+                        "Mul", "scaled", {g.add_node("Pow", "cubed", {x, scalar(g, "three", 3)}), scalar(g, "a", 0.044715f)});
+                    const std::string inner =
+                        g.add_node("Mul", "inner", {g.add_node("Add", "both", {x, cubed}), scalar(g, "b", 0.7978845608f)});
+                    const std::string sum = g.add_node("Add", "sum", {g.add_node("Tanh", "tanh", {inner}), scalar(g, "one", 1)});
+                    return g.add_node("Mul", "y", {g.add_node("Mul", "half_x", {x, scalar(g, "half", 0.5f)}), sum});
+                  }),
+                  "y", 7);
+}
+
+TEST(Fusion, AValueThatOthersSeeIsNotSwallowed) {
+  Graph g = between_convolutions([](Graph& graph, const std::string& x) {
+    return graph.add_node("Mul", "product", {x, graph.add_node("Sigmoid", "gate", {x})});
+  });
+  g.outputs.push_back({"gate", DType::f32, {}, false});
+  const Graph q = quantized(g);
+  Expected<Session> s = Session::create(q);
+  const Expected<std::vector<Tensor>> y = s->run({{"x", noise({1, kChannels, 6, 6}, 3)}});
+  ASSERT_TRUE(y) << y.status().text();
+  const std::vector<float> gate = values_of<float>((*y)[1]);
+  EXPECT_TRUE(std::all_of(gate.begin(), gate.end(), [](float v) { return v >= 0 && v <= 1; }));
+}
+
+// Squeeze and excite: each channel times its gate.
+TEST(Fusion, MulByAGateForEachChannelIsOneCall) {
+  Graph g;
+  g.opset = 18;
+  g.inputs = {{"x", DType::f32, {{1, ""}, {kChannels, ""}, {6, ""}, {6, ""}}}};
+  const std::string x = conv(g, "first", "x");
+  const std::string pooled = conv(g, "squeeze", g.add_node("GlobalAveragePool", "pool", {x}));
+  g.add_node("Mul", "excite", {x, g.add_node("Sigmoid", "gate", {pooled})});
+  const std::string y = conv(g, "last", "excite");
+  g.outputs = {{y, DType::f32, {}, false}};
+  const Graph q = quantized(g);
+  const Expected<Program> p = Program::compile(q);
+  ASSERT_TRUE(p) << p.status().text();
+  EXPECT_EQ(std::count_if(p->report().begin(), p->report().end(), [](const NodeReport& r) { return r.precision == "float"; }), 0);
+  EXPECT_EQ(std::count_if(p->report().begin(), p->report().end(),
+                          [](const NodeReport& r) { return r.name == "excite" && r.precision == "int8"; }),
+            1);
+  EXPECT_GT(sqnr(run(q), run(g)), 28);
+}
+
+// Broadcast sums and products of bytes: every shape against the formula, computed element by element.
+TEST(Fusion, BroadcastProductsEqualTheFormula) {
+  const std::vector<std::pair<Shape, Shape>> cases = {
+      {{2, 3, 4, 5}, {2, 3, 1, 1}}, {{2, 3, 4, 5}, {5}}, {{1, 1, 4, 1}, {2, 3, 4, 5}}, {{2, 3, 4, 5}, {1, 3, 1, 5}}, {{7}, {1}}};
+  for (const auto& [sa, sb] : cases)
+    for (const char* op : {"Add", "Mul"}) {
+      Graph g;
+      g.inputs = {{"a", DType::u8, {}}, {"b", DType::u8, {}}};
+      for (int64_t d : sa) g.inputs[0].dims.push_back({d, ""});
+      for (int64_t d : sb) g.inputs[1].dims.push_back({d, ""});
+      const auto zero = [&](const std::string& name, uint8_t v) {
+        return g.add_initializer(name, Tensor::from(DType::u8, {}, std::vector<uint8_t>{v}));
+      };
+      const std::string a = g.add_node("DequantizeLinear", "da", {"a", scalar(g, "sa", 0.5f), zero("za", 10)});
+      const std::string b = g.add_node("DequantizeLinear", "db", {"b", scalar(g, "sb", 0.25f), zero("zb", 20)});
+      g.add_node("QuantizeLinear", "y", {g.add_node(op, "op", {a, b}), scalar(g, "sy", 2), zero("zy", 30)});
+      g.outputs = {{"y", DType::u8, {}, false}};
+      const auto bytes = [](const Shape& shape, int step) {
+        int64_t n = 1;
+        for (int64_t d : shape) n *= d;
+        std::vector<uint8_t> v(static_cast<size_t>(n));
+        for (size_t i = 0; i < v.size(); ++i) v[i] = uint8_t(i * size_t(step));
+        return Tensor::from(DType::u8, shape, v);
+      };
+      Expected<Session> s = Session::create(g);
+      const Tensor ta = bytes(sa, 37), tb = bytes(sb, 11);
+      const Expected<std::vector<Tensor>> y = s->run({{"a", ta}, {"b", tb}});
+      ASSERT_TRUE(y) << y.status().text();
+      const Expected<const Program*> p = s->program(std::map<std::string, Tensor>{{"a", ta}, {"b", tb}});
+      ASSERT_EQ((*p)->report().size(), 1u) << op;
+      EXPECT_EQ((*p)->report()[0].precision, "int8");
+      const Shape shape = (*y)[0].shape();
+      for (int64_t i = 0; i < (*y)[0].count(); ++i) {
+        const auto at = [&](const Tensor& t) {
+          int64_t rest = i, offset = 0, stride = 1;
+          for (size_t d = shape.size(); d-- > 0;) {
+            const int64_t index = rest % shape[d];
+            rest /= shape[d];
+            const int64_t own = int64_t(d) - int64_t(shape.size() - t.shape().size());
+            if (own < 0) continue;
+            if (t.shape()[size_t(own)] != 1) offset += index * stride;
+            stride *= t.shape()[size_t(own)];
+          }
+          return int(t.as<uint8_t>()[offset]);
+        };
+        const int u = at(ta) - 10, v = at(tb) - 20;
+        const float real = op[0] == 'A' ? float(u) * 0.25f + float(v) * 0.125f : float(u * v) * 0.0625f;
+        EXPECT_EQ(int((*y)[0].as<uint8_t>()[i]), int(std::clamp(std::nearbyint(real), -30.0f, 225.0f)) + 30) << op << i;
+      }
+    }
+}
+
+}  // namespace
+}  // namespace octavo

@@ -51,6 +51,8 @@ void octavo_dwconv_f32f32_neon_4x4x1(const octavo::DwconvArgs*);
 void octavo_dwconv_u8s8_neondot_2x16x4(const octavo::DwconvArgs*);
 void octavo_dwconv_s8s8_neondot_2x16x4(const octavo::DwconvArgs*);
 void octavo_dwconv_u8s8_neoni8mm_2x16x4(const octavo::DwconvArgs*);
+void octavo_dwconv_u8s8_sve_4x64x1(const octavo::DwconvArgs*);
+void octavo_dwconv_s8s8_sve_4x64x1(const octavo::DwconvArgs*);
 void octavo_dwconv_u8s8_scalar_1x8x1(const octavo::DwconvArgs*);
 void octavo_dwconv_s8s8_scalar_1x8x1(const octavo::DwconvArgs*);
 void octavo_dwconv_f32f32_scalar_1x8x1(const octavo::DwconvArgs*);

@@ -71,8 +71,10 @@ constexpr KernelInfo kKernels[] = {
     brgemm("brgemm_f32f32_neon_6x16x1", Isa::neon, f32, f32, 6, {16, 1, 4, 0}, octavo_brgemm_f32f32_neon_6x16x1),
     dwconv("dwconv_u8s8_neoni8mm_2x16x4", Isa::neoni8mm, u8, s8, 2, {16, 4, 1, 0}, octavo_dwconv_u8s8_neoni8mm_2x16x4, 4),
     dwconv("dwconv_u8s8_neondot_2x16x4", Isa::neondot, u8, s8, 2, {16, 4, 1, -128}, octavo_dwconv_u8s8_neondot_2x16x4, 4),
+    dwconv("dwconv_u8s8_sve_4x64x1", Isa::sve, u8, s8, 4, {64, 1, 1, 0}, octavo_dwconv_u8s8_sve_4x64x1, 4),
     dwconv("dwconv_u8s8_neon_2x16x1", Isa::neon, u8, s8, 2, {16, 1, 1, -128}, octavo_dwconv_u8s8_neon_2x16x1, 4),
     dwconv("dwconv_s8s8_neondot_2x16x4", Isa::neondot, s8, s8, 2, {16, 4, 1, 0}, octavo_dwconv_s8s8_neondot_2x16x4, 4),
+    dwconv("dwconv_s8s8_sve_4x64x1", Isa::sve, s8, s8, 4, {64, 1, 1, 0}, octavo_dwconv_s8s8_sve_4x64x1, 4),
     dwconv("dwconv_s8s8_neon_2x16x1", Isa::neon, s8, s8, 2, {16, 1, 1, 0}, octavo_dwconv_s8s8_neon_2x16x1, 4),
     dwconv("dwconv_f32f32_neon_4x4x1", Isa::neon, f32, f32, 4, {4, 1, 4, 0}, octavo_dwconv_f32f32_neon_4x4x1),
 #endif

@@ -51,7 +51,10 @@ struct ConvPlan::Impl {
                                       weights.kernel->format.kr);
   }
 
+  void make_panels(const ConvDesc& d);
+  PackedShape packed_shape(const ConvDesc& d) const noexcept;
   void pack(const ConvDesc& d);
+  void make_epilogue(const ConvDesc& d);
 
   int64_t tiles(int64_t batch) const noexcept {
     if (batch < 1) return 0;
@@ -64,26 +67,38 @@ struct ConvPlan::Impl {
                  ptrdiff_t pixel_stride, const char** taps) const noexcept;
 };
 
+void ConvPlan::Impl::make_panels(const ConvDesc& d) {
+  const int64_t icg = d.ic / d.groups, ocg = d.oc / d.groups, merged = algorithm.merged, nr = weights.kernel->nr;
+  for (int64_t g = 0; g < d.groups; g += merged) {
+    const int64_t columns = std::min(merged, d.groups - g) * ocg;
+    const int64_t first = std::min(g, d.groups - merged);  // the last panel reads `merged` groups too, though it may use fewer
+    for (int64_t j = 0; j < columns; j += nr)
+      weights.panels.push_back({g * ocg + j, int32_t(std::min(nr, columns - j)), first * icg * ptrdiff_t(size_of(d.a))});
+  }
+}
+
+PackedShape ConvPlan::Impl::packed_shape(const ConvDesc& d) const noexcept {
+  PackedShape s;
+  s.set_kernel(*weights.kernel);
+  s.convolution = 1;
+  s.columns = d.oc, s.depth = d.ic / d.groups, s.kh = w.kh, s.kw = w.kw, s.groups = d.groups;
+  s.panels = weights.panel_count(), s.taps = weights.taps, s.k = weights.k;
+  s.sum_rows = d.a == DType::f32 ? 0 : w.kh;
+  return s;
+}
+
+// Fills weights.packed: the panels, and the sums of each kernel row.
 void ConvPlan::Impl::pack(const ConvDesc& d) {
   const PackFormat& format = weights.kernel->format;
   const int64_t icg = d.ic / d.groups, ocg = d.oc / d.groups;
-  const bool integer = d.a != DType::f32;
   const DType b = weights.kernel->b;
   const bool fused = algorithm.fused;
   const int64_t merged = algorithm.merged;
   const ptrdiff_t a_bytes = ptrdiff_t(size_of(d.a)), b_bytes = ptrdiff_t(size_of(b));
   const ptrdiff_t column_stride = icg * w.kh * w.kw;
-
-  for (int64_t g = 0; g < d.groups; g += merged) {
-    const int64_t columns = std::min(merged, d.groups - g) * ocg;
-    const int64_t first = std::min(g, d.groups - merged);  // the last panel reads `merged` groups too, though it may use fewer
-    for (int64_t j = 0; j < columns; j += format.nr)
-      weights.panels.push_back({g * ocg + j, int32_t(std::min<int64_t>(format.nr, columns - j)), first * icg * a_bytes});
-  }
   const size_t tap_bytes = weights.tap_bytes(), all_taps = size_t(weights.taps) * tap_bytes;
-  weights.data = Buffer<char>::uninitialized(weights.panels.size() * all_taps);
-  Buffer<int32_t> sums;  // [kh][oc]
-  if (integer) sums = Buffer<int32_t>(size_t(w.kh * d.oc));
+  char* panels = PackedAccess::panels(weights.packed);
+  int32_t* sums = PackedAccess::sums(weights.packed);
   // A kernel row of whole words is packed as its pixels would be by themselves. Otherwise pixels share words, and the weights of
   // each column are first brought into the order in which a kernel row has them: [kh][kw][ic].
   const bool by_pixel = !fused || d.ic % format.kr == 0;
@@ -92,7 +107,7 @@ void ConvPlan::Impl::pack(const ConvDesc& d) {
   for (int64_t p = 0; p < weights.panel_count(); ++p) {
     const Panel& panel = weights.panels[size_t(p)];
     const int64_t first_group = panel.a_offset / a_bytes / icg;
-    char* to = weights.data.get() + size_t(p) * all_taps;
+    char* to = panels + size_t(p) * all_taps;
     if (panel.n < format.nr || merged > 1 || weights.k % format.kr || !by_pixel) std::memset(to, 0, all_taps);
     // The part of the panel that belongs to one group: all of it, unless groups are merged.
     for (int64_t j = 0, n; j < panel.n; j += n) {
@@ -111,11 +126,15 @@ void ConvPlan::Impl::pack(const ConvDesc& d) {
       const int64_t wide = w.kw * d.ic;
       pack_block(format, {ordered.get(), b, wide, n, 1, w.kh * wide, w.kh, wide}, 0, j, to, tap_bytes);
     }
-    for (int64_t t = 0; integer && t < weights.taps; ++t)
+    for (int64_t t = 0; sums && t < weights.taps; ++t)
       add_column_sums(format, weights.k, panel.n, to + size_t(t) * tap_bytes,
-                      sums.get() + t * w.kh / weights.taps * d.oc + panel.column);
+                      sums + t * w.kh / weights.taps * d.oc + panel.column);
   }
+}
 
+void ConvPlan::Impl::make_epilogue(const ConvDesc& d) {
+  const bool integer = d.a != DType::f32;
+  const int32_t* sums = sums_of(weights.packed);
   // The distinct ranges of kernel rows, and for each the sums of the weights that take part. Range 0 is all rows.
   std::vector<TapRange> variants{{0, w.kh}};
   if (integer && (w.pad_top || w.pad_bottom)) {
@@ -135,7 +154,8 @@ void ConvPlan::Impl::pack(const ConvDesc& d) {
       for (int64_t y = variants[v].begin; y < variants[v].end; ++y)
         for (int64_t j = 0; j < d.oc; ++j) variant_sums[v * size_t(d.oc) + size_t(j)] += sums[size_t(y * d.oc + j)];
   }
-  weights.epilogue = Epilogue(d.numerics, d.a, d.oc, variant_sums.get(), int64_t(variants.size()), format.a_offset);
+  weights.epilogue = Epilogue(d.numerics, d.a, d.oc, variant_sums.get(), int64_t(variants.size()),
+                              weights.kernel->format.a_offset);
 }
 
 Status ConvPlan::Impl::check(const ConvArgs& v) const noexcept { return check_pixels(w, types, v); }
@@ -238,7 +258,17 @@ Expected<ConvPlan> ConvPlan::create(const ConvDesc& d) noexcept try {
   if (!d.kernel) weights.short_sums = short_sum_kernel(**kernel);
   weights.taps = impl->algorithm.taps;
   weights.k = impl->algorithm.k;
-  impl->pack(d);
+  impl->make_panels(d);
+  const PackedShape shape = impl->packed_shape(d);
+  if (d.packed) {
+    if (Status s = check_packed(*d.packed, shape, **kernel); !s.ok()) return s;
+    weights.packed = *d.packed;
+  } else {
+    weights.packed = PackedAccess::make(shape);
+    impl->pack(d);
+  }
+  weights.data = panels_of(weights.packed);
+  impl->make_epilogue(d);
   if (!impl->algorithm.flat) impl->blocks = conv_blocks(d.window, impl->pixel_bytes(), weights);
   return ConvPlan(std::move(impl));
 } catch (const std::exception&) {
@@ -270,6 +300,7 @@ Status ConvPlan::run(const ConvArgs& v, void* workspace, const Parallel& paralle
 }
 
 const KernelInfo& ConvPlan::kernel() const noexcept { return *impl_->weights.kernel; }
+PackedWeights ConvPlan::packed() const noexcept { return impl_->weights.packed; }
 size_t ConvPlan::packed_bytes() const noexcept { return impl_->weights.bytes(); }
 int64_t ConvPlan::macs() const noexcept { return impl_->macs; }
 

@@ -176,6 +176,7 @@ void DepthwisePlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, voi
 
 Expected<DepthwisePlan> DepthwisePlan::create(const ConvDesc& d) noexcept try {
   if (Status s = check_conv(d); !s.ok()) return s;
+  if (d.packed) return Status::error(Code::unsupported, "packed is set: depthwise weights are packed by each plan");
   if (d.groups != d.ic || d.oc != d.ic)
     return Status::error(Code::invalid_argument, "groups is %lld: must be equal to ic (%lld) and oc (%lld)",
                          static_cast<long long>(d.groups), static_cast<long long>(d.ic), static_cast<long long>(d.oc));

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "octavo/ukernel.h"
-#include "src/buffer.h"
 #include "src/numerics.h"
+#include "src/packed.h"
 #include "src/policy.h"
 
 namespace octavo::detail {
@@ -23,13 +23,14 @@ struct Weights {
   const KernelInfo* short_sums = nullptr;  // for the same panels; null if there is none, or the caller asked for `kernel`
   int64_t taps = 1, k = 0;  // each panel: `taps` of panel_bytes(format, k), back to back
   std::vector<Panel> panels;
-  Buffer<char> data;
+  PackedWeights packed;
+  const char* data = nullptr;  // the panels in `packed`
   Epilogue epilogue;
 
   size_t tap_bytes() const noexcept { return panel_bytes(kernel->format, k); }
-  const char* panel(int64_t p) const noexcept { return data.get() + size_t(p) * size_t(taps) * tap_bytes(); }
+  const char* panel(int64_t p) const noexcept { return data + size_t(p) * size_t(taps) * tap_bytes(); }
   int64_t panel_count() const noexcept { return int64_t(panels.size()); }
-  size_t bytes() const noexcept { return data.bytes() + epilogue.bytes() + panels.size() * sizeof(Panel); }
+  size_t bytes() const noexcept { return packed.bytes() + epilogue.bytes() + panels.size() * sizeof(Panel); }
 };
 
 struct FlatArgs {

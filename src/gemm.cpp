@@ -37,10 +37,38 @@ struct GemmPlan::Impl {
   }
 };
 
+namespace {
+
+// Fills w.packed.
+void pack(const GemmDesc& d, Weights& w) {
+  const PackFormat& format = w.kernel->format;
+  const DType b = w.kernel->b;
+  char* panels = PackedAccess::panels(w.packed);
+  int32_t* sums = PackedAccess::sums(w.packed);
+  // A block of rows goes to all panels before the next one does: whole rows of B are read, and pages stay mapped.
+  const int64_t rows = ceil_div(512, format.kr) * format.kr;
+  for (int64_t row = 0; row < d.k; row += rows) {
+    char* to = panels;
+    for (const Panel& p : w.panels) {
+      const char* source =
+          static_cast<const char*>(d.b) + (row * d.b_row_stride + p.column * d.b_col_stride) * ptrdiff_t(size_of(b));
+      if (row == 0 && (p.n < format.nr || d.k % format.kr)) std::memset(to, 0, w.tap_bytes());
+      pack_block(format, {source, b, std::min(rows, d.k - row), p.n, d.b_row_stride, d.b_col_stride}, row, 0, to, 0);
+      to += w.tap_bytes();
+    }
+  }
+  for (const Panel& p : w.panels) {
+    if (sums) add_column_sums(format, d.k, p.n, panels, sums + p.column);
+    panels += w.tap_bytes();
+  }
+}
+
+}  // namespace
+
 Expected<GemmPlan> GemmPlan::create(const GemmDesc& d) noexcept try {
   if (Status s = check_at_least("n", d.n, 1); !s.ok()) return s;
   if (Status s = check_at_least("k", d.k, 1); !s.ok()) return s;
-  if (!d.b) return Status::error(Code::invalid_argument, "b is null");
+  if (Status s = check_weights("b", d.b, d.packed); !s.ok()) return s;
   const Expected<const KernelInfo*> kernel = choose_kernel(Op::brgemm, d.a, d.kernel, d.use_isa, d.isa);
   if (!kernel) return kernel.status();
   if (Status s = check_numerics(d.numerics, d.a, d.n, d.k); !s.ok()) return s;
@@ -63,28 +91,20 @@ Expected<GemmPlan> GemmPlan::create(const GemmDesc& d) noexcept try {
   if (!d.kernel) w.short_sums = short_sum_kernel(**kernel);
   w.k = d.k;
   const int64_t panels = ceil_div(d.n, format.nr);
-  w.panels.resize(size_t(panels));
-  w.data = Buffer<char>::uninitialized(size_t(panels) * w.tap_bytes());
-  const bool integer = d.a != DType::f32;
-  Buffer<int32_t> sums;
-  if (integer) sums = Buffer<int32_t>(size_t(d.n));
-  const DType b = (*kernel)->b;
-  // A block of rows goes to all panels before the next one does: whole rows of B are read, and pages stay mapped.
-  const int64_t rows = ceil_div(512, format.kr) * format.kr;
-  for (int64_t row = 0; row < d.k; row += rows) {
-    for (int64_t p = 0; p < panels; ++p) {
-      const int64_t column = p * format.nr, n = std::min<int64_t>(format.nr, d.n - column);
-      w.panels[size_t(p)] = {column, int32_t(n), 0};
-      const char* source =
-          static_cast<const char*>(d.b) + (row * d.b_row_stride + column * d.b_col_stride) * ptrdiff_t(size_of(b));
-      char* panel = w.data.get() + size_t(p) * w.tap_bytes();
-      if (row == 0 && (n < format.nr || d.k % format.kr)) std::memset(panel, 0, w.tap_bytes());
-      pack_block(format, {source, b, std::min(rows, d.k - row), n, d.b_row_stride, d.b_col_stride}, row, 0, panel, 0);
-    }
+  for (int64_t p = 0; p < panels; ++p)
+    w.panels.push_back({p * format.nr, int32_t(std::min<int64_t>(format.nr, d.n - p * format.nr)), 0});
+  PackedShape shape;
+  shape.set_kernel(**kernel);
+  shape.columns = d.n, shape.depth = shape.k = d.k, shape.panels = panels, shape.sum_rows = d.a != DType::f32;
+  if (d.packed) {
+    if (Status s = check_packed(*d.packed, shape, **kernel); !s.ok()) return s;
+    w.packed = *d.packed;
+  } else {
+    w.packed = PackedAccess::make(shape);
+    pack(d, w);
   }
-  for (int64_t p = 0; integer && p < panels; ++p)
-    add_column_sums(format, d.k, w.panels[size_t(p)].n, w.panel(p), sums.get() + p * format.nr);
-  w.epilogue = Epilogue(d.numerics, d.a, d.n, sums.get(), 1, format.a_offset);
+  w.data = panels_of(w.packed);
+  w.epilogue = Epilogue(d.numerics, d.a, d.n, sums_of(w.packed), 1, format.a_offset);
   return GemmPlan(std::move(impl));
 } catch (const std::exception&) {
   return Status::error(Code::out_of_memory, "GemmPlan::create: no memory for %lld x %lld weights", static_cast<long long>(d.k),
@@ -116,6 +136,7 @@ Status GemmPlan::run(const GemmArgs& g, void*, const Parallel& parallel) const n
 }
 
 const KernelInfo& GemmPlan::kernel() const noexcept { return *impl_->weights.kernel; }
+PackedWeights GemmPlan::packed() const noexcept { return impl_->weights.packed; }
 size_t GemmPlan::packed_bytes() const noexcept { return impl_->weights.bytes(); }
 int64_t GemmPlan::n() const noexcept { return impl_->n; }
 int64_t GemmPlan::k() const noexcept { return impl_->k; }

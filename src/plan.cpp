@@ -29,6 +29,12 @@ Expected<const KernelInfo*> choose_kernel(Op op, DType a, const KernelInfo* forc
                        unsigned(*use));
 }
 
+Status check_weights(const char* name, const void* elements, const PackedWeights* packed) noexcept {
+  if (!elements && !packed) return Status::error(Code::invalid_argument, "%s is null", name);
+  if (elements && packed) return Status::error(Code::invalid_argument, "%s and packed are both set: only one may be", name);
+  return {};
+}
+
 Status least_error(const char* name, int64_t value, int64_t least) noexcept {
   return Status::error(Code::invalid_argument, "%s is %lld: must be at least %lld", name, static_cast<long long>(value),
                        static_cast<long long>(least));

@@ -6,6 +6,7 @@
 
 #include "octavo/eltwise.h"
 #include "octavo/isa.h"
+#include "octavo/packed.h"
 #include "octavo/registry.h"
 #include "octavo/threads.h"
 #include "octavo/types.h"
@@ -20,6 +21,9 @@ Expected<Isa> resolve_isa(bool use_isa, Isa asked) noexcept;
 
 // `forced` after checking that it fits and can run here, or the best row for (op, a, its weight type).
 Expected<const KernelInfo*> choose_kernel(Op op, DType a, const KernelInfo* forced, bool use_isa, Isa isa) noexcept;
+
+// Weights come either as elements (the argument `name`) or packed.
+Status check_weights(const char* name, const void* elements, const PackedWeights* packed) noexcept;
 
 // The checks that every run() makes: inline where all is well, so that they cost next to nothing; the errors are elsewhere.
 [[gnu::cold]] Status least_error(const char* name, int64_t value, int64_t least) noexcept;

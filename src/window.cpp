@@ -53,7 +53,7 @@ Status check_conv(const ConvDesc& d) noexcept {
   if (d.ic % d.groups != 0 || d.oc % d.groups != 0)
     return Status::error(Code::invalid_argument, "groups is %lld: must divide ic (%lld) and oc (%lld)",
                          static_cast<long long>(d.groups), static_cast<long long>(d.ic), static_cast<long long>(d.oc));
-  if (!d.w) return Status::error(Code::invalid_argument, "w is null");
+  if (Status s = check_weights("w", d.w, d.packed); !s.ok()) return s;
   constexpr int64_t kMost = INT32_MAX;
   if (d.ic > kMost || d.oc > kMost)
     return Status::error(Code::overflow, "ic is %lld and oc is %lld: at most %lld", static_cast<long long>(d.ic),

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "octavo/packed.h"
 #include "octavo/quant.h"
 #include "octavo/registry.h"
 #include "octavo/threads.h"
@@ -33,6 +34,9 @@ struct ConvDesc {
   int64_t ic = 0, oc = 0, groups = 1;      // all channels, over all groups
   DType a = DType::u8;                     // u8, s8 (weights s8) or f32 (weights f32)
   const void* w = nullptr;                 // [oc][ic/groups][kh][kw] (ONNX), read during create() only
+  // Instead of w: what packed() of a plan gave whose weights, kernel layout and algorithm are the same (the image may have another
+  // size). Not for DepthwisePlan, whose weights are few.
+  const PackedWeights* packed = nullptr;
   Numerics numerics;
   const KernelInfo* kernel = nullptr;      // null: the best one for `isa`
   Isa isa = Isa::scalar;                   // used if use_isa is set; else active_isa()
@@ -65,6 +69,7 @@ class ConvPlan {
   Status run(const ConvArgs&, void* workspace, const Parallel& parallel) const noexcept;
 
   const KernelInfo& kernel() const noexcept;
+  PackedWeights packed() const noexcept;    // shared with this plan
   size_t packed_bytes() const noexcept;
   int64_t macs() const noexcept;            // of one image, unpadded: oh*ow*oc*(ic/groups)*kh*kw
   std::string describe() const;             // kernel, algorithm, blocking, memory. May throw std::bad_alloc

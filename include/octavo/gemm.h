@@ -14,6 +14,7 @@
 #include <memory>
 #include <string>
 
+#include "octavo/packed.h"
 #include "octavo/quant.h"
 #include "octavo/registry.h"
 #include "octavo/threads.h"
@@ -27,6 +28,7 @@ struct GemmDesc {
   const void* b = nullptr;         // read during create() only
   ptrdiff_t b_row_stride = 0;      // elements between B[p][j] and B[p+1][j]; [k][n] row-major: n, [n][k]: 1
   ptrdiff_t b_col_stride = 0;      // elements between B[p][j] and B[p][j+1]; [k][n] row-major: 1, [n][k]: k
+  const PackedWeights* packed = nullptr;  // instead of b: what packed() of a plan of the same n, k and kernel layout gave
   Numerics numerics;
   const KernelInfo* kernel = nullptr;  // null: the best one for `isa`
   Isa isa = Isa::scalar;           // used if use_isa is set; else active_isa()
@@ -61,6 +63,7 @@ class GemmPlan {
   Status run(const GemmArgs&, void* workspace, const Parallel& parallel) const noexcept;
 
   const KernelInfo& kernel() const noexcept;
+  PackedWeights packed() const noexcept;  // shared with this plan
   size_t packed_bytes() const noexcept;  // all that the plan holds: panels, folded bias, scales
   int64_t n() const noexcept;
   int64_t k() const noexcept;

@@ -32,12 +32,13 @@ class Call {
     const size_t pixels = size_t(in_rows * span * s.channels);
     a_ = aligned(pixels * element_);
     for (size_t i = 0; i < pixels; ++i) put(a_.get() + i * element_, kernel.a, pixel(i));
-    const size_t block = panel_bytes(f, taps), bytes = block * size_t((s.channels + f.nr - 1) / f.nr);
+    const size_t block = panel_bytes(f, dwconv_slots(f, s.size, s.size)), bytes = block * size_t((s.channels + f.nr - 1) / f.nr);
     w_ = aligned(bytes);
     bias_.assign(size_t(s.channels), 100);
     for (int64_t c = 0; c < s.channels; ++c)
       for (int64_t t = 0; t < taps; ++t) {
-        const int64_t at = (t / f.kr * f.nr + column_of(f, int(c % f.nr))) * f.kr + t % f.kr;
+        const int64_t slot = slot_of(f, s.size, s.size, t / s.size, t % s.size);
+        const int64_t at = (slot / f.kr * f.nr + column_of(f, int(c % f.nr))) * f.kr + slot % f.kr;
         put(w_.get() + size_t(c / f.nr) * block + size_t(at) * f.elem_bytes, f.elem_bytes == 2 ? DType::s16 : kernel.b,
             weight(c, t));
         bias_[size_t(c)] -= f.a_offset * weight(c, t);

@@ -201,13 +201,13 @@ Expected<DepthwisePlan> DepthwisePlan::create(const ConvDesc& d) noexcept try {
   impl->row_step = w.dilation_h == 1 && w.stride_h <= w.kh ? w.stride_h : w.kh;
   impl->call_rows = std::min<int64_t>((*kernel)->rows, impl->oh);
   const PackFormat& format = (*kernel)->format;
-  impl->packed = Buffer<char>(dwconv_bytes(format, taps, d.ic));
+  impl->packed = Buffer<char>(dwconv_bytes(format, w.kh, w.kw, d.ic));
   Buffer<int32_t> sums;
   if (d.a != DType::f32) {
     impl->fill = d.numerics.a.zero_point;
     sums = Buffer<int32_t>(size_t(d.ic));
   }
-  pack_dwconv(format, d.w, (*kernel)->b, taps, d.ic, impl->packed.get(), sums.get());
+  pack_dwconv(format, d.w, (*kernel)->b, w.kh, w.kw, d.ic, impl->packed.get(), sums.get());
   impl->epilogue = Epilogue(d.numerics, d.a, d.oc, sums.get(), 1, format.a_offset);
   // Bands are for threads only: one thread runs through the bands of its range as if they were one.
   constexpr int64_t kBands = 16;

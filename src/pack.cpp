@@ -248,16 +248,23 @@ void add_column_sums(const PackFormat& f, int64_t k, int64_t n, const void* pane
   add_sums(f, k, n, static_cast<const int8_t*>(panel), sums);
 }
 
-size_t dwconv_bytes(const PackFormat& f, int64_t taps, int64_t channels) noexcept {
-  return panel_bytes(f, taps) * size_t((channels + f.nr - 1) / f.nr);
+size_t dwconv_bytes(const PackFormat& f, int64_t kh, int64_t kw, int64_t channels) noexcept {
+  return panel_bytes(f, dwconv_slots(f, kh, kw)) * size_t((channels + f.nr - 1) / f.nr);
 }
 
-void pack_dwconv(const PackFormat& f, const void* w, DType dtype, int64_t taps, int64_t channels, void* packed,
+void pack_dwconv(const PackFormat& f, const void* w, DType dtype, int64_t kh, int64_t kw, int64_t channels, void* packed,
                  int32_t* sums) noexcept {
-  const size_t block_bytes = panel_bytes(f, taps);
+  const size_t block_bytes = panel_bytes(f, dwconv_slots(f, kh, kw));
+  const int64_t taps = kh * kw, element = int64_t(size_of(dtype));
+  // Taps whose slots follow each other: a column of the kernel, or all of them.
+  const bool columns = slot_of(f, kh, kw, 0, 1) != 1;
   for (int64_t c = 0; c < channels; ++c) {
-    const WeightBlock channel{static_cast<const char*>(w) + c * taps * int64_t(size_of(dtype)), dtype, taps, 1, 1, taps};
-    pack_block(f, channel, 0, column_of(f, int(c % f.nr)), static_cast<char*>(packed) + size_t(c / f.nr) * block_bytes, 0);
+    char* block = static_cast<char*>(packed) + size_t(c / f.nr) * block_bytes;
+    for (int64_t z = 0; z < (columns ? kw : 1); ++z) {
+      const WeightBlock run{static_cast<const char*>(w) + (c * taps + z) * element, dtype, columns ? kh : taps, 1, columns ? kw : 1,
+                            taps};
+      pack_block(f, run, slot_of(f, kh, kw, 0, z), column_of(f, int(c % f.nr)), block, 0);
+    }
     for (int64_t t = 0; sums && t < taps; ++t) sums[c] += static_cast<const int8_t*>(w)[c * taps + t];
   }
 }

@@ -27,10 +27,10 @@ void pack_block(const PackFormat&, const WeightBlock&, int64_t row, int64_t colu
 // Adds the sums of the first n columns of a packed s8 panel of k rows to sums[0..n).
 void add_column_sums(const PackFormat&, int64_t k, int64_t n, const void* panel, int32_t* sums) noexcept;
 
-// Depthwise weights [channels][taps] to blocks of nr channels: [ceil(taps/kr)][nr][kr] each, columns by column_of().
+// Depthwise weights [channels][kh][kw] to blocks of nr channels: [dwconv_slots()/kr][nr][kr] each, columns by column_of().
 // `packed` is zeroed and holds dwconv_bytes(). sums: [channels] or null.
-size_t dwconv_bytes(const PackFormat&, int64_t taps, int64_t channels) noexcept;
-void pack_dwconv(const PackFormat&, const void* w, DType dtype, int64_t taps, int64_t channels, void* packed,
+size_t dwconv_bytes(const PackFormat&, int64_t kh, int64_t kw, int64_t channels) noexcept;
+void pack_dwconv(const PackFormat&, const void* w, DType dtype, int64_t kh, int64_t kw, int64_t channels, void* packed,
                  int32_t* sums) noexcept;
 
 }  // namespace octavo::detail

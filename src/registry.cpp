@@ -21,7 +21,7 @@ constexpr KernelInfo test_only(KernelInfo row) {
 using enum DType;
 // In priority order: among the eligible rows of an (op, a, b) the first one wins.
 constexpr KernelInfo kKernels[] = {
-    // name, needs, a, b, mr, {nr kr bytes a_offset unpack_order}, run
+    // name, needs, a, b, mr, {nr kr bytes a_offset unpack_order by_column}, run, rows (1)
 #if defined(__x86_64__)
     brgemm("brgemm_u8s8_avx512vnni_14x32x4", Isa::avx512vnni, u8, s8, 14, {32, 4, 1, 0},
            octavo_brgemm_u8s8_avx512vnni_14x32x4),
@@ -44,18 +44,18 @@ constexpr KernelInfo kKernels[] = {
                      octavo_brgemm_u8s8_avx512vnni_6x16x4_ymm)),
     test_only(brgemm("brgemm_s8s8_avx512vnni_5x16x4_ymm", Isa::avx512vnni, s8, s8, 5, {16, 4, 1, 128},
                      octavo_brgemm_s8s8_avx512vnni_5x16x4_ymm)),
-    dwconv("dwconv_u8s8_avx512vnni_2x64x4", Isa::avx512vnni, u8, s8, 2, {64, 4, 1, 0, true}, octavo_dwconv_u8s8_avx512vnni_2x64x4),
-    dwconv("dwconv_u8s8_avxvnni_2x32x4", Isa::avxvnni, u8, s8, 2, {32, 4, 1, 0, true}, octavo_dwconv_u8s8_avxvnni_2x32x4),
-    dwconv("dwconv_u8s8_avx2_2x32x2", Isa::avx2, u8, s8, 2, {32, 2, 2, 0, true}, octavo_dwconv_u8s8_avx2_2x32x2),
-    dwconv("dwconv_s8s8_avx512vnni_2x64x4", Isa::avx512vnni, s8, s8, 2, {64, 4, 1, 128, true}, octavo_dwconv_s8s8_avx512vnni_2x64x4),
-    dwconv("dwconv_s8s8_avxvnni_2x32x4", Isa::avxvnni, s8, s8, 2, {32, 4, 1, 128, true}, octavo_dwconv_s8s8_avxvnni_2x32x4),
-    dwconv("dwconv_s8s8_avx2_2x32x2", Isa::avx2, s8, s8, 2, {32, 2, 2, 128, true}, octavo_dwconv_s8s8_avx2_2x32x2),
+    dwconv("dwconv_u8s8_avx512vnni_4x64x4", Isa::avx512vnni, u8, s8, 4, {64, 4, 1, 0, true, true}, octavo_dwconv_u8s8_avx512vnni_4x64x4, 8),
+    dwconv("dwconv_u8s8_avxvnni_2x32x4", Isa::avxvnni, u8, s8, 2, {32, 4, 1, 0, true, true}, octavo_dwconv_u8s8_avxvnni_2x32x4, 8),
+    dwconv("dwconv_u8s8_avx2_2x32x2", Isa::avx2, u8, s8, 2, {32, 2, 2, 0, true, true}, octavo_dwconv_u8s8_avx2_2x32x2, 8),
+    dwconv("dwconv_s8s8_avx512vnni_4x64x4", Isa::avx512vnni, s8, s8, 4, {64, 4, 1, 128, true, true}, octavo_dwconv_s8s8_avx512vnni_4x64x4, 8),
+    dwconv("dwconv_s8s8_avxvnni_2x32x4", Isa::avxvnni, s8, s8, 2, {32, 4, 1, 128, true, true}, octavo_dwconv_s8s8_avxvnni_2x32x4, 8),
+    dwconv("dwconv_s8s8_avx2_2x32x2", Isa::avx2, s8, s8, 2, {32, 2, 2, 128, true, true}, octavo_dwconv_s8s8_avx2_2x32x2, 8),
     dwconv("dwconv_f32f32_avx512vnni_4x16x1", Isa::avx512vnni, f32, f32, 4, {16, 1, 4, 0}, octavo_dwconv_f32f32_avx512vnni_4x16x1),
     dwconv("dwconv_f32f32_avx2_4x8x1", Isa::avx2, f32, f32, 4, {8, 1, 4, 0}, octavo_dwconv_f32f32_avx2_4x8x1),
-    test_only(dwconv("dwconv_u8s8_avx512vnni_2x32x4", Isa::avx512vnni, u8, s8, 2, {32, 4, 1, 0, true},
-                     octavo_dwconv_u8s8_avx512vnni_2x32x4)),
-    test_only(dwconv("dwconv_s8s8_avx512vnni_2x32x4", Isa::avx512vnni, s8, s8, 2, {32, 4, 1, 128, true},
-                     octavo_dwconv_s8s8_avx512vnni_2x32x4)),
+    test_only(dwconv("dwconv_u8s8_avx512vnni_2x32x4", Isa::avx512vnni, u8, s8, 2, {32, 4, 1, 0, true, true},
+                     octavo_dwconv_u8s8_avx512vnni_2x32x4, 8)),
+    test_only(dwconv("dwconv_s8s8_avx512vnni_2x32x4", Isa::avx512vnni, s8, s8, 2, {32, 4, 1, 128, true, true},
+                     octavo_dwconv_s8s8_avx512vnni_2x32x4, 8)),
 #elif defined(__aarch64__)
     brgemm("brgemm_u8s8_svei8mm_6x64x8", Isa::svei8mm, u8, s8, 6, {64, 8, 1, 0}, octavo_brgemm_u8s8_svei8mm_6x64x8),
     brgemm("brgemm_u8s8_neoni8mm_6x64x8", Isa::neoni8mm, u8, s8, 6, {64, 8, 1, 0}, octavo_brgemm_u8s8_neoni8mm_6x64x8),

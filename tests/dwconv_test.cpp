@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -28,15 +29,17 @@ struct Case {
   float gain = 1;                                         // of the scales, which are around 0.005
 };
 
-// Weights [channels][taps] to the layout at PackFormat; `bias` loses a_offset times the column sums.
-void pack(const PackFormat& f, const void* w, DType type, int64_t channels, int64_t taps, char* packed,
+// Weights [channels][kh][kw] to the layout at PackFormat; `bias` loses a_offset times the column sums.
+void pack(const PackFormat& f, const void* w, DType type, int64_t channels, int64_t kh, int64_t kw, char* packed,
           std::vector<int32_t>* bias) {
-  const size_t block = panel_bytes(f, taps);
+  const int64_t taps = kh * kw;
+  const size_t block = panel_bytes(f, dwconv_slots(f, kh, kw));
   std::memset(packed, 0, block * size_t((channels + f.nr - 1) / f.nr));
   for (int64_t c = 0; c < channels; ++c)
     for (int64_t t = 0; t < taps; ++t) {
+      const int64_t slot = slot_of(f, kh, kw, t / kw, t % kw);
       char* p = packed + size_t(c / f.nr) * block +
-                size_t((t / f.kr * f.nr + column_of(f, int(c % f.nr))) * f.kr + t % f.kr) * f.elem_bytes;
+                size_t((slot / f.kr * f.nr + column_of(f, int(c % f.nr))) * f.kr + slot % f.kr) * f.elem_bytes;
       if (type == DType::f32) {
         std::memcpy(p, static_cast<const float*>(w) + c * taps + t, 4);
         continue;
@@ -101,9 +104,9 @@ struct Bench {
     }
     folded = bias;
     GuardedBuffer& w = packed;
-    const size_t packed_bytes = panel_bytes(k.format, taps) * size_t((s.channels + k.format.nr - 1) / k.format.nr);
+    const size_t packed_bytes = panel_bytes(k.format, dwconv_slots(k.format, s.kh, s.kw)) * size_t((s.channels + k.format.nr - 1) / k.format.nr);
     char* pw = w.right(packed_bytes, 64);
-    pack(k.format, real ? static_cast<const void*>(wf.data()) : wq.data(), k.b, s.channels, taps, pw, real ? nullptr : &folded);
+    pack(k.format, real ? static_cast<const void*>(wf.data()) : wq.data(), k.b, s.channels, s.kh, s.kw, pw, real ? nullptr : &folded);
 
     // Output and residual: pixels with a gap of 5 elements, rows with one of 2 pixels.
     const ptrdiff_t c_stride = ptrdiff_t(s.channels + 5) * ptrdiff_t(c_element), c_row = (s.n + 2) * c_stride;
@@ -247,6 +250,17 @@ TEST(Dwconv, EveryOutputOfThreeByThree) {
   }
 }
 
+// Windows of more rows and columns than a kernel keeps of them.
+TEST(Dwconv, WideWindows) {
+  Bench bench;
+  for (const KernelInfo* k : eligible())
+    for (const auto& [kh, kw, dilation] : {std::array{1, 300, 1}, {1, 90, 3}, {300, 1, 1}, {9, 20, 1}, {2, 3, 40}, {12, 9, 1}})
+      for (DType out : {DType::f32, outputs(*k)[0]}) {
+        bench.run(*k, {kh, kw, 2, dilation, 37, 5, out, false, false, false, std::min<int>(k->rows, 3), 1});
+        if (HasFatalFailure()) return;
+      }
+}
+
 TEST(Dwconv, Extremes) {
   Bench bench;
   for (const KernelInfo* k : eligible())
@@ -283,10 +297,10 @@ TEST(Dwconv, ResidualMayBeTheOutput) {
     Noise noise(5);
     noise.fill(a.data(), a.size()), noise.fill(r.data(), r.size()), noise.fill(w.data(), w.size());
     std::vector<float> scale(size_t(channels), 0.003f);
-    const size_t bytes = panel_bytes(k->format, 9) * size_t((channels + k->format.nr - 1) / k->format.nr);
+    const size_t bytes = panel_bytes(k->format, dwconv_slots(k->format, 3, 3)) * size_t((channels + k->format.nr - 1) / k->format.nr);
     GuardedBuffer packed(bytes);
     char* pw = packed.right(bytes, 64);
-    pack(k->format, w.data(), DType::s8, channels, 9, pw, nullptr);
+    pack(k->format, w.data(), DType::s8, channels, 3, 3, pw, nullptr);
     const void* rows[] = {a.data(), a.data() + channels * (n + 2), a.data() + 2 * channels * (n + 2)};
     EpilogueArgs e;
     e.scale = scale.data();

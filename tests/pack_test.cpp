@@ -22,7 +22,7 @@ void keep_brgemm(const BrgemmArgs* g) {
 }
 void keep_dwconv(const DwconvArgs* g) {
   const size_t blocks = size_t((g->channels + seen.format.nr - 1) / seen.format.nr);
-  seen.weights.assign(static_cast<const char*>(g->w), blocks * panel_bytes(seen.format, g->kh * g->kw));
+  seen.weights.assign(static_cast<const char*>(g->w), blocks * panel_bytes(seen.format, dwconv_slots(seen.format, g->kh, g->kw)));
   if (g->epi->bias) seen.bias.assign(g->epi->bias, g->epi->bias + g->channels);
 }
 
@@ -47,7 +47,8 @@ double packed_at(size_t base, int64_t k, int column) {
 
 const PackFormat kFormats[] = {{4, 1, 1, 0},    {5, 3, 2, 0},        {8, 8, 1, 128},     {16, 2, 2, 0},
                                {16, 4, 1, 128}, {32, 4, 1, 0},       {64, 4, 1, 0},      {7, 16, 1, 0},
-                               {255, 1, 2, 0},  {64, 4, 1, 0, true}, {16, 2, 2, 0, true}};
+                               {255, 1, 2, 0},  {64, 4, 1, 0, true}, {16, 2, 2, 0, true},
+                               {64, 4, 1, 0, true, true}, {32, 2, 2, 0, true, true}};
 
 std::vector<int8_t> weights(Noise& noise, size_t n) {
   std::vector<int8_t> w(n);
@@ -165,22 +166,25 @@ TEST(Pack, Depthwise) {
       ConvArgs v;
       v.batch = 1, v.a = a.data(), v.c = c.data();
       ASSERT_TRUE(plan.run(v, workspace, single_thread()).ok());
+      const int64_t slots = dwconv_slots(f, 3, 3);
+      const size_t block_bytes = panel_bytes(f, slots);
       double total = 0, expected_total = 0;
       for (int64_t ch = 0; ch < channels; ++ch) {
         int32_t sum = 0;
         for (int t = 0; t < 9; ++t) {
           const int32_t expected = w[size_t(ch * 9 + t)];
           sum += expected;
-          ASSERT_EQ(packed_at(size_t(ch / f.nr) * panel_bytes(f, 9), t, column_of(f, int(ch % f.nr))), expected);
+          const int64_t slot = f.by_column ? t % 3 * ((3 + f.kr - 1) / f.kr * f.kr) + t / 3 : t;
+          ASSERT_EQ(packed_at(size_t(ch / f.nr) * block_bytes, slot, column_of(f, int(ch % f.nr))), expected);
         }
         expected_total += std::abs(double(sum));
         EXPECT_EQ(seen.bias[size_t(ch)], -(f.a_offset - 5) * sum);
       }
       // Whatever is not a weight is zero: no sum of a padded column.
-      for (size_t block = 0; block < seen.weights.size() / panel_bytes(f, 9); ++block)
+      for (size_t block = 0; block < seen.weights.size() / block_bytes; ++block)
         for (int column = 0; column < f.nr; ++column) {
           double sum = 0;
-          for (int t = 0; t < (9 + f.kr - 1) / f.kr * f.kr; ++t) sum += packed_at(block * panel_bytes(f, 9), t, column);
+          for (int64_t t = 0; t < slots; ++t) sum += packed_at(block * block_bytes, t, column);
           total += std::abs(sum);
         }
       EXPECT_EQ(total, expected_total);

@@ -86,7 +86,7 @@ using DwconvFn = void (*)(const DwconvArgs*);
 // How weights lie in memory for a kernel. Weights are symmetric (their zero point is 0).
 // brgemm panel of one tap, nr columns:  [ceil(k/kr)][nr][kr] elements of elem_bytes (s8: 1, s8 widened to s16: 2, f32: 4)
 //     nr=32, kr=4:  k0..3 of column 0 | k0..3 of column 1 | ... | k0..3 of column 31 | k4..7 of column 0 | ...
-// dwconv: blocks of nr channels; per block [ceil(kh*kw/kr)][nr][kr] elements, taps in the order y, z, zero-padded;
+// dwconv: blocks of nr channels; per block [dwconv_slots()/kr][nr][kr] elements, zero-padded; tap (y, z) in slot slot_of(),
 //     channel c of a block in column column_of(format, c).
 struct PackFormat {
   uint8_t nr = 0, kr = 0, elem_bytes = 1;
@@ -95,6 +95,9 @@ struct PackFormat {
   int16_t a_offset = 0;
   // dwconv, nr a multiple of 16: channels of a block lie in the order in which unpacking bytes leaves them: column_of().
   bool unpack_order = false;
+  // dwconv: taps go down the kernel's columns, each of which takes a multiple of kr slots, unless it has but one row. Else they
+  // follow each other in the order y, z.
+  bool by_column = false;
   friend bool operator==(const PackFormat&, const PackFormat&) = default;
 };
 constexpr size_t panel_bytes(const PackFormat& f, int64_t k) {
@@ -104,6 +107,14 @@ constexpr size_t panel_bytes(const PackFormat& f, int64_t k) {
 // The column of a dwconv block that holds channel c of it. unpack_order: every group of 16 channels gives 4 to each quarter.
 constexpr int column_of(const PackFormat& f, int c) {
   return f.unpack_order ? c % 16 / 4 * (f.nr / 4) + c / 16 * 4 + c % 4 : c;
+}
+
+// Where tap (y, z) of a dwconv kernel lies: element slot % kr of group slot / kr.
+constexpr int64_t slot_of(const PackFormat& f, int64_t kh, int64_t kw, int64_t y, int64_t z) {
+  return f.by_column && kh > 1 ? z * ((kh + f.kr - 1) / f.kr * f.kr) + y : y * kw + z;
+}
+constexpr int64_t dwconv_slots(const PackFormat& f, int64_t kh, int64_t kw) {  // a multiple of kr
+  return (slot_of(f, kh, kw, kh - 1, kw - 1) + f.kr) / f.kr * f.kr;
 }
 
 enum class Op : uint8_t { brgemm, dwconv };

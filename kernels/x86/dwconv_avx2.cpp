@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/unroll.inl.h"
 #include "octavo/ukernel.h"
 
 namespace octavo::OCTAVO_ISA {
@@ -24,7 +25,7 @@ namespace {
 template <class Base>
 struct Widening : Base {
   using T = typename Base::T;
-  static constexpr int kGroup = 2;
+  static constexpr int kGroup = 2, kPixels = 2, kThreeByThree = 0;
   static T dot(T acc, T a, T w) { return Base::add32(acc, Base::madd16(a, w)); }
 };
 
@@ -49,7 +50,7 @@ struct Ps {
 using namespace octavo;
 using namespace octavo::OCTAVO_ISA;
 extern "C" {
-void octavo_dwconv_u8s8_avx2_2x32x2(const DwconvArgs* g) { dwconv_blocks_of_32<Widening<Ymm>, Widening<Xmm>>(*g, 0); }
-void octavo_dwconv_s8s8_avx2_2x32x2(const DwconvArgs* g) { dwconv_blocks_of_32<Widening<Ymm>, Widening<Xmm>>(*g, 128); }
+void octavo_dwconv_u8s8_avx2_2x32x2(const DwconvArgs* g) { dwconv_blocks_of_32<Widening<Ymm>, Widening<Xmm>, false>(*g); }
+void octavo_dwconv_s8s8_avx2_2x32x2(const DwconvArgs* g) { dwconv_blocks_of_32<Widening<Ymm>, Widening<Xmm>, true>(*g); }
 void octavo_dwconv_f32f32_avx2_4x8x1(const DwconvArgs* g) { dwconv_f32<Ps>(*g); }
 }

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/unroll.inl.h"
 #include "octavo/ukernel.h"
 
 namespace octavo::OCTAVO_ISA {
@@ -56,11 +57,13 @@ struct Zmm {
   static T unpackhi16(T a, T b) { return _mm512_unpackhi_epi16(a, b); }
   static T packs32(T a, T b) { return _mm512_packs_epi32(a, b); }
   static T packus16(T a, T b) { return _mm512_packus_epi16(a, b); }
-  static T max16(T a, T b) { return _mm512_max_epi16(a, b); }
-  static T add16(T a, T b) { return _mm512_add_epi16(a, b); }
+  static T adds16(T a, T b) { return _mm512_adds_epi16(a, b); }
+  static T min8(T a, T b) { return _mm512_min_epu8(a, b); }
+  static T add8(T a, T b) { return _mm512_add_epi8(a, b); }
   static T sub32(T a, T b) { return _mm512_sub_epi32(a, b); }
   static F to_f32(T a) { return _mm512_cvtepi32_ps(a); }
   static T to_s32(F a) { return _mm512_cvtps_epi32(a); }
+  static int to_s32(float a) { return Xmm::to_s32(a); }
   static F as_f32(T a) { return _mm512_castsi512_ps(a); }
   static T as_s32(F a) { return _mm512_castps_si512(a); }
   static F add(F a, F b) { return _mm512_add_ps(a, b); }
@@ -68,6 +71,11 @@ struct Zmm {
   static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
   static F min(F a, F b) { return _mm512_min_ps(a, b); }
   static F max(F a, F b) { return _mm512_max_ps(a, b); }
+
+  static void keep(T& x) { __asm__ volatile("" : "+v"(x)); }  // in a register, here
+  static bool below_one(F a) {
+    return _mm512_cmp_ps_mask(_mm512_abs_ps(a), _mm512_set1_ps(1), _CMP_LT_OQ) == 0xffff;
+  }
 
   static void from_quarters(const T (&q)[4], T (&natural)[4]) {  // transposes 4 x 4 lanes; its own inverse
     const T a = _mm512_shuffle_i32x4(q[0], q[1], 0x44), b = _mm512_shuffle_i32x4(q[0], q[1], 0xee);
@@ -86,19 +94,23 @@ struct Zmm {
 };
 
 struct Vnni64 : Zmm {
-  static constexpr int kGroup = 4;
-  static constexpr bool kManyRegisters = true;
+  static constexpr int kGroup = 4, kPixels = 4, kThreeByThree = 2;
   static T dot(T acc, T a, T w) { return _mm512_dpbusd_epi32(acc, a, w); }
 };
 struct Vnni32 : Ymm {
-  static constexpr int kGroup = 4;
-  static constexpr bool kManyRegisters = true;
+  static constexpr int kGroup = 4, kPixels = 4, kThreeByThree = 2;
   static T dot(T acc, T a, T w) { return _mm256_dpbusd_epi32(acc, a, w); }
 };
 struct Vnni16 : Xmm {
-  static constexpr int kGroup = 4;
-  static constexpr bool kManyRegisters = true;
+  static constexpr int kGroup = 4, kPixels = 4, kThreeByThree = 2;
   static T dot(T acc, T a, T w) { return _mm_dpbusd_epi32(acc, a, w); }
+};
+// As AVX-VNNI has them: code for 16 registers.
+struct Narrow32 : Vnni32 {
+  static constexpr int kPixels = 2, kThreeByThree = 1;
+};
+struct Narrow16 : Vnni16 {
+  static constexpr int kPixels = 2, kThreeByThree = 1;
 };
 // Tails by mask.
 struct Masked32 : Vnni32 {
@@ -112,17 +124,18 @@ struct Masked16 : Vnni16 {
   static void store(void* p, T v, int n) { _mm_mask_storeu_epi8(p, __mmask16(0xffff >> (16 - n)), v); }
 };
 
-void dwconv_int8(const DwconvArgs& g, int a_offset) {
-  const ptrdiff_t groups = (ptrdiff_t(g.kh) * g.kw + 3) / 4;
+template <bool kFlip>
+void dwconv_int8(const DwconvArgs& g) {
+  const ptrdiff_t block = Window(g, 4).bytes(64);
   const char* w = static_cast<const char*>(g.w);
-  for (int64_t c = 0; c < g.channels; c += 64, w += groups * 256) {
+  for (int64_t c = 0; c < g.channels; c += 64, w += block) {
     const int n = g.channels - c < 64 ? int(g.channels - c) : 64;
     if (n > 32) {
-      n == 64 ? channels_of<Vnni64, false>(g, w, 64, c, n, a_offset) : channels_of<Vnni64, true>(g, w, 64, c, n, a_offset);
+      n == 64 ? channels_of<Vnni64, 64, false, kFlip>(g, w, c, n) : channels_of<Vnni64, 64, true, kFlip>(g, w, c, n);
     } else if (n > 16) {
-      n == 32 ? channels_of<Vnni32, false>(g, w, 64, c, n, a_offset) : channels_of<Masked32, true>(g, w, 64, c, n, a_offset);
+      n == 32 ? channels_of<Vnni32, 64, false, kFlip>(g, w, c, n) : channels_of<Masked32, 64, true, kFlip>(g, w, c, n);
     } else {
-      n == 16 ? channels_of<Vnni16, false>(g, w, 64, c, n, a_offset) : channels_of<Masked16, true>(g, w, 64, c, n, a_offset);
+      n == 16 ? channels_of<Vnni16, 64, false, kFlip>(g, w, c, n) : channels_of<Masked16, 64, true, kFlip>(g, w, c, n);
     }
   }
 }
@@ -148,9 +161,9 @@ struct Ps {
 using namespace octavo;
 using namespace octavo::OCTAVO_ISA;
 extern "C" {
-void octavo_dwconv_u8s8_avx512vnni_2x64x4(const DwconvArgs* g) { dwconv_int8(*g, 0); }
-void octavo_dwconv_s8s8_avx512vnni_2x64x4(const DwconvArgs* g) { dwconv_int8(*g, 128); }
-void octavo_dwconv_u8s8_avx512vnni_2x32x4(const DwconvArgs* g) { dwconv_blocks_of_32<Vnni32, Vnni16>(*g, 0); }
-void octavo_dwconv_s8s8_avx512vnni_2x32x4(const DwconvArgs* g) { dwconv_blocks_of_32<Vnni32, Vnni16>(*g, 128); }
+void octavo_dwconv_u8s8_avx512vnni_4x64x4(const DwconvArgs* g) { dwconv_int8<false>(*g); }
+void octavo_dwconv_s8s8_avx512vnni_4x64x4(const DwconvArgs* g) { dwconv_int8<true>(*g); }
+void octavo_dwconv_u8s8_avx512vnni_2x32x4(const DwconvArgs* g) { dwconv_blocks_of_32<Narrow32, Narrow16, false>(*g); }
+void octavo_dwconv_s8s8_avx512vnni_2x32x4(const DwconvArgs* g) { dwconv_blocks_of_32<Narrow32, Narrow16, true>(*g); }
 void octavo_dwconv_f32f32_avx512vnni_4x16x1(const DwconvArgs* g) { dwconv_f32<Ps>(*g); }
 }

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/unroll.inl.h"
 #include "octavo/ukernel.h"
 
 namespace octavo::OCTAVO_ISA {
@@ -20,13 +21,11 @@ namespace {
 #include "kernels/x86/dwconv_vectors.inl.h"
 
 struct Vnni32 : Ymm {
-  static constexpr int kGroup = 4;
-  static constexpr bool kManyRegisters = false;
+  static constexpr int kGroup = 4, kPixels = 2, kThreeByThree = 1;
   static T dot(T acc, T a, T w) { return _mm256_dpbusd_avx_epi32(acc, a, w); }
 };
 struct Vnni16 : Xmm {
-  static constexpr int kGroup = 4;
-  static constexpr bool kManyRegisters = false;
+  static constexpr int kGroup = 4, kPixels = 2, kThreeByThree = 1;
   static T dot(T acc, T a, T w) { return _mm_dpbusd_avx_epi32(acc, a, w); }
 };
 
@@ -36,6 +35,6 @@ struct Vnni16 : Xmm {
 using namespace octavo;
 using namespace octavo::OCTAVO_ISA;
 extern "C" {
-void octavo_dwconv_u8s8_avxvnni_2x32x4(const DwconvArgs* g) { dwconv_blocks_of_32<Vnni32, Vnni16>(*g, 0); }
-void octavo_dwconv_s8s8_avxvnni_2x32x4(const DwconvArgs* g) { dwconv_blocks_of_32<Vnni32, Vnni16>(*g, 128); }
+void octavo_dwconv_u8s8_avxvnni_2x32x4(const DwconvArgs* g) { dwconv_blocks_of_32<Vnni32, Vnni16, false>(*g); }
+void octavo_dwconv_s8s8_avxvnni_2x32x4(const DwconvArgs* g) { dwconv_blocks_of_32<Vnni32, Vnni16, true>(*g); }
 }

@@ -1,37 +1,14 @@
 // One channel block of a depthwise int8 convolution on a vector vocabulary V (Ymm, Xmm, Zmm of dwconv_vectors.inl.h).
 //
-// The bytes of kGroup taps (VNNI: 4, else 2) are interleaved by unpacking, so that one dword holds the taps of one channel.
+// First, columns: the bytes of kGroup rows of an input column (VNNI: 4, else 2, widened to words) are interleaved by unpacking,
+// so that one dword holds kGroup vertical neighbours of one channel. They go to a strip of columns on the stack.
+// Then, outputs: a window is kw columns of the strip. Where kh leaves part of its last group of rows free, the same columns
+// serve the output row below too, with weights moved down by one row.
+// A kernel of one row (kh = 1) is turned by 90 degrees: a column is kGroup horizontal neighbours.
+//
 // Unpacking deals the channels to four quarters: quarter q holds the channels 16*l + 4*q .. 4*q+3 of every 16-byte lane l.
-// Weights are packed in that order (PackFormat::unpack_order); bias and scale are put in it once per row of pixels;
-// packing the result to bytes undoes it.
-
-// What does not change over a row of pixels.
-template <class V>
-struct Row {
-  typename V::T bias[4], scale[4];
-  typename V::T flip;  // turns s8 pixels into u8
-  typename V::T residual_flip, residual_zp, lo, zp, out_flip;
-  typename V::F residual_scale, hi;
-  const char* w;  // first column of this block; quarters w_quarter bytes apart, groups of taps w_group bytes apart
-  ptrdiff_t w_quarter, w_group;
-  int64_t channel;  // the first one
-  int n;            // channels, <= V::kChannels
-
-  Row(const EpilogueArgs& e, const char* weights, int nr, int64_t first_channel, int channels, int a_offset)
-      : flip(V::set_s8(a_offset)), w(weights), w_quarter(nr), w_group(4 * nr), channel(first_channel), n(channels) {
-    V::load_quarters(e.bias ? e.bias + channel : nullptr, n, bias);
-    V::load_quarters(e.scale ? e.scale + channel : nullptr, n, scale);
-    const int r = e.residual_dtype == DType::s8 ? 128 : 0, c = e.out == DType::s8 ? 128 : 0;
-    residual_flip = V::set_s8(r);
-    residual_zp = V::set_s32(e.residual_zp + r);
-    residual_scale = V::set_f32(e.residual_scale);
-    const typename V::T lo32 = V::to_s32(V::set_f32(e.lo));
-    lo = V::packs32(lo32, lo32);
-    hi = V::set_f32(e.hi);
-    zp = V::set_s16(e.zp + c);
-    out_flip = V::set_s8(c);
-  }
-};
+// Weights are packed in that order (PackFormat::unpack_order); bias and scale are put in it once per call; packing the result
+// to bytes undoes it.
 
 template <class V, bool kTail>
 inline typename V::T load_bytes(const char* p, int n) {
@@ -39,75 +16,62 @@ inline typename V::T load_bytes(const char* p, int n) {
   return V::load(p);
 }
 
-template <class V, bool kTail>
-inline typename V::T load_pixel(const char* p, const Row<V>& row) {
-  return V::bitxor(load_bytes<V, kTail>(p, row.n), row.flip);
-}
-
-// The bytes of two taps side by side: channels 0 to 7 of every lane, channels 8 to 15.
+// What does not change over the pixels.
 template <class V>
-struct Pair {
-  typename V::T low, high;
-  Pair() = default;
-  Pair(typename V::T a, typename V::T b) : low(V::unpacklo8(a, b)), high(V::unpackhi8(a, b)) {}
+struct Channels {
+  typename V::T bias[4], scale[4];
+  typename V::T residual_flip, residual_zp, minus_lo, range, base;
+  typename V::F residual_scale, hi;
+  bool plain;       // no residual, and float(acc) * scale converts to s32 whatever acc is: |scale| < 1, as in all networks
+  int64_t channel;  // the first one
+  int n;            // channels, <= V::kChannels
+
+  Channels(const EpilogueArgs& e, int64_t first_channel, int channels) : channel(first_channel), n(channels) {
+    V::load_quarters(e.bias ? e.bias + channel : nullptr, n, bias);
+    V::load_quarters(e.scale ? e.scale + channel : nullptr, n, scale);
+    plain = !e.residual;
+    for (int q = 0; q < 4; ++q) plain &= V::below_one(V::as_f32(scale[q]));
+    const int r = e.residual_dtype == DType::s8 ? 128 : 0, lo = V::to_s32(e.lo);
+    residual_flip = V::set_s8(r);
+    residual_zp = V::set_s32(e.residual_zp + r);
+    residual_scale = V::set_f32(e.residual_scale);
+    hi = V::set_f32(e.hi);
+    minus_lo = V::set_s16(-lo);
+    range = V::set_s8(V::to_s32(e.hi) - lo);
+    base = V::set_s8(lo + e.zp);
+  }
 };
 
-// One dword per channel, in quarters: four taps as bytes for vpdpbusd, or two taps as words for vpmaddwd.
-template <class V>
-inline void interleave(const Pair<V> (&p)[V::kGroup / 2], typename V::T (&d)[4]) {
-  if constexpr (V::kGroup == 4) {
-    d[0] = V::unpacklo16(p[0].low, p[1].low);
-    d[1] = V::unpackhi16(p[0].low, p[1].low);
-    d[2] = V::unpacklo16(p[0].high, p[1].high);
-    d[3] = V::unpackhi16(p[0].high, p[1].high);
-  } else {
-    d[0] = V::unpacklo8(p[0].low, V::zero());
-    d[1] = V::unpackhi8(p[0].low, V::zero());
-    d[2] = V::unpacklo8(p[0].high, V::zero());
-    d[3] = V::unpackhi8(p[0].high, V::zero());
-  }
-}
-
-// u8, s8: q = rne(clamp(v)) + zp. The clamp from above is on floats, that from below on words: rounding is monotonic,
-// and whatever is below int32 (or NaN) becomes the smallest word.
-template <class V, bool kTail>
-inline void store_bytes(const typename V::T (&acc)[4], const Row<V>& row, const char* r, char* c) {
-  using T = typename V::T;
-  typename V::F v[4];
+// u8, s8: rounding is monotonic, so that the clamp may follow it. With x = rne(v), what is stored is
+// min(max(x - lo, 0), hi - lo) + (lo + zp), the last sum modulo 256; packing to u8 is the max. What does not fit s32, and NaN,
+// becomes its minimum: unless all fits, the upper bound must come before the conversion.
+// rounded(): x of quarter q. kPlain: no residual, and all fits. r: the residual's bytes, or null.
+template <class V, bool kPlain, bool kTail, int q>
+inline typename V::T rounded(typename V::T acc, const Channels<V>& k, const char* r) {
+  typename V::F v = V::to_f32(acc);
+  if constexpr (kPlain) return V::to_s32(V::mul(v, V::as_f32(k.scale[q])));
   if (r) {
-    const T bytes = V::bitxor(load_bytes<V, kTail>(r, row.n), row.residual_flip);
-    const T low = V::unpacklo8(bytes, V::zero()), high = V::unpackhi8(bytes, V::zero());
-    const T q[4] = {V::unpacklo16(low, V::zero()), V::unpackhi16(low, V::zero()), V::unpacklo16(high, V::zero()),
-                    V::unpackhi16(high, V::zero())};
-    for (int i = 0; i < 4; ++i)
-      v[i] = V::fma(V::to_f32(acc[i]), V::as_f32(row.scale[i]),
-                    V::mul(V::to_f32(V::sub32(q[i], row.residual_zp)), row.residual_scale));
+    const typename V::T bytes = V::bitxor(load_bytes<V, kTail>(r, k.n), k.residual_flip);
+    const typename V::T half = q < 2 ? V::unpacklo8(bytes, V::zero()) : V::unpackhi8(bytes, V::zero());
+    const typename V::T residual = q % 2 ? V::unpackhi16(half, V::zero()) : V::unpacklo16(half, V::zero());
+    v = V::fma(v, V::as_f32(k.scale[q]), V::mul(V::to_f32(V::sub32(residual, k.residual_zp)), k.residual_scale));
   } else {
-    for (int i = 0; i < 4; ++i) v[i] = V::mul(V::to_f32(acc[i]), V::as_f32(row.scale[i]));
+    v = V::mul(v, V::as_f32(k.scale[q]));
   }
-  T q[4];
-  for (int i = 0; i < 4; ++i) q[i] = V::to_s32(V::min(row.hi, v[i]));
-  const T w0 = V::add16(V::max16(V::packs32(q[0], q[1]), row.lo), row.zp);
-  const T w1 = V::add16(V::max16(V::packs32(q[2], q[3]), row.lo), row.zp);
-  const T bytes = V::bitxor(V::packus16(w0, w1), row.out_flip);
-  if constexpr (kTail) {
-    V::store(c, bytes, row.n);
-  } else {
-    V::store(c, bytes);
-  }
+  return V::to_s32(V::min(k.hi, v));
 }
 
 // s32, f32: the quarters are put back in channel order.
 template <class V>
-inline void store_words(const typename V::T (&acc)[4], const Row<V>& row, const EpilogueArgs& e, const char* r, char* c) {
+inline void store_words(const typename V::T (&acc)[4], const Channels<V>& k, const EpilogueArgs& e, const char* r, char* c) {
   using T = typename V::T;
   using F = typename V::F;
   T natural[4];
   V::from_quarters(acc, natural);
   constexpr int kStep = V::kChannels / 4;
-  for (int i = 0; i < 4 && i * kStep < row.n; ++i) {
-    const int n = row.n - i * kStep < kStep ? row.n - i * kStep : kStep;
-    const int64_t j = row.channel + i * kStep;
+  for (int i = 0; i < 4 && i * kStep < k.n; ++i) {
+    const int n = k.n - i * kStep < kStep ? k.n - i * kStep : kStep;
+    const int64_t j = k.channel + i * kStep;
     T out = natural[i];
     if (e.out == DType::f32) {
       const F bias = e.bias_f32 ? V::as_f32(V::load_words(e.bias_f32 + j, n)) : V::set_f32(0);
@@ -121,77 +85,30 @@ inline void store_words(const typename V::T (&acc)[4], const Row<V>& row, const 
   }
 }
 
-template <class V, bool kTail, bool kBytes>
-inline void store_pixel(const typename V::T (&acc)[4], const Row<V>& row, const DwconvArgs& g, int64_t x) {
-  const EpilogueArgs& e = *g.epi;
-  const ptrdiff_t offset = row.channel * (kBytes ? 1 : 4);
-  char* c = static_cast<char*>(g.c) + x * g.c_stride_bytes + offset;
-  const char* r = e.residual ? static_cast<const char*>(e.residual) + x * e.residual_stride_bytes + offset : nullptr;
-  if constexpr (kBytes) {
-    store_bytes<V, kTail>(acc, row, r, c);
-  } else {
-    store_words<V>(acc, row, e, r, c);
+// Where a pixel goes, and its residual (null if there is none).
+struct Place {
+  char* c;
+  const char* r;
+  OCTAVO_INLINE Place(const DwconvArgs& g, int64_t channel_bytes, int64_t row, int64_t x)
+      : c(static_cast<char*>(g.c) + row * g.c_row_stride_bytes + x * g.c_stride_bytes + channel_bytes),
+        r(static_cast<const char*>(g.epi->residual)) {
+    if (r) r += row * g.residual_row_stride_bytes + x * g.epi->residual_stride_bytes + channel_bytes;
   }
-}
+};
 
-// kPixels output pixels from x on. K: the window is K x K; 0 = any, from the arguments.
-template <class V, int K, int kPixels, bool kTail, bool kBytes>
-inline void any_window(const DwconvArgs& g, const Row<V>& row, int64_t x) {
-  using T = typename V::T;
-  const int kh = K ? K : g.kh, kw = K ? K : g.kw;
-  T acc[kPixels][4];
-  for (int i = 0; i < kPixels; ++i)
-    for (int q = 0; q < 4; ++q) acc[i][q] = row.bias[q];
-  const ptrdiff_t step = g.dilation_w * g.pixel_stride_bytes, next = g.stride_w * g.pixel_stride_bytes;
-  const ptrdiff_t start = x * next + row.channel;
-  const char* p = static_cast<const char*>(g.rows[0]) + start;
-  int y = 0, z = 0;
-  const char* w = row.w;
-  for (int done = 0; done < kh * kw; done += V::kGroup) {
-    T taps[kPixels][V::kGroup];
-    for (int t = 0; t < V::kGroup; ++t) {
-      if (done + t >= kh * kw) {  // past the last tap the weights are 0
-        for (int i = 0; i < kPixels; ++i) taps[i][t] = taps[i][0];
-        continue;
-      }
-      for (int i = 0; i < kPixels; ++i) taps[i][t] = load_pixel<V, kTail>(p + i * next, row);
-      p += step;
-      if (++z == kw) {
-        z = 0;
-        if (++y < kh) p = static_cast<const char*>(g.rows[y]) + start;
-      }
-    }
-    for (int i = 0; i < kPixels; ++i) {
-      Pair<V> pairs[V::kGroup / 2];
-      for (int h = 0; h < V::kGroup / 2; ++h) pairs[h] = Pair<V>(taps[i][2 * h], taps[i][2 * h + 1]);
-      T d[4];
-      interleave<V>(pairs, d);
-      for (int q = 0; q < 4; ++q) acc[i][q] = V::dot(acc[i][q], d[q], V::load(w + q * row.w_quarter));
-    }
-    w += row.w_group;
+// The window as columns: kw of them, `dilation` apart, each of `groups` groups of kGroup rows.
+struct Window {
+  int groups;
+  int64_t kw, dilation;
+  bool turned;
+
+  Window(const DwconvArgs& g, int group)
+      : groups((g.kh + group - 1) / group), kw(g.kw), dilation(g.dilation_w), turned(g.kh == 1) {
+    if (turned) kw = (kw + group - 1) / group, dilation *= group;
   }
-  for (int i = 0; i < kPixels; ++i) store_pixel<V, kTail, kBytes>(acc[i], row, g, x + i);
-}
-
-// Weights of a 3x3 window for the four neighbouring pixels that two outputs share: w[y][0] = (w0 w1 w2 0) for the left one,
-// w[y][1] = (0 w0 w1 w2) for the right one.
-template <class V>
-struct Shared3x3 {
-  typename V::T w[3][2][4];
-
-  explicit Shared3x3(const Row<V>& row) {
-    for (int q = 0; q < 4; ++q) {
-      const auto packed = [&](int g) { return V::load(row.w + g * row.w_group + q * row.w_quarter); };
-      for (int y = 0; y < 3; ++y) {
-        const typename V::T r = y == 0 ? packed(0)
-                                : y == 1
-                                    ? V::bitor_(V::template shift_right<24>(packed(0)), V::template shift_left<8>(packed(1)))
-                                    : V::bitor_(V::template shift_right<16>(packed(1)), V::template shift_left<16>(packed(2)));
-        w[y][1][q] = V::template shift_left<8>(r);
-        w[y][0][q] = V::template shift_right<8>(w[y][1][q]);
-      }
-    }
-  }
+  explicit Window(int groups_of_one_column) : groups(groups_of_one_column), kw(1), dilation(1), turned(false) {}
+  ptrdiff_t bytes(int nr) const { return kw * groups * 4 * nr; }  // of the packed weights of nr channels
+  int64_t columns(int64_t pixels, int64_t stride) const { return (pixels - 1) * stride + (kw - 1) * dilation + 1; }
 };
 
 // A pointer whose target the compiler takes for new: what it points to is read where it is used, as a memory operand, and
@@ -203,67 +120,339 @@ inline const T& reread(const T& object) {
   return *p;
 }
 
-// One kernel row of two neighbouring outputs, from p on. `left`: pixels 0 and 1, which the step before has already paired where
-// there are registers to keep them.
-template <class V, bool kTail>
-inline void shared_row(const Row<V>& row, const typename V::T (&w)[2][4], const char* p, ptrdiff_t step, Pair<V>& left,
-                       typename V::T (&acc)[2][4]) {
+// One dword per channel, in quarters: four rows as bytes for vpdpbusd, or two rows as words for vpmaddwd.
+template <class V>
+inline void interleave(const typename V::T (&a)[V::kGroup], typename V::T* d) {
   using T = typename V::T;
-  if (!V::kManyRegisters) left = Pair<V>(load_pixel<V, kTail>(p, row), load_pixel<V, kTail>(p + step, row));
-  const Pair<V> right(load_pixel<V, kTail>(p + 2 * step, row), load_pixel<V, kTail>(p + 3 * step, row));
-  T d[4];
-  interleave<V>({left, right}, d);
-  for (int i = 0; i < 2; ++i)
-    for (int q = 0; q < 4; ++q) acc[i][q] = V::dot(acc[i][q], d[q], w[i][q]);
-  left = right;
+  const T low = V::unpacklo8(a[0], a[1]), high = V::unpackhi8(a[0], a[1]);
+  if constexpr (V::kGroup == 4) {
+    const T low2 = V::unpacklo8(a[2], a[3]), high2 = V::unpackhi8(a[2], a[3]);
+    d[0] = V::unpacklo16(low, low2);
+    d[1] = V::unpackhi16(low, low2);
+    d[2] = V::unpacklo16(high, high2);
+    d[3] = V::unpackhi16(high, high2);
+  } else {
+    d[0] = V::unpacklo8(low, V::zero());
+    d[1] = V::unpackhi8(low, V::zero());
+    d[2] = V::unpacklo8(high, V::zero());
+    d[3] = V::unpackhi8(high, V::zero());
+  }
 }
 
-// Fewer pixels do not make up for the time to build Shared3x3. (Measured on Zen 4; groups of two taps, which need twice the
-// instructions for a window of four pixels, never do.)
-constexpr int64_t kMinShared = 9;
+// `columns` columns of one group of rows, a[t] being the first pixel of row t. To d, `d_step` vectors apart.
+// kFlip: s8 pixels become u8.
+template <class V, bool kTail, bool kFlip>
+[[gnu::noinline]] void interleave_columns(const char* const (&rows)[V::kGroup], ptrdiff_t step, int64_t columns, int n,
+                                          typename V::T* d, ptrdiff_t d_step) {
+  using T = typename V::T;
+  const char* p[V::kGroup];
+  for (int t = 0; t < V::kGroup; ++t) p[t] = rows[t];
+  for (int64_t i = 0; i < columns; ++i, d += d_step) {
+    T a[V::kGroup];
+    for (int t = 0; t < V::kGroup; ++t) {
+      a[t] = load_bytes<V, kTail>(p[t], n);
+      p[t] += step;
+      if constexpr (kFlip) a[t] = V::bitxor(a[t], V::set_s8(128));
+    }
+    interleave<V>(a, d);
+  }
+}
 
-// u8 or s8 output of a 3x3 window of stride 1 and dilation 1, two neighbouring pixels at a time. Returns how many it did.
-template <class V, bool kTail>
-inline int64_t shared_3x3(const DwconvArgs& g, const Row<V>& all_row) {
-  const Shared3x3<V> all_shared(all_row);
+// Group i of the columns [x, x + columns), for the output row whose window begins at rows[0]. `rows` has `last` + 1 rows; groups
+// that need more see the last one again: the weights there are 0. So are those of neighbours beyond pixel `end`, if turned.
+template <class V, bool kTail, bool kFlip>
+inline void interleave_group(const DwconvArgs& g, const Window& w, const void* const* rows, int last, int64_t end,
+                             const Channels<V>& k, int i, int64_t x, int64_t columns, typename V::T* d, ptrdiff_t d_step) {
   const ptrdiff_t step = g.pixel_stride_bytes;
-  const char* p0 = static_cast<const char*>(g.rows[0]) + all_row.channel;
-  const char* p1 = static_cast<const char*>(g.rows[1]) + all_row.channel;
-  const char* p2 = static_cast<const char*>(g.rows[2]) + all_row.channel;
-  const auto first_pair = [&](const char* p) {
-    return Pair<V>(load_pixel<V, kTail>(p, all_row), load_pixel<V, kTail>(p + (g.n > 1 ? step : 0), all_row));
+  const char* a[V::kGroup];
+  if (!w.turned) {
+    for (int t = 0; t < V::kGroup; ++t) {
+      const int y = i * V::kGroup + t;
+      a[t] = static_cast<const char*>(rows[y < last ? y : last]) + x * step + k.channel;
+    }
+    return interleave_columns<V, kTail, kFlip>(a, step, columns, k.n, d, d_step);
+  }
+  const int64_t whole = end - (V::kGroup - 1) * int64_t(g.dilation_w) - x;  // columns that have all their neighbours
+  for (int64_t c = 0, some; c < columns; c += some) {
+    some = c < whole ? (whole < columns ? whole : columns) : 1;
+    for (int t = 0; t < V::kGroup; ++t) {
+      const int64_t pixel = x + c + t * int64_t(g.dilation_w);
+      a[t] = static_cast<const char*>(rows[0]) + (pixel < end ? pixel : end - 1) * step + k.channel;
+    }
+    interleave_columns<V, kTail, kFlip>(a, step, some, k.n, d + c * d_step, d_step);
+  }
+}
+
+// Weights of a window: group i of column z is packed at w + (z*groups + i) * 4*kNr bytes, quarters kNr bytes apart. Those of the
+// output row below, moved down by one row, at below[z*groups + i].
+template <class V>
+struct Weights {
+  const char* w;
+  const typename V::T (*below)[4];
+};
+
+// acc[q][r][i] += the products of one group of rows of a column, for quarters q of [kBegin, kEnd), R output rows x X pixels.
+// `d`: the column under pixel 0's tap, `at`: which group of the weights.
+template <class V, int kNr, int R, int X, int kBegin, int kEnd>
+OCTAVO_INLINE void dot_group(const Weights<V>& weights, int64_t at, const typename V::T* d, ptrdiff_t pixel,
+                             typename V::T (*acc)[R][X]) {
+  using T = typename V::T;
+  OCTAVO_UNROLL
+  for (int q = kBegin; q < kEnd; ++q) {
+    T w[R];
+    OCTAVO_UNROLL
+    for (int r = 0; r < R; ++r) {
+      w[r] = r ? weights.below[at][q] : V::load(weights.w + at * 4 * kNr + q * kNr);
+      if (X > 1) V::keep(w[r]);
+    }
+    OCTAVO_UNROLL
+    for (int i = 0; i < X; ++i) {
+      T a = d[i * pixel + q];
+      if (R > 1) V::keep(a);
+      OCTAVO_UNROLL
+      for (int r = 0; r < R; ++r) acc[q - kBegin][r][i] = V::dot(acc[q - kBegin][r][i], a, w[r]);
+    }
+  }
+}
+
+// All groups of any window, all quarters.
+template <class V, int kNr, int R, int X>
+OCTAVO_INLINE void dot_window(const Window& window, const Weights<V>& weights, const Channels<V>& k, const typename V::T* d,
+                              ptrdiff_t pixel, typename V::T (&acc)[4][R][X]) {
+  OCTAVO_UNROLL
+  for (int i = 0; i < 4 * R * X; ++i) acc[i / (R * X)][i / X % R][i % X] = k.bias[i / (R * X)];
+  const ptrdiff_t skip = 4 * (window.dilation - 1) * window.groups;
+  int64_t at = 0;
+  for (int64_t z = 0; z < window.kw; ++z, d += skip)
+    for (int i = 0; i < window.groups; ++i, d += 4) dot_group<V, kNr, R, X, 0, 4>(weights, at++, d, pixel, acc);
+}
+
+// u8 or s8 output of R output rows x X pixels from pixel x of row `row` on. add.operator()<q>(acc) adds the products of quarter q.
+// One quarter after the other: while one is multiplied, the one before is converted, in other parts of the CPU.
+template <class V, int R, int X, bool kPlain, bool kTail, class Add>
+OCTAVO_INLINE void tile_of_bytes(const DwconvArgs& g, const Channels<V>& k, int64_t row, int64_t x, const Add& add) {
+  using T = typename V::T;
+  const Place place(g, k.channel, row, x);
+  const ptrdiff_t c_row = g.c_row_stride_bytes, c_pixel = g.c_stride_bytes;
+  const ptrdiff_t r_row = g.residual_row_stride_bytes, r_pixel = g.epi->residual_stride_bytes;
+  T even[R][X], words[R][X][2];
+  const auto quarter = [&]<int q>() __attribute__((always_inline)) {
+    T acc[R][X];
+    OCTAVO_UNROLL
+    for (int i = 0; i < R * X; ++i) acc[i / X][i % X] = k.bias[q];
+    add.template operator()<q>(acc);
+    OCTAVO_UNROLL
+    for (int i = 0; i < R * X; ++i) {
+      V::keep(acc[i / X][i % X]);
+      const char* r = !kPlain && place.r ? place.r + i / X * r_row + i % X * r_pixel : nullptr;
+      const T v = rounded<V, kPlain, kTail, q>(acc[i / X][i % X], k, r);
+      if constexpr (q % 2 == 0) {
+        even[i / X][i % X] = v;
+      } else {
+        words[i / X][i % X][q / 2] = V::adds16(V::packs32(even[i / X][i % X], v), k.minus_lo);
+      }
+    }
   };
-  Pair<V> left0 = first_pair(p0), left1 = first_pair(p1), left2 = first_pair(p2);
+  quarter.template operator()<0>();
+  quarter.template operator()<1>();
+  quarter.template operator()<2>();
+  quarter.template operator()<3>();
+  OCTAVO_UNROLL
+  for (int i = 0; i < R * X; ++i) {
+    const T(&w)[2] = words[i / X][i % X];
+    const T bytes = V::add8(V::min8(V::packus16(w[0], w[1]), k.range), k.base);
+    char* c = place.c + i / X * c_row + i % X * c_pixel;
+    if constexpr (kTail) {
+      V::store(c, bytes, k.n);
+    } else {
+      V::store(c, bytes);
+    }
+  }
+}
+
+// s32 or f32 output of R rows x one pixel.
+template <class V, int kNr, int R>
+inline void tile_of_words(const DwconvArgs& g, const Window& window, const Weights<V>& weights, const Channels<V>& k,
+                          const typename V::T* d, int64_t row, int64_t x) {
+  typename V::T sums[4][R][1];
+  dot_window<V, kNr, R, 1>(window, weights, k, d, 0, sums);
+  for (int r = 0; r < R; ++r) {
+    const Place place(g, k.channel * 4, row + r, x);
+    store_words<V>({sums[0][r][0], sums[1][r][0], sums[2][r][0], sums[3][r][0]}, k, *g.epi, place.r, place.c);
+  }
+}
+
+// R output rows x `pixels` pixels, from pixel x of row `row` on, whose first column is the strip's first.
+// kThree: 3 columns of 3 rows, next to each other.
+template <class V, int kNr, int R, bool kThree, bool kPlain, bool kTail>
+[[gnu::noinline]] void tiles_of_bytes(const DwconvArgs& g, const Window& window, const Weights<V>& weights, const Channels<V>& k,
+                                      const typename V::T* strip, int64_t row, int64_t x, int64_t pixels) {
+  using T = typename V::T;
+  constexpr int kAtOnce = V::kPixels / R;
+  const ptrdiff_t pixel = ptrdiff_t(g.stride_w) * window.groups * 4;
+  const auto tile = [&]<int X>(int64_t i) __attribute__((always_inline)) {
+    const Weights<V>& w = reread(weights);
+    const T* d = strip + i * pixel;
+    T sums[4][R][X];
+    if constexpr (!kThree) dot_window<V, kNr, R, X>(window, w, reread(k), d, pixel, sums);
+    tile_of_bytes<V, R, X, kPlain, kTail>(g, reread(k), row, x + i, [&]<int q>(T(&acc)[R][X]) __attribute__((always_inline)) {
+      OCTAVO_UNROLL
+      for (int at = 0; kThree && at < 3 * ((2 + V::kGroup) / V::kGroup); ++at)
+        dot_group<V, kNr, R, X, q, q + 1>(w, at, d + 4 * at, pixel, &acc);
+      OCTAVO_UNROLL
+      for (int i = 0; !kThree && i < R * X; ++i) acc[i / X][i % X] = sums[q][i / X][i % X];
+    });
+  };
+  int64_t i = 0;
+  for (; i + kAtOnce <= pixels; i += kAtOnce) tile.template operator()<kAtOnce>(i);
+  for (; i < pixels; ++i) tile.template operator()<1>(i);
+}
+
+template <class V, int kNr, int R>
+[[gnu::noinline]] void tiles_of_words(const DwconvArgs& g, const Window& window, const Weights<V>& weights, const Channels<V>& k,
+                                      const typename V::T* strip, int64_t row, int64_t x, int64_t pixels) {
+  const ptrdiff_t pixel = ptrdiff_t(g.stride_w) * window.groups * 4;
+  for (int64_t i = 0; i < pixels; ++i) tile_of_words<V, kNr, R>(g, window, weights, k, strip + i * pixel, row, x + i);
+}
+
+template <class V, int kNr, int R, bool kTail>
+inline void tiles(const DwconvArgs& g, const Window& window, const Weights<V>& weights, const Channels<V>& k,
+                  const typename V::T* strip, int64_t row, int64_t x, int64_t pixels) {
+  if (g.epi->out != DType::u8 && g.epi->out != DType::s8) {
+    tiles_of_words<V, kNr, R>(g, window, weights, k, strip, row, x, pixels);
+  } else if (!k.plain) {
+    tiles_of_bytes<V, kNr, R, false, false, kTail>(g, window, weights, k, strip, row, x, pixels);
+  } else if (V::kThreeByThree == 0 && g.kh == 3 && g.kw == 3 && window.dilation == 1) {
+    tiles_of_bytes<V, kNr, R, V::kThreeByThree == 0, true, kTail>(g, window, weights, k, strip, row, x, pixels);
+  } else {
+    tiles_of_bytes<V, kNr, R, false, true, kTail>(g, window, weights, k, strip, row, x, pixels);
+  }
+}
+
+// Vectors of the strip, and groups of weights for the output row below: 16 KB and 4 KB of zmm.
+constexpr int kStrip = 64, kBelow = 16;
+
+// A plain 3x3 window of stride S without a strip: R output rows x X pixels at a time, whose columns are in registers. Returns
+// how many pixels it did: fewer than X may be left.
+template <class V, int kNr, int R, int X, int S, bool kTail, bool kFlip>
+[[gnu::noinline]] int64_t three_by_three(const DwconvArgs& g, const Weights<V>& all_weights, const Channels<V>& all_k, int64_t row) {
+  using T = typename V::T;
+  constexpr int kColumns = (X - 1) * S + 3, kOld = 3 - S, kRows = R + 2;
+  const ptrdiff_t step = g.pixel_stride_bytes;
+  const char* p[kRows];
+  for (int t = 0; t < kRows; ++t) p[t] = static_cast<const char*>(g.rows[row * g.stride_h + t]) + all_k.channel;
+  const int n = all_k.n;
+  T d[kColumns][4];
+  const auto columns = [&](int begin, int end) __attribute__((always_inline)) {
+    OCTAVO_UNROLL
+    for (int i = begin; i < end; ++i) {
+      T a[V::kGroup];
+      OCTAVO_UNROLL
+      for (int t = 0; t < V::kGroup; ++t) {
+        if (t >= kRows) {
+          a[t] = a[kRows - 1];
+          continue;
+        }
+        a[t] = load_bytes<V, kTail>(p[t], n);
+        if constexpr (kFlip) a[t] = V::bitxor(a[t], V::set_s8(128));
+        p[t] += step;
+      }
+      interleave<V>(a, d[i]);
+    }
+  };
+  columns(0, kOld);
   int64_t x = 0;
-  for (; x + 2 <= g.n; x += 2) {
-    const Row<V>& row = reread(all_row);
-    const Shared3x3<V>& shared = reread(all_shared);
-    typename V::T acc[2][4];
-    for (int q = 0; q < 4; ++q) acc[0][q] = acc[1][q] = row.bias[q];
-    shared_row<V, kTail>(row, shared.w[0], p0, step, left0, acc);
-    shared_row<V, kTail>(row, shared.w[1], p1, step, left1, acc);
-    shared_row<V, kTail>(row, shared.w[2], p2, step, left2, acc);
-    p0 += 2 * step, p1 += 2 * step, p2 += 2 * step;
-    store_pixel<V, kTail, true>(acc[0], row, g, x);
-    store_pixel<V, kTail, true>(acc[1], row, g, x + 1);
+  for (; x + X <= g.n; x += X) {
+    const Weights<V>& weights = reread(all_weights);
+    columns(kOld, kColumns);
+    tile_of_bytes<V, R, X, true, kTail>(g, reread(all_k), row, x, [&]<int q>(auto& acc) __attribute__((always_inline)) {
+      OCTAVO_UNROLL
+      for (int z = 0; z < 3; ++z) {
+        OCTAVO_UNROLL
+        for (int r = 0; r < R; ++r) {
+          T w = r ? weights.below[z][q] : V::load(weights.w + z * 4 * kNr + q * kNr);
+          if (X > 1) V::keep(w);
+          OCTAVO_UNROLL
+          for (int i = 0; i < X; ++i) acc[r][i] = V::dot(acc[r][i], d[i * S + z][q], w);
+        }
+      }
+    });
+    OCTAVO_UNROLL
+    for (int i = 0; i < kOld; ++i) {
+      OCTAVO_UNROLL
+      for (int q = 0; q < 4; ++q) d[i][q] = d[kColumns - kOld + i][q];
+    }
   }
   return x;
 }
 
-// n <= V::kChannels channels of all pixels, from `channel` on. w: their first column in a block of nr channels.
-template <class V, bool kTail>
-inline void channels_of(const DwconvArgs& g, const char* w, int nr, int64_t channel, int n, int a_offset) {
-  const Row<V> row(*g.epi, w, nr, channel, n, a_offset);
-  int64_t x = 0;
-  if (g.epi->out != DType::u8 && g.epi->out != DType::s8) {
-    for (; x < g.n; ++x) any_window<V, 0, 1, kTail, false>(g, reread(row), x);
-  } else if (g.kh == 3 && g.kw == 3) {
-    if constexpr (V::kGroup == 4)
-      if (g.stride_w == 1 && g.dilation_w == 1 && g.n >= kMinShared) x = shared_3x3<V, kTail>(g, row);
-    for (; x + 2 <= g.n; x += 2) any_window<V, 3, 2, kTail, true>(g, reread(row), x);
-    if (x < g.n) any_window<V, 3, 1, kTail, true>(g, reread(row), x);
-  } else {
-    for (; x + 2 <= g.n; x += 2) any_window<V, 0, 2, kTail, true>(g, reread(row), x);
-    if (x < g.n) any_window<V, 0, 1, kTail, true>(g, reread(row), x);
+// A window that no strip holds: one group of one column at a time.
+template <class V, int kNr, bool kTail, bool kFlip>
+inline void wide_window(const DwconvArgs& g, const Window& window, const char* w, const Channels<V>& k, int64_t end, int64_t row,
+                        int64_t x) {
+  using T = typename V::T;
+  T acc[4], d[4];
+  for (int q = 0; q < 4; ++q) acc[q] = k.bias[q];
+  for (int64_t z = 0; z < window.kw; ++z)
+    for (int i = 0; i < window.groups; ++i, w += 4 * kNr) {
+      interleave_group<V, kTail, kFlip>(g, window, g.rows + row * g.stride_h, g.kh - 1, end, k, i,
+                                        x * g.stride_w + z * window.dilation, 1, d, 4);
+      for (int q = 0; q < 4; ++q) acc[q] = V::dot(acc[q], d[q], V::load(w + q * kNr));
+    }
+  // The rest as if it were a window of one tap whose weight is 0.
+  const Window none(1);
+  alignas(64) static constexpr char kZeros[4 * kNr] = {};
+  Channels<V> sums = k;
+  for (int q = 0; q < 4; ++q) sums.bias[q] = acc[q];
+  tiles<V, kNr, 1, kTail>(g, none, {kZeros, nullptr}, sums, d, row, x, 1);
+}
+
+// n <= V::kChannels channels of all pixels, from `channel` on. w: their first column in a block of kNr channels.
+template <class V, int kNr, bool kTail, bool kFlip>
+inline void channels_of(const DwconvArgs& g, const char* w, int64_t channel, int n) {
+  using T = typename V::T;
+  constexpr int kBits = 32 / V::kGroup;
+  const Channels<V> k(*g.epi, channel, n);
+  const Window window(g, V::kGroup);
+  const int64_t end = (g.n - 1) * g.stride_w + (g.kw - 1) * int64_t(g.dilation_w) + 1;
+  alignas(64) T strip[kStrip * 4], below[kBelow][4];
+  const Weights<V> weights{w, below};
+  const int64_t columns = kStrip / window.groups, more = columns - window.columns(1, 1);
+  if (more < 0) {
+    for (int64_t i = 0; i < g.m * g.n; ++i) wide_window<V, kNr, kTail, kFlip>(g, window, w, k, end, i / g.n, i % g.n);
+    return;
+  }
+  const int64_t at_once = more / g.stride_w + 1;
+  const bool bytes = g.epi->out == DType::u8 || g.epi->out == DType::s8;
+  const bool three = V::kThreeByThree && g.kh == 3 && g.kw == 3 && g.dilation_w == 1 && g.stride_w <= 2 && k.plain && bytes;
+  const bool pairs = g.m > 1 && g.stride_h == 1 && g.kh % V::kGroup != 0 && !window.turned &&
+                     window.kw * window.groups <= kBelow && !(three && (V::kThreeByThree == 1 || g.stride_w == 2));
+  if (pairs)
+    for (int64_t i = 0; i < window.kw * window.groups; ++i)
+      for (int q = 0; q < 4; ++q) {
+        const char* at = w + i * 4 * kNr + q * kNr;
+        below[i][q] = V::template shift_left<kBits>(V::load(at));
+        if (i % window.groups)
+          below[i][q] = V::bitor_(below[i][q], V::template shift_right<32 - kBits>(V::load(at - 4 * kNr)));
+      }
+  for (int64_t row = 0, rows; row < g.m; row += rows) {
+    const void* const* in = g.rows + row * g.stride_h;
+    rows = pairs && row + 2 <= g.m ? 2 : 1;
+    int64_t x = 0;
+    if constexpr (V::kThreeByThree > 0)
+      if (three) {
+        constexpr int X = V::kThreeByThree;
+        x = rows == 2         ? three_by_three<V, kNr, X, X, 1, kTail, kFlip>(g, weights, k, row)  // 2 x 2 or (never) 1 x 1
+            : g.stride_w == 1 ? three_by_three<V, kNr, 1, X, 1, kTail, kFlip>(g, weights, k, row)
+                              : three_by_three<V, kNr, 1, X, 2, kTail, kFlip>(g, weights, k, row);
+      }
+    for (; x < g.n; x += at_once) {
+      const int64_t pixels = g.n - x < at_once ? g.n - x : at_once;
+      for (int i = 0; i < window.groups; ++i)
+        interleave_group<V, kTail, kFlip>(g, window, in, g.kh - 1 + int(rows) - 1, end, k, i, x * g.stride_w,
+                                          window.columns(pixels, g.stride_w), strip + 4 * i, 4 * window.groups);
+      rows == 2 ? tiles<V, kNr, 2, kTail>(g, window, weights, k, strip, row, x, pixels)
+                : tiles<V, kNr, 1, kTail>(g, window, weights, k, strip, row, x, pixels);
+    }
   }
 }

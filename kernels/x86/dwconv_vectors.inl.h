@@ -1,5 +1,6 @@
-// The vocabulary of dwconv_int8.inl.h on 128 and 256 bits of AVX2. Each kernel adds kGroup, dot() and, for groups of 4,
-// kManyRegisters (32 of them, not 16).
+// The vocabulary of dwconv_int8.inl.h on 128 and 256 bits of AVX2. Each kernel adds kGroup, dot(),
+// kPixels = how many pixels' accumulators fit the registers, kThreeByThree = how many pixels three_by_three() does at a time (0: do
+// not use it).
 // Tails touch only the n named bytes, words or dwords.
 
 struct Xmm {
@@ -44,13 +45,15 @@ struct Xmm {
   static T unpackhi16(T a, T b) { return _mm_unpackhi_epi16(a, b); }
   static T packs32(T a, T b) { return _mm_packs_epi32(a, b); }
   static T packus16(T a, T b) { return _mm_packus_epi16(a, b); }
-  static T max16(T a, T b) { return _mm_max_epi16(a, b); }
-  static T add16(T a, T b) { return _mm_add_epi16(a, b); }
+  static T adds16(T a, T b) { return _mm_adds_epi16(a, b); }
+  static T min8(T a, T b) { return _mm_min_epu8(a, b); }
+  static T add8(T a, T b) { return _mm_add_epi8(a, b); }
   static T sub32(T a, T b) { return _mm_sub_epi32(a, b); }
   static T add32(T a, T b) { return _mm_add_epi32(a, b); }
   static T madd16(T a, T b) { return _mm_madd_epi16(a, b); }
   static F to_f32(T a) { return _mm_cvtepi32_ps(a); }
   static T to_s32(F a) { return _mm_cvtps_epi32(a); }
+  static int to_s32(float a) { return _mm_cvtss_si32(_mm_set_ss(a)); }
   static F as_f32(T a) { return _mm_castsi128_ps(a); }
   static T as_s32(F a) { return _mm_castps_si128(a); }
   static F add(F a, F b) { return _mm_add_ps(a, b); }
@@ -58,6 +61,11 @@ struct Xmm {
   static F fma(F a, F b, F c) { return _mm_fmadd_ps(a, b, c); }
   static F min(F a, F b) { return _mm_min_ps(a, b); }  // b if one is NaN
   static F max(F a, F b) { return _mm_max_ps(a, b); }
+
+  static void keep(T& x) { __asm__ volatile("" : "+v"(x)); }  // in a register, here
+  static bool below_one(F a) {  // all |a| < 1
+    return _mm_movemask_ps(_mm_cmplt_ps(_mm_andnot_ps(_mm_set1_ps(-0.0f), a), _mm_set1_ps(1))) == 0xf;
+  }
 
   static void from_quarters(const T (&q)[4], T (&natural)[4]) {
     for (int i = 0; i < 4; ++i) natural[i] = q[i];
@@ -100,13 +108,15 @@ struct Ymm {
   static T unpackhi16(T a, T b) { return _mm256_unpackhi_epi16(a, b); }
   static T packs32(T a, T b) { return _mm256_packs_epi32(a, b); }
   static T packus16(T a, T b) { return _mm256_packus_epi16(a, b); }
-  static T max16(T a, T b) { return _mm256_max_epi16(a, b); }
-  static T add16(T a, T b) { return _mm256_add_epi16(a, b); }
+  static T adds16(T a, T b) { return _mm256_adds_epi16(a, b); }
+  static T min8(T a, T b) { return _mm256_min_epu8(a, b); }
+  static T add8(T a, T b) { return _mm256_add_epi8(a, b); }
   static T sub32(T a, T b) { return _mm256_sub_epi32(a, b); }
   static T add32(T a, T b) { return _mm256_add_epi32(a, b); }
   static T madd16(T a, T b) { return _mm256_madd_epi16(a, b); }
   static F to_f32(T a) { return _mm256_cvtepi32_ps(a); }
   static T to_s32(F a) { return _mm256_cvtps_epi32(a); }
+  static int to_s32(float a) { return Xmm::to_s32(a); }
   static F as_f32(T a) { return _mm256_castsi256_ps(a); }
   static T as_s32(F a) { return _mm256_castps_si256(a); }
   static F add(F a, F b) { return _mm256_add_ps(a, b); }
@@ -114,6 +124,12 @@ struct Ymm {
   static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
   static F min(F a, F b) { return _mm256_min_ps(a, b); }
   static F max(F a, F b) { return _mm256_max_ps(a, b); }
+
+  static void keep(T& x) { __asm__ volatile("" : "+v"(x)); }  // in a register, here
+  static bool below_one(F a) {
+    const F magnitude = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
+    return _mm256_movemask_ps(_mm256_cmp_ps(magnitude, _mm256_set1_ps(1), _CMP_LT_OQ)) == 0xff;
+  }
 
   static void from_quarters(const T (&q)[4], T (&natural)[4]) {
     natural[0] = _mm256_permute2x128_si256(q[0], q[1], 0x20);
@@ -132,18 +148,18 @@ struct Ymm {
 };
 
 // All blocks of nr = 32 channels on V32 and V16: no masks, so that only the last 15 channels take the slow partial loads.
-template <class V32, class V16>
-inline void dwconv_blocks_of_32(const DwconvArgs& g, int a_offset) {
-  const ptrdiff_t groups = (ptrdiff_t(g.kh) * g.kw + V32::kGroup - 1) / V32::kGroup;
+template <class V32, class V16, bool kFlip>
+inline void dwconv_blocks_of_32(const DwconvArgs& g) {
+  const ptrdiff_t block = Window(g, V32::kGroup).bytes(32);
   const char* w = static_cast<const char*>(g.w);
-  for (int64_t c = 0; c < g.channels; c += 32, w += groups * 128) {
+  for (int64_t c = 0; c < g.channels; c += 32, w += block) {
     const int left = g.channels - c < 32 ? int(g.channels - c) : 32;
     if (left == 32) {
-      channels_of<V32, false>(g, w, 32, c, 32, a_offset);
+      channels_of<V32, 32, false, kFlip>(g, w, c, 32);
       continue;
     }
-    if (left >= 16) channels_of<V16, false>(g, w, 32, c, 16, a_offset);
+    if (left >= 16) channels_of<V16, 32, false, kFlip>(g, w, c, 16);
     const int done = left / 16 * 16;
-    if (left > done) channels_of<V16, true>(g, w + done, 32, c + done, left - done, a_offset);
+    if (left > done) channels_of<V16, 32, true, kFlip>(g, w + done, c + done, left - done);
   }
 }

@@ -261,8 +261,8 @@ void pack_dwconv(const PackFormat& f, const void* w, DType dtype, int64_t kh, in
   for (int64_t c = 0; c < channels; ++c) {
     char* block = static_cast<char*>(packed) + size_t(c / f.nr) * block_bytes;
     for (int64_t z = 0; z < (columns ? kw : 1); ++z) {
-      const WeightBlock run{static_cast<const char*>(w) + (c * taps + z) * element, dtype, columns ? kh : taps, 1, columns ? kw : 1,
-                            taps};
+      const WeightBlock run{
+          static_cast<const char*>(w) + (c * taps + z) * element, dtype, columns ? kh : taps, 1, columns ? kw : 1, taps};
       pack_block(f, run, slot_of(f, kh, kw, 0, z), column_of(f, int(c % f.nr)), block, 0);
     }
     for (int64_t t = 0; sums && t < taps; ++t) sums[c] += static_cast<const int8_t*>(w)[c * taps + t];

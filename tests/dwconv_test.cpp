@@ -104,9 +104,11 @@ struct Bench {
     }
     folded = bias;
     GuardedBuffer& w = packed;
-    const size_t packed_bytes = panel_bytes(k.format, dwconv_slots(k.format, s.kh, s.kw)) * size_t((s.channels + k.format.nr - 1) / k.format.nr);
+    const size_t packed_bytes =
+        panel_bytes(k.format, dwconv_slots(k.format, s.kh, s.kw)) * size_t((s.channels + k.format.nr - 1) / k.format.nr);
     char* pw = w.right(packed_bytes, 64);
-    pack(k.format, real ? static_cast<const void*>(wf.data()) : wq.data(), k.b, s.channels, s.kh, s.kw, pw, real ? nullptr : &folded);
+    pack(k.format, real ? static_cast<const void*>(wf.data()) : wq.data(), k.b, s.channels, s.kh, s.kw, pw,
+         real ? nullptr : &folded);
 
     // Output and residual: pixels with a gap of 5 elements, rows with one of 2 pixels.
     const ptrdiff_t c_stride = ptrdiff_t(s.channels + 5) * ptrdiff_t(c_element), c_row = (s.n + 2) * c_stride;
@@ -297,7 +299,8 @@ TEST(Dwconv, ResidualMayBeTheOutput) {
     Noise noise(5);
     noise.fill(a.data(), a.size()), noise.fill(r.data(), r.size()), noise.fill(w.data(), w.size());
     std::vector<float> scale(size_t(channels), 0.003f);
-    const size_t bytes = panel_bytes(k->format, dwconv_slots(k->format, 3, 3)) * size_t((channels + k->format.nr - 1) / k->format.nr);
+    const size_t bytes =
+        panel_bytes(k->format, dwconv_slots(k->format, 3, 3)) * size_t((channels + k->format.nr - 1) / k->format.nr);
     GuardedBuffer packed(bytes);
     char* pw = packed.right(bytes, 64);
     pack(k->format, w.data(), DType::s8, channels, 3, 3, pw, nullptr);

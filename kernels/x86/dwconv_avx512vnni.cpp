@@ -1,11 +1,12 @@
-// dwconv_{u8s8,s8s8}_avx512vnni_2x64x4, dwconv_f32f32_avx512vnni_4x16x1      acc[x][c] = bias[c] + sum of taps
+// dwconv_{u8s8,s8s8}_avx512vnni_4x64x4, dwconv_f32f32_avx512vnni_4x16x1      acc[x][c] = bias[c] + sum of taps
 // A: u8, s8 (flipped to u8) or f32 pixels, channels contiguous
-// B: int8: blocks of 64 channels, [taps/4][64][4] s8, in unpack_order:  t0..t3 of c0 | c1 c2 c3 | c16..c19 | c32..c35 | ...
+// B: int8: blocks of 64 channels, [kw][kh/4][64][4] s8, in unpack_order:  y0..y3 of c0 | c1 c2 c3 | c16..c19 | c32..c35 | ...
 //    f32: blocks of 16 channels, [taps][16]
 // C: any type; bytes leave unpacking's order by packing
-// Registers (int8 3x3): 8 accumulators, 6 pairs of taps, 4 interleaved, 4 temporaries; weights, bias, scale are memory operands
+// Registers (int8 3x3, 2 rows x 2 pixels): 16 of interleaved columns, 4 accumulators, 2 weights, up to 8 of results
 // Needs AVX-512 F, BW, VL, VNNI. Exact: vpdpbusd adds four products of u8 and s8 to int32 without saturation
-// Measured: Zen 4, 64 channels, 3x3 stride 1: int8 24 % (GCC 12) and 27 % (Clang 19) of peak, float 54 % and 70 %; November 2026
+// Measured: Zen 4, 64 channels, 3x3: stride 1 39 % of peak (23 cycles for 64 outputs; multiplying and scaling alone take 16),
+//    stride 2 31 % (29 cycles); float, stride 1: 61 %; GCC 12 and Clang 19, November 2026
 #include <immintrin.h>
 
 #include <cstddef>
@@ -73,9 +74,7 @@ struct Zmm {
   static F max(F a, F b) { return _mm512_max_ps(a, b); }
 
   static void keep(T& x) { __asm__ volatile("" : "+v"(x)); }  // in a register, here
-  static bool below_one(F a) {
-    return _mm512_cmp_ps_mask(_mm512_abs_ps(a), _mm512_set1_ps(1), _CMP_LT_OQ) == 0xffff;
-  }
+  static bool below_one(F a) { return _mm512_cmp_ps_mask(_mm512_abs_ps(a), _mm512_set1_ps(1), _CMP_LT_OQ) == 0xffff; }
 
   static void from_quarters(const T (&q)[4], T (&natural)[4]) {  // transposes 4 x 4 lanes; its own inverse
     const T a = _mm512_shuffle_i32x4(q[0], q[1], 0x44), b = _mm512_shuffle_i32x4(q[0], q[1], 0xee);

@@ -227,8 +227,8 @@ OCTAVO_INLINE void dot_window(const Window& window, const Weights<V>& weights, c
     for (int i = 0; i < window.groups; ++i, d += 4) dot_group<V, kNr, R, X, 0, 4>(weights, at++, d, pixel, acc);
 }
 
-// u8 or s8 output of R output rows x X pixels from pixel x of row `row` on. add.operator()<q>(acc) adds the products of quarter q.
-// One quarter after the other: while one is multiplied, the one before is converted, in other parts of the CPU.
+// u8 or s8 output of R output rows x X pixels from pixel x of row `row` on. add.operator()<q>(acc) adds the products of quarter
+// q. One quarter after the other: while one is multiplied, the one before is converted, in other parts of the CPU.
 template <class V, int R, int X, bool kPlain, bool kTail, class Add>
 OCTAVO_INLINE void tile_of_bytes(const DwconvArgs& g, const Channels<V>& k, int64_t row, int64_t x, const Add& add) {
   using T = typename V::T;
@@ -335,7 +335,8 @@ constexpr int kStrip = 64, kBelow = 16;
 // A plain 3x3 window of stride S without a strip: R output rows x X pixels at a time, whose columns are in registers. Returns
 // how many pixels it did: fewer than X may be left.
 template <class V, int kNr, int R, int X, int S, bool kTail, bool kFlip>
-[[gnu::noinline]] int64_t three_by_three(const DwconvArgs& g, const Weights<V>& all_weights, const Channels<V>& all_k, int64_t row) {
+[[gnu::noinline]] int64_t three_by_three(const DwconvArgs& g, const Weights<V>& all_weights, const Channels<V>& all_k,
+                                         int64_t row) {
   using T = typename V::T;
   constexpr int kColumns = (X - 1) * S + 3, kOld = 3 - S, kRows = R + 2;
   const ptrdiff_t step = g.pixel_stride_bytes;
@@ -432,8 +433,7 @@ inline void channels_of(const DwconvArgs& g, const char* w, int64_t channel, int
       for (int q = 0; q < 4; ++q) {
         const char* at = w + i * 4 * kNr + q * kNr;
         below[i][q] = V::template shift_left<kBits>(V::load(at));
-        if (i % window.groups)
-          below[i][q] = V::bitor_(below[i][q], V::template shift_right<32 - kBits>(V::load(at - 4 * kNr)));
+        if (i % window.groups) below[i][q] = V::bitor_(below[i][q], V::template shift_right<32 - kBits>(V::load(at - 4 * kNr)));
       }
   for (int64_t row = 0, rows; row < g.m; row += rows) {
     const void* const* in = g.rows + row * g.stride_h;

@@ -48,7 +48,7 @@ struct MatmulPlan::Impl {
 void MatmulPlan::Impl::pack(const MatmulArgs& g, const char* from, char* to, int32_t* bias) const noexcept {
   const PackFormat& f = kernel->format;
   const ptrdiff_t size = ptrdiff_t(size_of(b));
-  const bool integer = a != DType::f32;
+  const bool integer = a != DType::f32, needs_sums = integer && a_zp + f.a_offset != 0;
   if (integer) std::memset(bias, 0, size_t(n) * sizeof *bias);
   for (int64_t p = 0; p < panels(); ++p) {
     const int64_t column = p * f.nr, columns = std::min<int64_t>(f.nr, n - column);
@@ -57,7 +57,7 @@ void MatmulPlan::Impl::pack(const MatmulArgs& g, const char* from, char* to, int
                       g.b_col_stride / size};
     block.flip = b == DType::u8;
     pack_block(f, block, 0, 0, to, 0);
-    if (integer) add_column_sums(f, k, columns, to, bias + column);
+    if (needs_sums) add_column_sums(f, k, columns, to, bias + column);
     to += tap_bytes();
     for (int64_t t = 1; t < taps; ++t, to += tap_bytes()) std::memcpy(to, constant.get(), tap_bytes());
   }

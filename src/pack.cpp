@@ -12,24 +12,41 @@ constexpr int kChunk = 16;  // words that are made at once
 
 // A register of every baseline. (GCC's and Clang's own notation: 16 bytes are SSE2 or NEON without asking for either.)
 using Vector = int8_t __attribute__((vector_size(kChunk)));
+// Interleave the lower and the upper halves of two registers of elements of Size bytes.
+template <int Size>
 Vector zip_low(Vector a, Vector b) {
-  return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  using Wide = int64_t __attribute__((vector_size(kChunk)));
+  using Word = int32_t __attribute__((vector_size(kChunk)));
+  using Half = int16_t __attribute__((vector_size(kChunk)));
+  if constexpr (Size == 8) return (Vector)__builtin_shufflevector((Wide)a, (Wide)b, 0, 2);
+  if constexpr (Size == 4) return (Vector)__builtin_shufflevector((Word)a, (Word)b, 0, 4, 1, 5);
+  if constexpr (Size == 2) return (Vector)__builtin_shufflevector((Half)a, (Half)b, 0, 8, 1, 9, 2, 10, 3, 11);
+  if constexpr (Size == 1) return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
 }
+template <int Size>
 Vector zip_high(Vector a, Vector b) {
-  return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+  using Wide = int64_t __attribute__((vector_size(kChunk)));
+  using Word = int32_t __attribute__((vector_size(kChunk)));
+  using Half = int16_t __attribute__((vector_size(kChunk)));
+  if constexpr (Size == 8) return (Vector)__builtin_shufflevector((Wide)a, (Wide)b, 1, 3);
+  if constexpr (Size == 4) return (Vector)__builtin_shufflevector((Word)a, (Word)b, 2, 6, 3, 7);
+  if constexpr (Size == 2) return (Vector)__builtin_shufflevector((Half)a, (Half)b, 4, 12, 5, 13, 6, 14, 7, 15);
+  if constexpr (Size == 1) return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
 }
 
-// out: element 0 of every row, then element 1 of every row, and so on.
-template <int Rows>
+// out: element 0 (of Size bytes) of every row, then element 1 of every row, and so on.
+template <int Rows, int Size = 1>
 void zip(const Vector* rows, Vector* out) {
   if constexpr (Rows == 1) {
     *out = *rows;
   } else {
     Vector low[Rows / 2], high[Rows / 2];
-    for (int i = 0; i < Rows / 2; ++i)
-      low[i] = zip_low(rows[i], rows[i + Rows / 2]), high[i] = zip_high(rows[i], rows[i + Rows / 2]);
-    zip<Rows / 2>(low, out);
-    zip<Rows / 2>(high, out + Rows / 2);
+    for (int i = 0; i < Rows / 2; ++i) {
+      low[i] = zip_low<Size>(rows[i], rows[i + Rows / 2]);
+      high[i] = zip_high<Size>(rows[i], rows[i + Rows / 2]);
+    }
+    zip<Rows / 2, Size>(low, out);
+    zip<Rows / 2, Size>(high, out + Rows / 2);
   }
 }
 
@@ -37,7 +54,7 @@ void zip(const Vector* rows, Vector* out) {
 void put(Vector v, int8_t* d) { std::memcpy(d, &v, sizeof v); }
 void put(Vector v, int16_t* d) {
   const Vector sign = v < 0;  // the upper bytes: all systems are little-endian
-  const Vector wide[2] = {zip_low(v, sign), zip_high(v, sign)};
+  const Vector wide[2] = {zip_low<1>(v, sign), zip_high<1>(v, sign)};
   std::memcpy(d, wide, sizeof wide);
 }
 Vector get(const int8_t* s, int8_t flip) {
@@ -76,6 +93,23 @@ void transpose(const float* s, ptrdiff_t row_stride, ptrdiff_t col_stride, int8_
       for (int t = 0; t < kChunk; ++t) d[t * step + c * KR + r] = s[c * col_stride + r * row_stride + t];
 }
 
+// Words of as many columns as make sixteen elements, each of which lies in one piece: d[g*step][c][r] = s[c][g*KR + r] for
+// sixteen elements of every column.
+template <int KR, class D>
+void collect(const int8_t* s, ptrdiff_t col_stride, int8_t flip, D* d, ptrdiff_t step) {
+  constexpr int kColumns = kChunk / KR;
+  Vector columns[kColumns], words[kColumns];
+  for (int c = 0; c < kColumns; ++c) columns[c] = get(s + c * col_stride, flip);
+  zip<kColumns, KR>(columns, words);
+  for (int g = 0; g < kColumns; ++g) put(words[g], d + g * step);
+}
+template <int KR>
+void collect(const float* s, ptrdiff_t col_stride, int8_t, float* d, ptrdiff_t step) {
+  constexpr int kColumns = kChunk / KR;
+  for (int c = 0; c < kColumns; ++c)
+    for (int p = 0; p < kChunk; ++p) d[p / KR * step + c * KR + p % KR] = s[c * col_stride + p];
+}
+
 // One element as the panel has it, and one word of KR of them.
 float packed(float s, int8_t) { return s; }
 int8_t packed(int8_t s, int8_t flip) { return int8_t(s ^ flip); }
@@ -111,15 +145,26 @@ struct Packer {
   // Elements of a word are neighbours. A block of rows at a time, so that the words written stay in L1.
   template <int KR>
   void along_k(int64_t p_begin, int64_t p_end) const {
-    constexpr int64_t kRows = 128 * KR;
+    constexpr int64_t kRows = 128 * KR, kAtOnce = kChunk / KR;
     const ptrdiff_t step = ptrdiff_t(f.nr) * KR;
     for (int64_t t = 0; t < w.taps; ++t)
-      for (int64_t p = p_begin; p < p_end; p += kRows)
-        for (int64_t j = 0; j < w.n; ++j) {
-          const S* __restrict s = source(t, p, j);
-          D* __restrict d = target(t, p, j);
-          for (int64_t left = std::min(kRows, p_end - p); left > 0; left -= KR, s += KR, d += step) copy_word<KR>(s, 1, flip, d);
-        }
+      for (int64_t block = p_begin; block < p_end; block += kRows) {
+        const int64_t end = std::min(block + kRows, p_end), whole = block + (end - block) / kChunk * kChunk;
+        int64_t j = 0;
+        for (; j + kAtOnce <= w.n; j += kAtOnce)
+          for (int64_t p = block; p < whole; p += kChunk) collect<KR>(source(t, p, j), w.col_stride, flip, target(t, p, j), step);
+        words_along_k<KR>(t, block, whole, j, step);
+        words_along_k<KR>(t, whole, end, 0, step);
+      }
+  }
+  // One word at a time: rows [p, end) of the columns from `first` on.
+  template <int KR>
+  void words_along_k(int64_t t, int64_t p, int64_t end, int64_t first, ptrdiff_t step) const {
+    for (int64_t j = first; j < w.n && p < end; ++j) {
+      const S* s = source(t, p, j);
+      D* d = target(t, p, j);
+      for (int64_t left = end - p; left > 0; left -= KR, s += KR, d += step) copy_word<KR>(s, 1, flip, d);
+    }
   }
 
   template <int KR>

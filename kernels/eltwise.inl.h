@@ -353,17 +353,57 @@ void avg_taps_quantized(const void* const* in, size_t taps, DType t, int32_t zp,
   });
 }
 
+// 16 bytes by the compilers' own vectors: rows of a small square, which is transposed by interleaving its halves.
+typedef uint8_t Bytes16 __attribute__((vector_size(16)));
+typedef uint32_t Words4 __attribute__((vector_size(16)));
+inline Bytes16 zip_low(Bytes16 a, Bytes16 b) {
+  return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+}
+inline Bytes16 zip_high(Bytes16 a, Bytes16 b) {
+  return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+}
+inline Words4 zip_low(Words4 a, Words4 b) { return __builtin_shufflevector(a, b, 0, 4, 1, 5); }
+inline Words4 zip_high(Words4 a, Words4 b) { return __builtin_shufflevector(a, b, 2, 6, 3, 7); }
+template <class T>
+struct Row16;
+template <>
+struct Row16<uint8_t> {
+  using V = Bytes16;
+};
+template <>
+struct Row16<uint32_t> {
+  using V = Words4;
+};
+template <class T>
+inline void transpose_square(const T* in, ptrdiff_t in_stride, T* out, ptrdiff_t out_stride) {
+  constexpr int N = 16 / int(sizeof(T));
+  typename Row16<T>::V v[N], w[N];
+  for (int i = 0; i < N; ++i) std::memcpy(&v[i], in + i * in_stride, 16);
+  for (int round = 1; round < N; round *= 2) {
+    for (int i = 0; i < N / 2; ++i) {
+      w[2 * i] = zip_low(v[i], v[i + N / 2]);
+      w[2 * i + 1] = zip_high(v[i], v[i + N / 2]);
+    }
+    for (int i = 0; i < N; ++i) v[i] = w[i];
+  }
+  for (int i = 0; i < N; ++i) std::memcpy(out + i * out_stride, &v[i], 16);
+}
+
 // Tiles of 16 x 16 keep both the rows that are read and the rows that are written in the nearest cache.
 template <class T>
 void transpose_tiles(const T* in, ptrdiff_t in_stride, T* out, ptrdiff_t out_stride, size_t rows, size_t cols) {
-  constexpr size_t kTile = 16;
+  constexpr size_t kTile = 16, kSquare = 16 / sizeof(T);
   for (size_t i0 = 0; i0 < rows; i0 += kTile) {
     const size_t i1 = i0 + kTile < rows ? i0 + kTile : rows;
     for (size_t j0 = 0; j0 < cols; j0 += kTile) {
       const size_t j1 = j0 + kTile < cols ? j0 + kTile : cols;
-      for (size_t j = j0; j < j1; ++j)
-        for (size_t i = i0; i < i1; ++i)
-          out[ptrdiff_t(j) * out_stride + ptrdiff_t(i)] = in[ptrdiff_t(i) * in_stride + ptrdiff_t(j)];
+      const bool whole = i1 - i0 == kTile && j1 - j0 == kTile;
+      for (size_t j = j0; j < j1; j += whole ? kSquare : 1)
+        for (size_t i = i0; i < i1; i += whole ? kSquare : 1) {
+          const T* from = in + ptrdiff_t(i) * in_stride + ptrdiff_t(j);
+          T* to = out + ptrdiff_t(j) * out_stride + ptrdiff_t(i);
+          whole ? transpose_square(from, in_stride, to, out_stride) : void(*to = *from);
+        }
     }
   }
 }
@@ -392,7 +432,8 @@ inline void transpose(const void* in, ptrdiff_t in_stride, void* out, ptrdiff_t 
 
 template <class V>
 constexpr EltwiseKernels eltwise_table(const char* name, Isa needs) {
-  return {name,           needs,      quantize<V>,   dequantize<V>, requantize<V>,   add_quantized<V>,      mul_quantized<V>,
-          lut<V>,         min_max<V>, unary<V>,      clamp<V>,      binary<V>,       scale_shift<V>,        sum<V>,
-          sum_squares<V>, softmax<V>, layer_norm<V>, dequantize_sums<V>, max_taps<V>,   avg_taps_f32<V>, avg_taps_quantized<V>, transpose};
+  return {name,           needs,      quantize<V>,   dequantize<V>,      requantize<V>, add_quantized<V>, mul_quantized<V>,
+          lut<V>,         min_max<V>, unary<V>,      clamp<V>,           binary<V>,     scale_shift<V>,   sum<V>,
+          sum_squares<V>, softmax<V>, layer_norm<V>, dequantize_sums<V>, max_taps<V>,   avg_taps_f32<V>,  avg_taps_quantized<V>,
+          transpose};
 }

@@ -17,8 +17,11 @@ void run_flat(const Weights& w, const FlatBlocks& blocks, const FlatArgs& f, int
   g.k = w.k;
   g.a_stride_bytes = f.a_stride;
   g.c_stride_bytes = f.c_stride;
-  const char* a;
-  g.a = reinterpret_cast<const void* const*>(&a);
+  g.batch = w.taps;
+  const void* taps[kMaxFlatTaps];
+  g.a = taps;
+  const char* data = f.panels ? f.panels : w.data;
+  const size_t panel_stride = w.all_taps_bytes();
   EpilogueArgs epilogues[kMaxGroup];
   for (int64_t tile = begin, next; tile < end; tile = next) {
     const int64_t block = tile / panels, p_begin = tile % panels,
@@ -27,6 +30,7 @@ void run_flat(const Weights& w, const FlatBlocks& blocks, const FlatArgs& f, int
     for (int64_t p = p_begin; p < p_end; ++p) {
       epilogues[p - p_begin] = w.epilogue.args(w.panels[size_t(p)].column);
       epilogues[p - p_begin].residual_stride_bytes = f.residual_stride;
+      if (f.bias) epilogues[p - p_begin].bias = f.bias + w.panels[size_t(p)].column;
     }
     const int64_t row_end = std::min(f.m, (block + 1) * blocks.rows);
     for (int64_t row = block * blocks.rows; row < row_end; row += g.m) {
@@ -34,8 +38,8 @@ void run_flat(const Weights& w, const FlatBlocks& blocks, const FlatArgs& f, int
       for (int64_t p = p_begin; p < p_end; ++p) {
         const Panel& panel = w.panels[size_t(p)];
         EpilogueArgs& epi = epilogues[p - p_begin];
-        a = f.a + row * f.a_stride + panel.a_offset;
-        g.b = w.panel(p);
+        for (int64_t t = 0; t < w.taps; ++t) taps[t] = f.a + row * f.a_stride + panel.a_offset;
+        g.b = data + size_t(p) * panel_stride;
         g.n = panel.n;
         g.c = f.c + row * f.c_stride + panel.column * c_bytes;
         if (f.residual) epi.residual = f.residual + row * f.residual_stride + panel.column * r_bytes;

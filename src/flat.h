@@ -28,7 +28,8 @@ struct Weights {
   Epilogue epilogue;
 
   size_t tap_bytes() const noexcept { return panel_bytes(kernel->format, k); }
-  const char* panel(int64_t p) const noexcept { return data + size_t(p) * size_t(taps) * tap_bytes(); }
+  size_t all_taps_bytes() const noexcept { return size_t(taps) * tap_bytes(); }
+  const char* panel(int64_t p) const noexcept { return data + size_t(p) * all_taps_bytes(); }
   int64_t panel_count() const noexcept { return int64_t(panels.size()); }
   size_t bytes() const noexcept { return packed.bytes() + epilogue.bytes() + panels.size() * sizeof(Panel); }
 };
@@ -41,9 +42,13 @@ struct FlatArgs {
   ptrdiff_t c_stride = 0;
   const char* residual = nullptr;
   ptrdiff_t residual_stride = 0;
+  // Of a run-time operand: the panels in place of Weights::data, and the bias [n] in place of the epilogue's.
+  const char* panels = nullptr;
+  const int32_t* bias = nullptr;
 };
 
-// Plan tiles [begin, end) of blocks.blocks * panel_count(). weights.taps is 1.
+// Plan tiles [begin, end) of blocks.blocks * panel_count(). All taps multiply the same rows of A.
+constexpr int kMaxFlatTaps = 3;
 void run_flat(const Weights&, const FlatBlocks&, const FlatArgs&, int64_t begin, int64_t end) noexcept;
 
 }  // namespace octavo::detail

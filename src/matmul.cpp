@@ -8,6 +8,7 @@
 #include <exception>
 
 #include "src/buffer.h"
+#include "src/flat.h"
 #include "src/numerics.h"
 #include "src/pack.h"
 #include "src/plan.h"
@@ -16,7 +17,6 @@ namespace octavo {
 using namespace detail;
 
 namespace {
-constexpr int kMaxTaps = 3;
 constexpr int64_t kBlockRows =
     64;  // a tile of the plan: of little work next to packing B, and yet enough tiles for a few threads
 }  // namespace
@@ -25,85 +25,51 @@ struct MatmulPlan::Impl {
   int64_t n = 0, k = 0;
   DType a = DType::u8, b = DType::s8, out = DType::f32, residual_dtype = DType::f32;
   bool has_residual = false;
-  const KernelInfo* kernel = nullptr;
   int32_t a_zp = 0, b_zp = 0;  // b_zp: of the packed elements
-  int64_t taps = 1;
-  Buffer<char> constant;  // the panel of the other taps
-  Epilogue epilogue;      // its bias knows nothing of zero points
+  Weights weights;             // all but the panels' data; its bias knows nothing of zero points
+  Buffer<char> constant;       // the panel of the other taps
 
-  int64_t panels() const noexcept { return ceil_div(n, kernel->nr); }
-  size_t tap_bytes() const noexcept { return panel_bytes(kernel->format, k); }
-  size_t panels_bytes() const noexcept { return align_up(size_t(panels() * taps) * tap_bytes()); }
+  size_t panels_bytes() const noexcept { return align_up(size_t(weights.panel_count()) * weights.all_taps_bytes()); }
   size_t sums_bytes() const noexcept { return a == DType::f32 ? 0 : align_up(size_t(n) * sizeof(int32_t)); }
   size_t workspace_bytes() const noexcept { return panels_bytes() + sums_bytes(); }
   int64_t blocks(int64_t m) const noexcept { return ceil_div(m, kBlockRows); }
 
   Status check(const MatmulArgs&) const noexcept;
   void pack(const MatmulArgs&, const char* from, char* panels, int32_t* bias) const noexcept;
-  void multiply(const MatmulArgs&, const char* a, char* c, const char* residual, int64_t rows, const char* panels,
-                const int32_t* bias) const noexcept;
   void run(const MatmulArgs&, int64_t begin, int64_t end, void* workspace) const noexcept;
 };
 
 void MatmulPlan::Impl::pack(const MatmulArgs& g, const char* from, char* to, int32_t* bias) const noexcept {
-  const PackFormat& f = kernel->format;
+  const PackFormat& f = weights.kernel->format;
   const ptrdiff_t size = ptrdiff_t(size_of(b));
+  const size_t tap_bytes = weights.tap_bytes();
   const bool integer = a != DType::f32, needs_sums = integer && a_zp + f.a_offset != 0;
   if (integer) std::memset(bias, 0, size_t(n) * sizeof *bias);
-  for (int64_t p = 0; p < panels(); ++p) {
-    const int64_t column = p * f.nr, columns = std::min<int64_t>(f.nr, n - column);
-    if (columns < f.nr || k % f.kr) std::memset(to, 0, tap_bytes());
-    WeightBlock block{from + column * g.b_col_stride, integer ? DType::s8 : DType::f32, k, columns, g.b_row_stride / size,
-                      g.b_col_stride / size};
+  for (const Panel& p : weights.panels) {
+    if (p.n < f.nr || k % f.kr) std::memset(to, 0, tap_bytes);
+    WeightBlock block{
+        from + p.column * g.b_col_stride, integer ? DType::s8 : DType::f32, k, p.n, g.b_row_stride / size, g.b_col_stride / size};
     block.flip = b == DType::u8;
     pack_block(f, block, 0, 0, to, 0);
-    if (needs_sums) add_column_sums(f, k, columns, to, bias + column);
-    to += tap_bytes();
-    for (int64_t t = 1; t < taps; ++t, to += tap_bytes()) std::memcpy(to, constant.get(), tap_bytes());
+    if (needs_sums) add_column_sums(f, k, p.n, to, bias + p.column);
+    to += tap_bytes;
+    for (int64_t t = 1; t < weights.taps; ++t, to += tap_bytes) std::memcpy(to, constant.get(), tap_bytes);
   }
   if (!integer) return;
-  // sum_p (a - za)(b - zb) = sum_p a*b - za * sum_p b - zb * sum_p a + k*za*zb
-  const int32_t* seed = epilogue.args(0).bias;
-  const uint32_t products = uint32_t(k) * uint32_t(a_zp) * uint32_t(b_zp);
-  for (int64_t j = 0; j < n; ++j)
-    bias[j] = int32_t(uint32_t(seed[j]) + products - uint32_t(a_zp + f.a_offset) * uint32_t(bias[j]) +
-                      uint32_t(f.a_offset) * uint32_t(k) * uint32_t(b_zp));
-}
-
-void MatmulPlan::Impl::multiply(const MatmulArgs& g, const char* rows, char* c, const char* residual, int64_t m,
-                                const char* panels_of_b, const int32_t* bias) const noexcept {
-  const void* taps_of_a[kMaxTaps];
-  BrgemmArgs call;
-  call.a = taps_of_a;
-  call.a_stride_bytes = g.a_row_stride;
-  call.batch = taps;
-  call.k = k;
-  call.c_stride_bytes = g.c_row_stride;
-  const ptrdiff_t c_bytes = ptrdiff_t(size_of(out)), r_bytes = ptrdiff_t(size_of(residual_dtype));
-  const int64_t tiles = ceil_div(m, kernel->mr), each = m / tiles, extra = m % tiles;
-  for (int64_t t = 0, row = 0; t < tiles; ++t, row += call.m) {
-    call.m = int32_t(each + (t < extra));
-    for (int64_t i = 0; i < taps; ++i) taps_of_a[i] = rows + row * g.a_row_stride;
-    for (int64_t p = 0; p < panels(); ++p) {
-      const int64_t column = p * kernel->nr;
-      EpilogueArgs epi = epilogue.args(column);
-      if (bias) epi.bias = bias + column;
-      if (residual) {
-        epi.residual = residual + row * g.residual_row_stride + column * r_bytes;
-        epi.residual_stride_bytes = g.residual_row_stride;
-      }
-      call.epi = &epi;
-      call.b = panels_of_b + size_t(p * taps) * tap_bytes();
-      call.n = int32_t(std::min<int64_t>(kernel->nr, n - column));
-      call.c = c + row * g.c_row_stride + column * c_bytes;
-      kernel->brgemm(&call);
-    }
-  }
+  // sum_p (a - za)(b - zb) = sum_p a*b - za * sum_p b - zb * sum_p a + k*za*zb; the kernel has a + a_offset for a.
+  const int32_t* seed = weights.epilogue.args(0).bias;
+  const uint32_t offset = uint32_t(a_zp + f.a_offset), products = offset * uint32_t(k) * uint32_t(b_zp);
+  for (int64_t j = 0; j < n; ++j) bias[j] = int32_t(uint32_t(seed[j]) + products - offset * uint32_t(bias[j]));
 }
 
 void MatmulPlan::Impl::run(const MatmulArgs& g, int64_t begin, int64_t end, void* workspace) const noexcept {
   char* packed = static_cast<char*>(workspace);
+  FlatArgs f;
+  f.a_stride = g.a_row_stride, f.c_stride = g.c_row_stride, f.residual_stride = g.residual_row_stride;
+  f.panels = packed;
   int32_t* bias = a == DType::f32 ? nullptr : reinterpret_cast<int32_t*>(packed + panels_bytes());
+  f.bias = bias;
+  FlatBlocks flat;
   const int64_t per_matrix = blocks(g.m);
   for (int64_t tile = begin; tile < end;) {
     const int64_t matrix = tile / per_matrix, first = tile % per_matrix, last = std::min(per_matrix, first + end - tile);
@@ -111,10 +77,12 @@ void MatmulPlan::Impl::run(const MatmulArgs& g, int64_t begin, int64_t end, void
     const auto offset = [&](const MatrixStrides& s) { return matrix / g.heads * s.batch + matrix % g.heads * s.head; };
     pack(g, static_cast<const char*>(g.b) + offset(g.b_strides), packed, bias);
     const int64_t row = first * kBlockRows, rows = std::min(last * kBlockRows, g.m) - row;
-    const char* residual = static_cast<const char*>(g.residual);
-    if (residual) residual += offset(g.residual_strides) + row * g.residual_row_stride;
-    multiply(g, static_cast<const char*>(g.a) + offset(g.a_strides) + row * g.a_row_stride,
-             static_cast<char*>(g.c) + offset(g.c_strides) + row * g.c_row_stride, residual, rows, packed, bias);
+    if (rows != f.m) flat = flat_blocks(weights, rows);
+    f.m = rows;
+    f.a = static_cast<const char*>(g.a) + offset(g.a_strides) + row * g.a_row_stride;
+    f.c = static_cast<char*>(g.c) + offset(g.c_strides) + row * g.c_row_stride;
+    if (g.residual) f.residual = static_cast<const char*>(g.residual) + offset(g.residual_strides) + row * g.residual_row_stride;
+    run_flat(weights, flat, f, 0, flat.blocks * weights.panel_count());
   }
 }
 
@@ -183,7 +151,7 @@ Expected<MatmulPlan> MatmulPlan::create(const MatmulDesc& d) noexcept try {
   const PackFormat& format = (*kernel)->format;
   int64_t bytes;
   if (__builtin_mul_overflow(d.n + format.nr, d.k + format.kr, &bytes) ||
-      __builtin_mul_overflow(bytes, int64_t(format.elem_bytes) * 2 * kMaxTaps, &bytes))
+      __builtin_mul_overflow(bytes, int64_t(format.elem_bytes) * 2 * kMaxFlatTaps, &bytes))
     return Status::error(Code::overflow, "n * k is %lld * %lld: too many elements", static_cast<long long>(d.n),
                          static_cast<long long>(d.k));
 
@@ -195,20 +163,25 @@ Expected<MatmulPlan> MatmulPlan::create(const MatmulDesc& d) noexcept try {
   impl->out = d.numerics.out;
   impl->has_residual = d.numerics.has_residual;
   impl->residual_dtype = d.numerics.residual_dtype;
-  impl->kernel = *kernel;
+  Weights& w = impl->weights;
+  w.kernel = *kernel;
+  if (!d.kernel) w.short_sums = short_sum_kernel(**kernel);
+  w.k = d.k;
+  for (int64_t column = 0; column < d.n; column += format.nr)
+    w.panels.push_back({column, int32_t(std::min<int64_t>(format.nr, d.n - column)), 0});
   Buffer<int32_t> no_sums;
   if (integer) {
     impl->a_zp = d.numerics.a.zero_point;
     impl->b_zp = d.b_zero_point - (d.b == DType::u8 ? 128 : 0);
-    impl->taps = impl->b_zp == 0 ? 1 : impl->b_zp == -128 ? 3 : 2;
+    w.taps = impl->b_zp == 0 ? 1 : impl->b_zp == -128 ? 3 : 2;
     no_sums = Buffer<int32_t>(size_t(d.n));
-    if (impl->taps > 1) {
-      const int8_t value = int8_t(-impl->b_zp / (impl->taps - 1));
-      impl->constant = Buffer<char>(impl->tap_bytes());
+    if (w.taps > 1) {
+      const int8_t value = int8_t(-impl->b_zp / (w.taps - 1));
+      impl->constant = Buffer<char>(w.tap_bytes());
       pack_block(format, {&value, DType::s8, d.k, format.nr, 0, 0}, 0, 0, impl->constant.get(), 0);
     }
   }
-  impl->epilogue = Epilogue(d.numerics, d.a, d.n, no_sums.get(), 1, 0);
+  w.epilogue = Epilogue(d.numerics, d.a, d.n, no_sums.get(), 1, 0);
   return MatmulPlan(std::move(impl));
 } catch (const std::exception&) {
   return Status::error(Code::out_of_memory, "MatmulPlan::create: no memory for %lld columns", static_cast<long long>(d.n));
@@ -239,15 +212,15 @@ Status MatmulPlan::run(const MatmulArgs& g, void* workspace, const Parallel& par
   return {};
 }
 
-const KernelInfo& MatmulPlan::kernel() const noexcept { return *impl_->kernel; }
+const KernelInfo& MatmulPlan::kernel() const noexcept { return *impl_->weights.kernel; }
 int64_t MatmulPlan::n() const noexcept { return impl_->n; }
 int64_t MatmulPlan::k() const noexcept { return impl_->k; }
 
 std::string MatmulPlan::describe() const {
   const Impl& i = *impl_;
   return std::string(kernel().name) + ": " + std::to_string(i.k) + "x" + std::to_string(i.n) + " operand packed at run time" +
-         (i.taps > 1 ? ", with a second product for its zero point" : "") + ", blocks of " + std::to_string(kBlockRows) +
-         " rows; workspace " + std::to_string(workspace_bytes()) + " bytes";
+         describe_short_sums(i.weights) + (i.weights.taps > 1 ? ", with a second product for its zero point" : "") +
+         ", blocks of " + std::to_string(kBlockRows) + " rows; workspace " + std::to_string(workspace_bytes()) + " bytes";
 }
 
 }  // namespace octavo

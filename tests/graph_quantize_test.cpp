@@ -393,6 +393,34 @@ TEST(Quantize, PerTensorWeights) {
   EXPECT_GT(sqnr(graph, q), 30);
 }
 
+// What PyTorch's ArmInductorQuantizer makes: activations s8, affine; weights s8, symmetric, one scale, all of [-128, 127].
+TEST(Quantize, ArmRecipeInPyTorchsNumbers) {
+  Builder b;
+  const Graph graph = b.done({b.conv("c2", b.op("Relu", "r", {b.conv("c1", "x")}))});
+  const Graph q = quantized(graph, *Recipe::from_json(R"({"base": "arm_static", "rules": [{"global": true, "config": {
+      "activation": {"observer": "min_max"}, "weight": {"per_channel": false, "narrow": false, "eps": 0.000244140625}}}]})"));
+
+  float lo = 0, hi = 0, most = 0;
+  for (const Sample& sample : samples_for(graph)) {
+    const Tensor& x = sample.at("x");
+    lo = std::min(lo, *std::min_element(x.as<float>(), x.as<float>() + x.count()));
+    hi = std::max(hi, *std::max_element(x.as<float>(), x.as<float>() + x.count()));
+  }
+  const float scale = float((double(hi) - double(lo)) / 255);
+  EXPECT_EQ(params_of(q, "x").scale, scale);
+  EXPECT_EQ(params_of(q, "x").zero_point, -128 - int(std::nearbyint(lo / scale)));
+
+  const Tensor &w = graph.initializers.at("c1.w"), &w_q = q.initializers.at("c1.w_quantized");
+  for (int64_t i = 0; i < w.count(); ++i) most = std::max(most, std::abs(w.as<float>()[i]));
+  const float w_scale = *q.initializers.at("c1.w_scale").as<float>();
+  EXPECT_EQ(q.initializers.at("c1.w_scale").count(), 1);
+  EXPECT_EQ(w_scale, float(double(most) / 127.5));
+  ASSERT_EQ(w_q.dtype(), DType::s8);
+  for (int64_t i = 0; i < w.count(); ++i)
+    EXPECT_EQ(int(w_q.as<int8_t>()[i]), std::clamp(int(std::nearbyint(w.as<float>()[i] / w_scale)), -128, 127)) << i;
+  EXPECT_GT(sqnr(graph, q), 30);
+}
+
 TEST(Quantize, ReasonsForLinearNodes) {
   Builder b({2, 8});
   b.graph.inputs.push_back({"y", DType::f32, {{8, ""}, {8, ""}}, true});

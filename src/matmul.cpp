@@ -122,7 +122,8 @@ Status MatmulPlan::Impl::check(const MatmulArgs& g) const noexcept {
                          static_cast<long long>(g.b_col_stride));
   if (has_residual) {
     const int64_t bytes = n * int64_t(size_of(residual_dtype));
-    if (Status s = check_rows("residual", g.residual, g.m, bytes, g.residual_row_stride); !s.ok()) return s;
+    const ptrdiff_t stride = g.residual_row_stride == 0 ? bytes : g.residual_row_stride;  // 0: one row for all
+    if (Status s = check_rows("residual", g.residual, g.m, bytes, stride); !s.ok()) return s;
   } else if (g.residual) {
     return residual_error();
   }

@@ -206,5 +206,93 @@ TEST(Fusion, BroadcastProductsEqualTheFormula) {
     }
 }
 
+// Two heads of four over five tokens: linears, scores, mask, softmax, mixture, linear.
+Graph attention() {
+  Graph g;
+  g.opset = 18;
+  g.inputs = {{"x", DType::f32, {{1, ""}, {5, ""}, {8, ""}}}};
+  g.add_initializer("heads", s64({1, 5, 2, 4}));
+  g.add_initializer("joined", s64({1, 5, 8}));
+  const auto linear = [&](const std::string& name, const std::string& x) {
+    g.add_initializer(name + "_w", noise({8, 8}, uint32_t(name[0]), 0.7f));
+    return g.add_node("MatMul", name, {x, name + "_w"});
+  };
+  const auto split = [&](const std::string& name, const std::vector<int64_t>& perm) {
+    return g.add_node("Transpose", name + "_t", {g.add_node("Reshape", name + "_r", {linear(name, "x"), "heads"})},
+                      {{"perm", perm}});
+  };
+  const std::string q = split("query", {0, 2, 1, 3}), k = split("key", {0, 2, 3, 1}), v = split("value", {0, 2, 1, 3});
+  const std::string scaled = g.add_node("Div", "scaled", {g.add_node("MatMul", "scores", {q, k}), scalar(g, "two", 2)});
+  g.add_initializer("mask", f32({1, 1, 1, 5}, {0, 0, 0, 0, -10000}));
+  const std::string p = g.add_node("Softmax", "probabilities", {g.add_node("Add", "masked", {scaled, "mask"})});
+  const std::string mixed =
+      g.add_node("Transpose", "back", {g.add_node("MatMul", "mixture", {p, v})}, {{"perm", std::vector<int64_t>{0, 2, 1, 3}}});
+  g.outputs = {{linear("out", g.add_node("Reshape", "flat", {mixed, "joined"})), DType::f32, {}, false}};
+  return g;
+}
+
+TEST(Fusion, AttentionIsThreeCallsInInt8) {
+  const Graph g = attention();
+  Expected<Prepared> prepared = prepare(g, *Recipe::preset("x86_static"));
+  ASSERT_TRUE(prepared) << prepared.status().text();
+  const std::map<std::string, Tensor> sample = {{"x", noise({1, 5, 8}, 3)}};
+  ASSERT_TRUE(calibrate(*prepared, {sample}).ok());
+  const Expected<Graph> q = convert(*prepared);
+  ASSERT_TRUE(q) << q.status().text();
+  // Probabilities are multiples of 1/256.
+  EXPECT_EQ(*q->initializers.at("probabilities_scale").as<float>(), 1.0f / 256);
+  EXPECT_EQ(*q->initializers.at("probabilities_zero_point").as<uint8_t>(), 0);
+  EXPECT_EQ(*q->initializers.at("key_zero_point").as<uint8_t>(), 128) << "the second operand lies around a fixed zero";
+  const Expected<Program> p = Program::compile(*q);
+  ASSERT_TRUE(p) << p.status().text();
+  std::vector<std::string> steps;
+  for (const NodeReport& r : p->report()) steps.push_back(r.name + " " + r.precision);
+  EXPECT_EQ(steps.size(), 8u) << "the QuantizeLinear of x, four linears and three steps of attention";
+  for (const char* step : {"scores int8", "probabilities int8", "mixture int8"})
+    EXPECT_EQ(std::count(steps.begin(), steps.end(), step), 1) << step;
+  EXPECT_EQ(p->int8_mac_share(), 1);
+  Expected<Session> before = Session::create(g), after = Session::create(*q);
+  const Expected<std::vector<Tensor>> want = before->run(sample), got = after->run(sample);
+  ASSERT_TRUE(want && got) << want.status().text() << got.status().text();
+  EXPECT_GT(sqnr(values_of<float>((*got)[0]), values_of<float>((*want)[0])), 28);
+}
+
+// The steps of attention give what the operators give one by one: here every value is an output, so that nothing is fused.
+TEST(Fusion, FloatAttentionEqualsItsOperators) {
+  const Graph g = attention();
+  Graph apart = g;
+  for (const Node& node : g.nodes)
+    if (node.outputs[0] != g.outputs[0].name) apart.outputs.push_back({node.outputs[0], DType::f32, {}, false});
+  Expected<Session> a = Session::create(g), b = Session::create(apart);
+  const std::map<std::string, Tensor> sample = {{"x", noise({1, 5, 8}, 3)}};
+  const Expected<std::vector<Tensor>> fused = a->run(sample), single = b->run(sample);
+  ASSERT_TRUE(fused && single) << fused.status().text() << single.status().text();
+  EXPECT_GT(sqnr(values_of<float>((*fused)[0]), values_of<float>((*single)[0])), 110);
+}
+
+TEST(Fusion, LayerNormReadsAndWritesBytes) {
+  Graph g;
+  g.opset = 18;
+  g.inputs = {{"x", DType::u8, {{3, ""}, {8, ""}}}};
+  g.add_initializer("zp", Tensor::from(DType::u8, {}, std::vector<uint8_t>{128}));
+  g.add_initializer("gamma", noise({8}, 5));
+  const std::string x = g.add_node("DequantizeLinear", "dq", {"x", scalar(g, "s", 0.1f), "zp"});
+  const std::string y = g.add_node("LayerNormalization", "norm", {x, "gamma"});
+  g.add_node("QuantizeLinear", "q", {y, scalar(g, "t", 0.05f), "zp"});
+  g.outputs = {{"q", DType::u8, {}, false}};
+  Graph apart = g;
+  apart.outputs.push_back({"norm", DType::f32, {}, false});
+  std::vector<uint8_t> bytes(24);
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = uint8_t(i * 53);
+  const std::map<std::string, Tensor> sample = {{"x", Tensor::from(DType::u8, {3, 8}, bytes)}};
+  Expected<Session> a = Session::create(g), b = Session::create(apart);
+  const Expected<std::vector<Tensor>> fused = a->run(sample), single = b->run(sample);
+  ASSERT_TRUE(fused && single) << fused.status().text() << single.status().text();
+  EXPECT_EQ(values_of<uint8_t>((*fused)[0]), values_of<uint8_t>((*single)[0]));
+  const Expected<const Program*> p = a->program(sample);
+  ASSERT_EQ((*p)->report().size(), 1u);
+  EXPECT_EQ((*p)->report()[0].precision, "int8");
+}
+
 }  // namespace
 }  // namespace octavo

@@ -50,7 +50,7 @@ struct MatmulArgs {
   ptrdiff_t c_row_stride = 0;
   MatrixStrides c_strides;
   const void* residual = nullptr;       // [m][n] of numerics.residual_dtype if numerics.has_residual, else null: a mask, say
-  ptrdiff_t residual_row_stride = 0;
+  ptrdiff_t residual_row_stride = 0;    // 0: all rows are the same one
   MatrixStrides residual_strides;
 };
 

@@ -1,6 +1,7 @@
 #include "annotate.h"
 
 #include <algorithm>
+#include <deque>
 #include <numeric>
 #include <unordered_set>
 
@@ -30,6 +31,7 @@ class Annotator {
     for (size_t n = 0; n < size(); ++n) explain(n);
     collect_values();
     if (Status s = apply_value_rules(); !s.ok()) return s;
+    fix_softmax();
     return std::move(plan_);
   }
 
@@ -80,6 +82,10 @@ class Annotator {
       info_[n].role = role_of(graph_, node);
       if (info_[n].role == Role::none) info_[n].why_not = "operator " + node.op_type + " has no int8 kernel";
       if (info_[n].role != Role::linear) continue;
+      if (is_product(node)) {
+        info_[n].role = Role::matmul;
+        continue;
+      }
       QuantizedWeight weight;
       info_[n].why_not = find_weight(graph_, node, weight);
       if (!info_[n].why_not.empty()) {
@@ -89,6 +95,11 @@ class Annotator {
       take_weight(n, weight);
     }
     return {};
+  }
+
+  // MatMul of two operands that are both computed.
+  bool is_product(const Node& node) const {
+    return node.op_type == "MatMul" && node.inputs.size() == 2 && !is_constant(node.inputs[0]) && !is_constant(node.inputs[1]);
   }
 
   void take_weight(size_t n, QuantizedWeight weight) {
@@ -234,7 +245,7 @@ class Annotator {
 
   void find_able() {
     for (int n = int(size()) - 1; n >= 0; --n) {
-      bool reaches = info(n).role == Role::linear;
+      bool reaches = info(n).role == Role::linear || info(n).role == Role::matmul;
       for (const std::string& output : node(n).outputs) reaches |= value(output).reaches;
       for (const std::string& input : node(n).inputs) value(input).reaches |= reaches;
     }
@@ -309,14 +320,21 @@ class Annotator {
     for (const std::string& output : node(i.tail == kNone ? n : i.tail).outputs)
       if (value(output).wanted) config = value(output).wanted;
     const bool pool = i.role == Role::average || i.role == Role::max;
-    if (!config && !pool) return;
-    const bool own = i.role == Role::add || i.role == Role::mul || i.role == Role::pointwise;  // parameters of its own
+    if (!config && !pool && i.role != Role::matmul) return;
+    // Parameters of its own.
+    const bool own = i.role == Role::add || i.role == Role::mul || i.role == Role::pointwise || i.role == Role::matmul || i.role == Role::softmax;
     if (!config || own) config = &i.config->activation;
     plan_.nodes[size_t(n)].quantized = true;
     if (!own)
       for (const std::string& output : node(n).outputs)
         if (!output.empty() && !value(output).wanted) want(output, *config);
     for (const std::string& input : activations_of(n)) want(input, *config);
+    if (i.role == Role::matmul) {
+      // The kernel wants the second operand around a fixed zero: another zero point costs a second product.
+      right_operands_.push_back(*config);
+      right_operands_.back().symmetric = true;
+      want(node(n).inputs[1], right_operands_.back());
+    }
   }
 
   void explain(size_t n) {
@@ -436,8 +454,20 @@ class Annotator {
     return {};
   }
 
+  // Probabilities are multiples of 1/256, unless the recipe says otherwise.
+  void fix_softmax() {
+    for (QuantizedValue& v : plan_.values) {
+      const int producer = value(v.name).producer;
+      if (producer == kNone || info(producer).role != Role::softmax || plan_.derived.count(v.group)) continue;
+      plan_.fixed.emplace(v.group, QParams{1.0f / 256, qmin_of(v.config.dtype)});
+      for (QuantizedValue& other : plan_.values)
+        if (other.group == v.group) other.observed = false;
+    }
+  }
+
   const Graph& graph_;
   const Recipe& recipe_;
+  std::deque<TensorConfig> right_operands_;  // values point at them
   QuantPlan plan_;
   ShapeMap shapes_;
   std::vector<NodeInfo> info_;

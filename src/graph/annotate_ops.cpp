@@ -49,6 +49,7 @@ Role role_of(const Graph& graph, const Node& node) noexcept {
       {"Add", Role::add},
       {"Sum", Role::add},
       {"Mul", Role::mul},
+      {"Softmax", Role::softmax},
       {"Relu", Role::clamp},
       {"Clip", Role::clamp},
       {"AveragePool", Role::average},
@@ -81,7 +82,8 @@ Role role_of(const Graph& graph, const Node& node) noexcept {
 
 size_t activation_inputs(const Node& node, Role role) noexcept {
   if (role == Role::none) return 0;
-  if (role == Role::add || role == Role::mul) return 2;
+  if (role == Role::softmax) return 0;
+  if (role == Role::add || role == Role::mul || role == Role::matmul) return 2;
   return node.op_type == "Concat" ? node.inputs.size() : 1;
 }
 

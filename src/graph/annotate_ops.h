@@ -13,6 +13,8 @@ enum class Role : uint8_t {
   add,        // of two operands
   mul,        // likewise
   pointwise,  // a function of one element, alone or with its neighbours: a table of 256 entries
+  matmul,     // of two computed operands
+  softmax,    // reads floats; its result has fixed parameters
   clamp,      // Relu, Clip with constant limits
   average,    // average pools: own output parameters
   max,        // max pools: output elements are input elements
@@ -20,7 +22,7 @@ enum class Role : uint8_t {
 };
 Role role_of(const Graph& graph, const Node& node) noexcept;
 
-// How many leading inputs of the node are activations: 2 for add and mul, all for Concat, else 1.
+// How many leading inputs of the node are activations: 2 for add, mul and matmul, none for softmax, all for Concat, else 1.
 size_t activation_inputs(const Node& node, Role role) noexcept;
 
 bool is_quantization(const Node& node) noexcept;  // the node reads or writes quantized data

@@ -181,7 +181,8 @@ void fuse_float(Net& net) {
 Status explain(Net& net, bool strict) {
   for (int id : net.sorted()) {
     Op& op = net.ops[id];
-    const bool float_op = op.kind == Kind::generic || op.kind == Kind::affine || op.kind == Kind::pool || op.kind == Kind::linear;
+    const bool float_op = op.kind == Kind::generic || (op.kind == Kind::rows && op.in_q.empty()) ||
+                          (op.kind == Kind::matmul && op.in_q.empty()) || op.kind == Kind::affine || op.kind == Kind::pool || op.kind == Kind::linear;
     if (!float_op || op.out.empty() || op.out[0] < 0 || net.values[op.out[0]].dtype != DType::f32) continue;
     if (op.kind == Kind::linear && op.why_not_int8.empty()) continue;  // int8 with f32 output
     bool all_in = true, all_out = true;

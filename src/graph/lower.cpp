@@ -15,7 +15,10 @@ const char* precision_of(const Net& net, const net::Op& op) {
   const DType out = op.out.empty() || op.out[0] < 0 ? DType::f32 : net.values[op.out[0]].dtype;
   switch (op.kind) {
     case Kind::linear:
+    case Kind::matmul:
       return op.in_q.empty() ? "float" : "int8";
+    case Kind::rows:
+      return op.in_q.empty() && out == DType::f32 ? "float" : "int8";
     case Kind::pool:
       return out == DType::f32 ? "float" : "int8";
     case Kind::dynamic_linear:
@@ -48,7 +51,12 @@ int64_t generic_macs(const Net& net, const net::Op& op) {
   const std::string& type = op.node.op_type;
   const bool matrix = type == "Gemm" || type.find("MatMul") != std::string::npos, transposed = type == "ConvTranspose";
   const bool conv = type == "Conv" || type == "ConvInteger" || type == "QLinearConv";
-  if (!op.node.domain.empty() || !(matrix || conv || transposed)) return 0;
+  const bool recurrent = type == "LSTM" || type == "GRU" || type == "RNN";
+  if (!op.node.domain.empty() || !(matrix || conv || transposed || recurrent)) return 0;
+  if (recurrent) {  // X and the state of each step times W and R
+    const Shape &x = net.values[op.in[0]].shape, &w = net.values[op.in[1]].shape, &r = net.values[op.in[2]].shape;
+    return x[0] * x[1] * (product(w) + product(r));
+  }
   const Shape &a = net.values[op.in[0]].shape, &b = net.values[op.in[type.starts_with("QLinear") ? 3 : 1]].shape;
   const Shape& y = net.values[op.out[0]].shape;
   if (matrix) return product(y) * (type == "Gemm" && op.node.get_int("transA", 0) != 0 ? a.front() : a.back());
@@ -87,6 +95,12 @@ Expected<Lowered> lower(const Net& net, const net::Op& op, Isa isa) {
     Expected<std::unique_ptr<Step>> step = lower_dynamic(net, op, isa, r.report);
     if (!step) return named(op, step.status());
     r.step = *std::move(step);
+  } else if (op.kind == Kind::matmul) {
+    Expected<std::unique_ptr<Step>> step = lower_matmul(net, op, isa, r.report);
+    if (!step) return named(op, step.status());
+    r.step = *std::move(step);
+  } else if (op.kind == Kind::rows) {
+    r.step = lower_row_function(net, op, kernels);
   } else if (op.kind == Kind::pool) {
     Expected<std::unique_ptr<Step>> step = lower_pool(net, op, isa);
     if (!step) return named(op, step.status());

@@ -25,6 +25,8 @@ enum class Kind : uint8_t {
   // MatMul of bytes whose range is known only at run time: op.linear; in = {q, scale, zero point or -1}. scale: one, or one a row
   dynamic_linear,
   quantize_rows,  // f32 -> s8 in [-row_steps, row_steps] and the scale of each row of the last axis: out = {q, scale}
+  matmul,      // MatMul of two computed operands: op.matmul; in = {a, b} or {a, b, residual}
+  rows,        // Softmax, LayerNormalization, RMSNormalization of rows of op.row elements, from and to f32 or bytes
   pool,        // MaxPool, AveragePool, their global forms: op.pool
   quantize,    // f32 -> u8, s8, per tensor: out_q
   dequantize,  // u8, s8, s32 -> f32, per tensor: in_q[0]
@@ -52,6 +54,16 @@ struct Linear {
   std::vector<int32_t> bias_s32;  // empty, or [oc] in units of in_q[0].scale * w_scale
 };
 
+// Products of [batch][heads] matrices a [m][k] and b [k][n]. Strides in elements; 0 repeats.
+struct Matmul {
+  struct Strides {
+    int64_t batch = 0, head = 0, row = 0, column = 0;
+  };
+  int64_t batch = 1, heads = 1, m = 0, n = 0, k = 0;
+  Strides a, b, c, residual;
+  float scale = 1;  // int8: the product is multiplied by it
+};
+
 struct Pool {
   PoolKind kind = PoolKind::max;
   Window window;
@@ -76,7 +88,9 @@ struct Op {
   std::vector<int> in, out;        // values; -1: absent
   std::vector<std::string> fused;  // names of the other nodes computed here
   std::optional<Linear> linear;
+  std::optional<Matmul> matmul;
   std::optional<Pool> pool;
+  int64_t row = 0;
   std::vector<QParams> in_q;
   QParams out_q;
   float lo = -kInf, hi = kInf;  // clamp of the real-valued result

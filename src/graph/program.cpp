@@ -84,6 +84,7 @@ Expected<Net> rewritten(Graph graph, const std::map<std::string, Shape>& shapes,
   if (Status s = net::recognize_linear(*net); !s.ok()) return s;
   net::recognize_dynamic(*net);
   net::fuse_epilogues(*net);
+  net::recognize_matmul(*net);
   if (Status s = net::fuse_tables(*net); !s.ok()) return s;
   net::fuse_quantized(*net);
   net::fuse_float(*net);

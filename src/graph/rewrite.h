@@ -30,6 +30,10 @@ void recognize_dynamic(Net& net);
 // Linear operators take over what follows: bias, residual Add, Relu or Clip, QuantizeLinear.
 void fuse_epilogues(Net& net);
 
+// MatMul of two computed operands becomes Kind::matmul, int8 where both are quantized, with the transposes, scale, mask and
+// QuantizeLinear around it; Softmax and normalizations of rows become Kind::rows with the quantization around them.
+void recognize_matmul(Net& net);
+
 // DequantizeLinear -> any function of one element -> QuantizeLinear becomes a Kind::table: one operator (Sigmoid) or several
 // (x * Sigmoid(x), the Erf form of Gelu), as long as nobody else sees what is in between.
 Status fuse_tables(Net& net);

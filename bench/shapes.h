@@ -29,7 +29,7 @@ struct Shape {
   Window window;
   DType a = DType::u8, out = DType::u8;
 
-  bool depthwise() const { return conv && groups == ic && ic == oc && ic > 1; }
+  bool depthwise() const { return conv && groups == ic && ic > 1; }
   DType weight() const { return a == DType::f32 ? DType::f32 : DType::s8; }
   int64_t rows() const { return batch * (conv ? window.oh() * window.ow() : m); }   // of the output
   int64_t columns() const { return conv ? oc : n; }                                 // of the output

@@ -3,7 +3,8 @@
 // outside of it. The few columns at its edges come from padded copies of narrow strips, with one kernel call for a whole
 // column of output pixels.
 // From copies (small or not dense images with padding): the kernel reads copies of the input rows with the padding filled
-// in, kept in a ring of as many rows as one call sees: each input row is copied once, just before it is needed.
+// in, kept in a ring of as many rows as one call sees: each input row is copied once, just before it is needed. Where several
+// output channels share an input channel, the copies hold it as many times.
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -22,6 +23,26 @@ using namespace detail;
 // 5 columns lose a tenth, 6 columns of stride 2 gain as much.)
 constexpr int64_t kMinInner = 6;
 
+namespace {
+
+// n elements of kBytes bytes, each kTimes times (0: `times`). The compiler makes vectors of what is constant.
+template <size_t kBytes, int kTimes>
+void repeat(const char* in, int64_t n, int64_t times, char* out) {
+  if (kTimes) times = kTimes;
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t k = 0; k < times; ++k) std::memcpy(out + (i * times + k) * int64_t(kBytes), in + i * int64_t(kBytes), kBytes);
+}
+template <size_t kBytes>
+void repeat(const char* in, int64_t n, int64_t times, char* out) {
+  if (times == 2) return repeat<kBytes, 2>(in, n, times, out);
+  if (times == 3) return repeat<kBytes, 3>(in, n, times, out);
+  if (times == 4) return repeat<kBytes, 4>(in, n, times, out);
+  if (times == 8) return repeat<kBytes, 8>(in, n, times, out);
+  repeat<kBytes, 0>(in, n, times, out);
+}
+
+}  // namespace
+
 struct DepthwisePlan::Impl {
   Window w;
   int64_t oh = 0, ow = 0, macs = 0;
@@ -39,6 +60,7 @@ struct DepthwisePlan::Impl {
   static constexpr int64_t kStripRows = 16;  // output rows of a strip: of little memory, and yet of few calls
 
   int64_t pixel_bytes() const noexcept { return types.in * int64_t(size_of(types.a)); }
+  int64_t copy_pixel_bytes() const noexcept { return types.out * int64_t(size_of(types.a)); }
   int64_t in_rows(int64_t out_rows) const noexcept { return (out_rows - 1) * w.stride_h + (w.kh - 1) * w.dilation_h + 1; }
   int64_t in_cols(int64_t out_cols) const noexcept { return (out_cols - 1) * w.stride_w + (w.kw - 1) * w.dilation_w + 1; }
 
@@ -48,8 +70,8 @@ struct DepthwisePlan::Impl {
   size_t pointer_bytes() const noexcept { return align_up(size_t((call_rows - 1) * row_step + w.kh) * sizeof(void*)); }
   size_t fill_bytes() const noexcept { return align_up(size_t(in_cols(inner_end - inner_begin) * pixel_bytes())); }
   size_t workspace_bytes() const noexcept {
-    if (!padded) return pointer_bytes();
-    const size_t ring = align_up(size_t(in_rows(call_rows) * in_cols(ow) * pixel_bytes()));
+    if (!padded && in_place) return pointer_bytes();
+    const size_t ring = align_up(size_t(in_rows(call_rows) * in_cols(ow) * copy_pixel_bytes()));
     const size_t strip = edge() ? size_t(in_rows(std::min(oh, kStripRows)) * in_cols(edge()) * pixel_bytes()) : 0;
     return pointer_bytes() + (in_place ? std::max(ring, fill_bytes() + align_up(strip)) : ring);
   }
@@ -65,6 +87,7 @@ struct DepthwisePlan::Impl {
     char* space;
   };
   void run_copies(const Rows&, DwconvArgs g, EpilogueArgs epi, ptrdiff_t pixel_stride) const noexcept;
+  void copy_repeated(int64_t iy, int64_t cols, const char* image, ptrdiff_t pixel_stride, char* out) const noexcept;
   void run_in_place(const Rows&, DwconvArgs g, EpilogueArgs epi, ptrdiff_t pixel_stride) const noexcept;
   void run_edge(const Rows&, DwconvArgs g, EpilogueArgs epi, int64_t x, int64_t x_end) const noexcept;
 
@@ -77,17 +100,37 @@ struct DepthwisePlan::Impl {
   }
 };
 
+// A padded row of `cols` pixels, each channel as many times as output channels see it.
+void DepthwisePlan::Impl::copy_repeated(int64_t iy, int64_t cols, const char* image, ptrdiff_t pixel_stride,
+                                        char* out) const noexcept {
+  const bool row = iy >= 0 && iy < w.ih;
+  for (int64_t x = -w.pad_left; x < cols - w.pad_left; ++x, out += copy_pixel_bytes()) {
+    if (row && x >= 0 && x < w.iw) {
+      const char* in = image + (iy * w.iw + x) * pixel_stride;
+      types.a == DType::f32 ? repeat<4>(in, types.in, types.out / types.in, out)
+                            : repeat<1>(in, types.in, types.out / types.in, out);
+    } else {
+      std::memset(out, fill, size_t(copy_pixel_bytes()));
+    }
+  }
+}
+
 void DepthwisePlan::Impl::run_copies(const Rows& r, DwconvArgs g, EpilogueArgs epi, ptrdiff_t pixel_stride) const noexcept {
   g.epi = &epi;
-  g.pixel_stride_bytes = pixel_bytes();
-  const int64_t cols = in_cols(ow), row_bytes = cols * pixel_bytes(), ring = in_rows(call_rows);
+  g.pixel_stride_bytes = copy_pixel_bytes();
+  const int64_t cols = in_cols(ow), row_bytes = cols * copy_pixel_bytes(), ring = in_rows(call_rows);
   int64_t copied = r.y * w.stride_h - w.pad_top;  // the rows before this one are in the ring, those of them that are needed
   for (int64_t y = r.y; y < r.y_end; y += g.m) {
     g.m = int32_t(std::min(call_rows, r.y_end - y));
     const auto place = [&](int64_t iy) { return r.space + (iy + w.pad_top) % ring * row_bytes; };
     const int64_t top = y * w.stride_h - w.pad_top, end = top + in_rows(g.m);
-    for (int64_t iy = std::max(copied, top); iy < end; ++iy)
-      copy_padded(w, {iy, -w.pad_left, 1, cols}, r.in, pixel_stride, pixel_bytes(), fill, place(iy));
+    for (int64_t iy = std::max(copied, top); iy < end; ++iy) {
+      if (types.in == types.out) {
+        copy_padded(w, {iy, -w.pad_left, 1, cols}, r.in, pixel_stride, pixel_bytes(), fill, place(iy));
+      } else {
+        copy_repeated(iy, cols, r.in, pixel_stride, place(iy));
+      }
+    }
     copied = end;
     point(r.pointers, y, g.m, place);
     g.c = r.c + (y - r.y) * g.c_row_stride_bytes;
@@ -150,7 +193,7 @@ void DepthwisePlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, voi
   g.stride_w = int32_t(w.stride_w);
   g.dilation_w = int32_t(w.dilation_w);
   g.n = ow;
-  g.channels = types.in;
+  g.channels = types.out;
   g.w = packed.get();
   g.c_stride_bytes = v.c_pixel_stride_bytes;
   g.c_row_stride_bytes = ow * v.c_pixel_stride_bytes;
@@ -177,9 +220,9 @@ void DepthwisePlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, voi
 Expected<DepthwisePlan> DepthwisePlan::create(const ConvDesc& d) noexcept try {
   if (Status s = check_conv(d); !s.ok()) return s;
   if (d.packed) return Status::error(Code::unsupported, "packed is set: depthwise weights are packed by each plan");
-  if (d.groups != d.ic || d.oc != d.ic)
-    return Status::error(Code::invalid_argument, "groups is %lld: must be equal to ic (%lld) and oc (%lld)",
-                         static_cast<long long>(d.groups), static_cast<long long>(d.ic), static_cast<long long>(d.oc));
+  if (d.groups != d.ic)
+    return Status::error(Code::invalid_argument, "groups is %lld: must be equal to ic (%lld)", static_cast<long long>(d.groups),
+                         static_cast<long long>(d.ic));
   const Expected<const KernelInfo*> kernel = choose_kernel(Op::dwconv, d.a, d.kernel, d.use_isa, d.isa);
   if (!kernel) return kernel.status();
   const int64_t taps = d.window.kh * d.window.kw;
@@ -197,17 +240,18 @@ Expected<DepthwisePlan> DepthwisePlan::create(const ConvDesc& d) noexcept try {
   const int64_t inner = impl->inner_end - impl->inner_begin;
   impl->padded = w.pad_top || w.pad_left || w.pad_bottom || w.pad_right;
   impl->in_place =
-      !impl->padded || (inner >= kMinInner && impl->edge() <= inner && w.stride_h * impl->in_cols(impl->edge()) <= INT32_MAX);
+      d.ic == d.oc &&
+      (!impl->padded || (inner >= kMinInner && impl->edge() <= inner && w.stride_h * impl->in_cols(impl->edge()) <= INT32_MAX));
   impl->row_step = w.dilation_h == 1 && w.stride_h <= w.kh ? w.stride_h : w.kh;
   impl->call_rows = std::min<int64_t>((*kernel)->rows, impl->oh);
   const PackFormat& format = (*kernel)->format;
-  impl->packed = Buffer<char>(dwconv_bytes(format, w.kh, w.kw, d.ic));
+  impl->packed = Buffer<char>(dwconv_bytes(format, w.kh, w.kw, d.oc));
   Buffer<int32_t> sums;
   if (d.a != DType::f32) {
     impl->fill = d.numerics.a.zero_point;
-    sums = Buffer<int32_t>(size_t(d.ic));
+    sums = Buffer<int32_t>(size_t(d.oc));
   }
-  pack_dwconv(format, d.w, (*kernel)->b, w.kh, w.kw, d.ic, impl->packed.get(), sums.get());
+  pack_dwconv(format, d.w, (*kernel)->b, w.kh, w.kw, d.oc, impl->packed.get(), sums.get());
   impl->epilogue = Epilogue(d.numerics, d.a, d.oc, sums.get(), 1, format.a_offset);
   // Bands are for threads only: one thread runs through the bands of its range as if they were one.
   constexpr int64_t kBands = 16;

@@ -80,8 +80,8 @@ class ConvPlan {
   std::shared_ptr<const Impl> impl_;
 };
 
-// groups == ic == oc. Same descriptor (ic = oc = groups = channels), arguments and promises as ConvPlan; weights
-// [channels][1][kh][kw].
+// groups == ic: each output channel sees one input channel, oc / ic of them the same one. Same descriptor, arguments and promises
+// as ConvPlan; weights [oc][1][kh][kw].
 class DepthwisePlan {
  public:
   static Expected<DepthwisePlan> create(const ConvDesc&) noexcept;

@@ -103,7 +103,7 @@ Expected<std::unique_ptr<Step>> lower_conv(const Net& net, const net::Op& op, Is
   desc.isa = isa;
   desc.use_isa = true;
   const int64_t batch = net.values[op.in[0]].shape[0];
-  if (linear.groups > 1 && linear.groups == linear.ic && linear.ic == linear.oc) {
+  if (linear.groups > 1 && linear.groups == linear.ic) {
     Expected<std::unique_ptr<Step>> step = window_step<DepthwisePlan>(desc, batch, report);
     if (step || step.status().code() != Code::unsupported) return step;
   }

@@ -1,10 +1,10 @@
 // brgemm_{u8s8,s8s8}_sve_6x64x4, brgemm_f32f32_sve_6x64x1: acc[i][j] = bias[j] + sum_t sum_p A_t[i][p] * B_t[p][j]
-// A: copied once per call, u8 flipped to s8 there; serves 64 columns; 16 bytes of a row at a time, multiplied by lane
-// B: [ceil(k/4)][64][4] s8:  k0..3 of column 0 | k0..3 of column 1 | ... | k0..3 of column 63 | k4..7 of column 0 | ...
+// A: copied once per call, u8 flipped to s8 there; serves 64 columns; int8: four bytes at a time, broadcast; f32: 16 bytes, by
+// lane B: [ceil(k/4)][64][4] s8:  k0..3 of column 0 | k0..3 of column 1 | ... | k0..3 of column 63 | k4..7 of column 0 | ...
 //    f32: [k][64]:  k0 of columns 0..63 | k1 of columns 0..63 | ...
 //    The same for every vector length: a register takes as many columns of a step as fit
 // C: s32, f32, u8, s8, in blocks of 6 rows and four (two, one) registers of columns, predicated
-// Registers, of 32: 6 x 4 accumulators, 6 of A, 2 of B
+// Registers, of 32: 6 x 4 accumulators; int8: 4 of B, 2 of A; f32: 6 of A, 2 of B
 // Needs SVE, any vector length. SDOT sums four s8*s8 into s32 without saturation: exact
 #include "kernels/arm/blocks.inl.h"
 #include "kernels/arm/sve.inl.h"
@@ -53,7 +53,65 @@ class FlatRows {
   char copy_[Rows * kRowBytes];
 };
 
-// D: what a lane is multiplied with.
+// Each 4 bytes of a row, broadcast, times a step of the panel. (By lane, a multiplication takes twice as long on A64FX.)
+template <class D>
+struct Broadcast : D {
+  static constexpr int rows = 1, step_bytes = kColumns * 4;
+  template <int Groups>
+  using Copy = FlatRows<Groups, D::element_bytes, D::flip>;
+
+  template <int M, int NV>
+  static OCTAVO_INLINE void step(const Registers<typename D::Acc, M * NV>& acc, const char* a, const char* b) {
+    with_registers<typename D::Acc, NV>(D::zero(), [&](const Registers<typename D::Acc, NV>& w) OCTAVO_LAMBDA {
+      each<NV>([&]<int v>(Int<v>) OCTAVO_LAMBDA { w.template at<v>() = D::template load_b<v>(b); });
+      each<M>([&]<int i>(Int<i>) OCTAVO_LAMBDA {
+        const typename D::Acc x = D::load_a(a + i * Copy<M>::kRowBytes);
+        each<NV>([&]<int v>(Int<v>) OCTAVO_LAMBDA {
+          acc.template at<i * NV + v>() = D::dot(acc.template at<i * NV + v>(), x, w.template at<v>());
+        });
+        if constexpr (i % 2) asm volatile("" : : : "memory");  // GCC would load all of A first, and spill accumulators
+      });
+    });
+  }
+
+  template <int M, int NV>
+  static OCTAVO_INLINE void multiply(const Registers<typename D::Acc, M * NV>& acc, const Strip& strip) {
+    const char* a = strip.a;
+    const char* b = strip.b;
+    int64_t steps = strip.steps;
+    for (; steps >= 4; steps -= 4) {
+      each<4>([&]<int i>(Int<i>) OCTAVO_LAMBDA { step<M, NV>(acc, a + 4 * i, b + i * step_bytes); });
+      a += 16;
+      b += 4 * step_bytes;
+    }
+    for (; steps > 0; --steps) {
+      step<M, NV>(acc, a, b);
+      a += 4;
+      b += step_bytes;
+    }
+  }
+};
+
+template <bool Flip>
+struct Sdot : Sve {
+  using Acc = I;
+  using Element = int32_t;
+  static constexpr bool integer = true, flip = Flip;
+  static constexpr int element_bytes = 1;
+  static OCTAVO_INLINE Acc zero() { return splat(0); }
+  static OCTAVO_INLINE I load_a(const char* p) {
+    int32_t x;
+    std::memcpy(&x, p, sizeof x);
+    return splat(x);
+  }
+  template <int v>
+  static OCTAVO_INLINE I load_b(const char* p) {
+    return svld1_vnum_s32(svptrue_b32(), reinterpret_cast<const int32_t*>(p), v);
+  }
+  static OCTAVO_INLINE Acc dot(Acc acc, I a, I b) { return svdot_s32(acc, svreinterpret_s8_s32(a), svreinterpret_s8_s32(b)); }
+};
+
+// A lane of 16 bytes of a row times a step of the panel: for floats, where Clang spills accumulators around broadcasts.
 template <class D>
 struct ByLane : D {
   static constexpr int rows = 1, step_bytes = kColumns * 4;
@@ -100,25 +158,6 @@ struct ByLane : D {
   }
 };
 
-template <bool Flip>
-struct Sdot : Sve {
-  using Acc = I;
-  using Element = int32_t;
-  using B = svint8_t;
-  static constexpr bool integer = true, flip = Flip;
-  static constexpr int element_bytes = 1;
-  static OCTAVO_INLINE Acc zero() { return splat(0); }
-  static OCTAVO_INLINE B load_a(const char* p) { return svld1rq_s8(svptrue_b8(), reinterpret_cast<const int8_t*>(p)); }
-  template <int v>
-  static OCTAVO_INLINE B load_b(const char* p) {
-    return svld1_vnum_s8(svptrue_b8(), reinterpret_cast<const int8_t*>(p), v);
-  }
-  template <int Lane>
-  static OCTAVO_INLINE Acc dot(Acc acc, B b, B a) {
-    return svdot_lane_s32(acc, b, a, Lane);
-  }
-};
-
 // One fma per value of K, in order: the bits do not depend on the tile.
 struct Fma : Sve {
   using Acc = F;
@@ -144,7 +183,7 @@ struct Fma : Sve {
 using namespace octavo;
 using namespace octavo::OCTAVO_ISA;
 extern "C" {
-void octavo_brgemm_u8s8_sve_6x64x4(const BrgemmArgs* g) { block_brgemm<ByLane<Sdot<true>>>(*g); }
-void octavo_brgemm_s8s8_sve_6x64x4(const BrgemmArgs* g) { block_brgemm<ByLane<Sdot<false>>>(*g); }
+void octavo_brgemm_u8s8_sve_6x64x4(const BrgemmArgs* g) { block_brgemm<Broadcast<Sdot<true>>>(*g); }
+void octavo_brgemm_s8s8_sve_6x64x4(const BrgemmArgs* g) { block_brgemm<Broadcast<Sdot<false>>>(*g); }
 void octavo_brgemm_f32f32_sve_6x64x1(const BrgemmArgs* g) { block_brgemm<ByLane<Fma>>(*g); }
 }

@@ -27,9 +27,9 @@ class PairedRows {
       const int64_t left = g_.k - done_, whole = left / kDepth < steps ? left / kDepth : steps;
       const int tail = whole < steps ? int(left % kDepth) : 0;
       const char* a = static_cast<const char*>(g_.a[tap_]) + done_;
-      for (int i = 0; i < 2 * Pairs; ++i) {
-        const int row = i < g_.m ? i : i - 1;  // an odd last row is its own partner
-        copy_row(a + row * g_.a_stride_bytes, whole, tail, to + i * kDepth);
+      for (int i = 0; i < 2 * Pairs; i += 2) {
+        const char* row = a + i * g_.a_stride_bytes;
+        copy_pair(row, i + 1 < g_.m ? row + g_.a_stride_bytes : row, whole, tail, to + i * kDepth);
       }
       const int64_t copied = whole + (tail != 0);
       to += copied * kStep;
@@ -44,12 +44,32 @@ class PairedRows {
 
  private:
   static constexpr int kStep = 2 * Pairs * kDepth;
-  static OCTAVO_INLINE void copy_row(const char* row, int64_t whole, int tail, char* to) {
-    for (; whole > 0; --whole, row += kDepth, to += kStep) std::memcpy(to, row, kDepth);
+  static OCTAVO_INLINE void copy_pair(const char* row, const char* next, int64_t whole, int tail, char* to) {
+    for (; whole >= 2; whole -= 2, row += 2 * kDepth, next += 2 * kDepth, to += 2 * kStep) {
+      uint64_t x[2], y[2];
+      std::memcpy(x, row, sizeof x);
+      std::memcpy(y, next, sizeof y);
+      for (int i = 0; i < 2; ++i) {
+        asm("" : "+r"(x[i]), "+r"(y[i]));  // not through vector registers
+        std::memcpy(to + i * kStep, &x[i], kDepth);
+        std::memcpy(to + i * kStep + kDepth, &y[i], kDepth);
+      }
+    }
+    if (whole) {
+      std::memcpy(to, row, kDepth);
+      std::memcpy(to + kDepth, next, kDepth);
+    }
     if (!tail) return;
-    uint64_t last = 0;
-    for (int i = tail; i-- > 0;) last = last << 8 | uint8_t(row[i]);
-    std::memcpy(to, &last, sizeof last);
+    row += whole * kDepth;
+    next += whole * kDepth;
+    to += whole * kStep;
+    uint64_t x = 0, y = 0;
+    for (int i = tail; i-- > 0;) {
+      x = x << 8 | uint8_t(row[i]);
+      y = y << 8 | uint8_t(next[i]);
+    }
+    std::memcpy(to, &x, kDepth);
+    std::memcpy(to + kDepth, &y, kDepth);
   }
 
   const BrgemmArgs& g_;

@@ -43,12 +43,12 @@ struct Registers<X, 0> {};
 template <int I, class X, int N>
 OCTAVO_INLINE X get(const Registers<X, N>& registers) {
   X x = registers.template at<I>();
-  asm("" : "+w"(x));
+  asm volatile("" : "+w"(x));
   return x;
 }
 template <int I, class X, int N>
 OCTAVO_INLINE void set(const Registers<X, N>& registers, X x) {
-  asm("" : "+w"(x));
+  asm volatile("" : "+w"(x));
   registers.template at<I>() = x;
 }
 

@@ -1,0 +1,251 @@
+#!/usr/bin/env python3
+"""Usage: arm_speed.py KERNEL_CALL OBJDUMP [--json FILE] [--markdown FILE]
+
+How fast the Arm kernels of this build are on models of cores. Each kernel runs once in qemu on a whole tile; the instructions it
+executes, copies of A and epilogue included, go to llvm-mca. Cycles are compared with the fewest that the kernel's own
+multiplications take on that core. Fails where an inner loop or a call is below its target, or an inner loop touches the stack.
+
+Exit code 77 (skipped) if a tool is missing.
+"""
+import argparse
+import collections
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+MCA = 'llvm-mca-19'
+QEMU = 'qemu-aarch64-static'
+
+# Multiplications a cycle, from Arm's software optimization guides of these cores: NEON of 128 bits, SVE of its length.
+# (A widening multiplication has two instructions: their bound is llvm-mca's time for these alone.)
+RATES = {
+    'neoverse-n1': {'neon': 2},
+    'cortex-a76': {'neon': 2},
+    'neoverse-n2': {'neon': 2, 'sve': 2},
+    'neoverse-v1': {'neon': 4, 'sve': 2},
+    'neoverse-v2': {'neon': 4, 'sve': 4},
+    'a64fx': {'sve': 2},
+}
+# 128 bits of SVE on the model of the core.
+VECTOR_QUADS = {'neoverse-n2': 1, 'neoverse-v1': 2, 'neoverse-v2': 1, 'a64fx': 4}
+
+# Targets in percent of the bound. None: only reported. The inner loops' are what these kernels are for. Those of whole calls keep
+# what was reached: with products at 2 (4) a cycle, converting, scaling, clamping, rounding and narrowing each sum takes the same
+# pipes for about half as many cycles as 64 products do, so that no call with k=64 and 8-bit output can come near 100 %.
+Row = collections.namedtuple('Row', 'kernel core loop k64 k256')
+ROWS = [
+    Row('brgemm_u8s8_neondot_6x16x4', 'neoverse-n1', None, None, None),
+    Row('brgemm_s8s8_neondot_6x16x4', 'neoverse-n1', None, None, None),
+    Row('brgemm_u8s8_neondot_6x16x4', 'cortex-a76', None, None, None),
+    Row('brgemm_s8s8_neondot_6x16x4', 'cortex-a76', None, None, None),
+    Row('brgemm_u8s8_neoni8mm_6x64x8', 'neoverse-n2', 95, 38, 66),
+    Row('brgemm_u8s8_neoni8mm_6x64x8', 'neoverse-v1', 95, 36, 62),
+    Row('brgemm_u8s8_neoni8mm_6x64x8', 'neoverse-v2', 95, 36, 62),
+    Row('brgemm_s8s8_neoni8mm_6x64x8', 'neoverse-n2', 95, 38, 66),
+    Row('brgemm_s8s8_neoni8mm_6x64x8', 'neoverse-v1', 95, 36, 62),
+    Row('brgemm_s8s8_neoni8mm_6x64x8', 'neoverse-v2', 95, 36, 62),
+    Row('brgemm_u8s8_svei8mm_6x64x8', 'neoverse-n2', 95, 38, 66),
+    Row('brgemm_u8s8_svei8mm_6x64x8', 'neoverse-v1', 95, 36, 62),
+    Row('brgemm_u8s8_svei8mm_6x64x8', 'neoverse-v2', 95, 36, 62),
+    Row('brgemm_s8s8_svei8mm_6x64x8', 'neoverse-n2', 95, 38, 66),
+    Row('brgemm_s8s8_svei8mm_6x64x8', 'neoverse-v1', 95, 36, 62),
+    Row('brgemm_s8s8_svei8mm_6x64x8', 'neoverse-v2', 95, 36, 62),
+    Row('brgemm_u8s8_sve_6x64x4', 'a64fx', 90, None, None),
+    Row('brgemm_s8s8_sve_6x64x4', 'a64fx', 90, None, None),
+    Row('brgemm_f32f32_sve_6x64x1', 'a64fx', None, None, None),
+    Row('brgemm_f32f32_sve_6x64x1', 'neoverse-v1', 95, None, None),
+    Row('brgemm_u8s8_neon_6x4x16', 'cortex-a72', None, None, None),
+    Row('brgemm_u8s8_neon_6x4x16', 'cortex-a55', None, None, None),
+    Row('brgemm_s8s8_neon_6x4x16', 'cortex-a72', None, None, None),
+    Row('brgemm_s8s8_neon_6x4x16', 'cortex-a55', None, None, None),
+    Row('brgemm_f32f32_neon_6x16x1', 'neoverse-n1', None, None, None),
+]
+
+DOT = re.compile(r'(?:[su]|us|su)dot\b|(?:[su]|us)mmla\b|fmla\b')
+WIDENING = re.compile(r'[su]m[ul]l+2?\b|[su]mlal2?\b|[su]adalp\b|smull2?\b')
+BRANCH = re.compile(r'(b|b\.\w+|cbn?z|tbn?z|bl|ret)\b')
+
+
+def fail(text):
+    sys.exit(f'arm_speed: {text}')
+
+
+def macs_of(instruction, quads):
+    """Products of 8-bit values, or of floats, in one instruction on registers of `quads` times 128 bits."""
+    if 'mmla' in instruction:
+        return 32 * quads
+    if 'dot' in instruction:
+        return 16 * quads
+    if instruction.startswith('fmla'):
+        return 4 * quads
+    return 8 if re.match(r'[su]m', instruction) else 0
+
+
+def loaded_bytes(instruction, quads):
+    """Bytes that an instruction reads from memory into vector registers."""
+    if re.match(r'ld1r[qw]', instruction):
+        return 16 if 'ld1rq' in instruction else 4
+    if re.match(r'ld1[bhwd]\s+\{z', instruction):
+        return 16 * quads
+    size = {'b': 1, 'h': 2, 's': 4, 'd': 8, 'q': 16}
+    found = re.match(r'ld(p|u?r)\s+([bhsdq])\d', instruction)
+    if found:
+        return size[found[2]] * (2 if found[1] == 'p' else 1)
+    found = re.match(r'ld1\s+\{(.*)\}', instruction)
+    return 16 * len(found[1].split(',')) if found else 0
+
+
+class Tracer:
+    """The instructions that a call of a kernel executes."""
+
+    def __init__(self, program, objdump):
+        self.program = program
+        self.code = {}
+        listing = subprocess.run([objdump, '-d', '--no-show-raw-insn', program], check=True, capture_output=True, text=True).stdout
+        self.symbols = {}
+        for line in listing.splitlines():
+            if found := re.match(r'([0-9a-f]+) <(.*)>:$', line):
+                self.symbols[found[2]] = int(found[1], 16)
+            elif found := re.match(r' *([0-9a-f]+):\s+(.*)$', line):
+                self.code[int(found[1], 16)] = re.sub(r'\s*(//|;).*', '', found[2]).strip()
+
+    def call(self, kernel, quads, *arguments):
+        """[(address, instruction)] from the first of the kernel to its return, and the rows and columns of the tile."""
+        qemu = [QEMU, '-cpu', f'max,sve-max-vq={quads}', '-singlestep', '-d', 'exec,nochain']
+        command = [self.program, kernel, *map(str, arguments)]
+        first = subprocess.run([QEMU, '-cpu', f'max,sve-max-vq={quads}', *command], capture_output=True, text=True)
+        if first.returncode:
+            fail(first.stderr.strip())
+        base = int(first.stdout.split()[0], 16) - self.symbols['octavo_' + kernel]
+        last = max(self.code)
+        with tempfile.NamedTemporaryFile('r') as log:
+            traced = subprocess.run([*qemu, '-dfilter', f'{base:#x}..{base + last:#x}', '-D', log.name, *command],
+                                    check=True, capture_output=True, text=True)
+            addresses = [int(line.split('/')[1], 16) - base for line in log if line.startswith('Trace')]
+        start, m, n = traced.stdout.split()
+        begin = addresses.index(int(start, 16) - base)
+        # The caller comes back to the instruction behind its call.
+        end = next(i for i in range(begin, len(addresses)) if addresses[i] == addresses[begin - 1] + 4)
+        return [(a, self.code[a]) for a in addresses[begin:end]], int(m), int(n)
+
+
+def hot_loop(trace):
+    """One turn of the loop that executes the most instructions: those from one jump back to the next."""
+    turns = {}
+    for i in range(1, len(trace)):
+        if trace[i][0] < trace[i - 1][0] and BRANCH.match(trace[i - 1][1]):
+            turns.setdefault(trace[i - 1][0], []).append(i)
+    best, weight = None, 0
+    for jumps in turns.values():
+        bodies = [trace[i:j] for i, j in zip(jumps, jumps[1:])]
+        bodies = [b for b in bodies if all(x[0] < y[0] for x, y in zip(b, b[1:]))
+                  and any(DOT.match(t) or WIDENING.match(t) for _, t in b)]
+        if bodies:
+            body = min(bodies, key=len)
+            if len(body) * len(bodies) > weight:
+                best, weight = body, len(body) * len(bodies)
+    return best
+
+
+def for_mca(trace):
+    """Targets of jumps have no labels here, and calls and returns end nothing."""
+    text = []
+    for _, t in trace:
+        if re.match(r'(bl|ret|b)\b(?!\.)', t):
+            text.append('nop')
+        else:
+            text.append(re.sub(r'[0-9a-f]+ <.*', '.', t))
+    return '\n'.join(text)
+
+
+def cycles(text, core, iterations):
+    run = subprocess.run([MCA, '-mtriple=aarch64-linux-gnu', f'-mcpu={core}', '-mattr=+sve,+i8mm,+dotprod',
+                          f'-iterations={iterations}', '--json'], input=text, capture_output=True, text=True)
+    if run.returncode:
+        fail(f'{MCA} -mcpu={core}: {run.stderr[:2000]}')
+    return json.loads(run.stdout)['CodeRegions'][0]['SummaryView']['TotalCycles'] / iterations
+
+
+def bound(trace, core, isa, iterations):
+    dots = [t for _, t in trace if DOT.match(t)]
+    if dots:
+        return len(dots) / RATES[core][isa]
+    return cycles('\n'.join(t for _, t in trace if WIDENING.match(t)), core, iterations)
+
+
+def check_rates():
+    """llvm-mca's models and the table of rates agree."""
+    for core, rates in RATES.items():
+        for isa, rate in rates.items():
+            instruction = 'sdot z{}.s, z30.b, z31.b' if isa == 'sve' else 'sdot v{}.4s, v30.16b, v31.16b'
+            text = '\n'.join(instruction.format(i) for i in range(20))
+            measured = 20 / cycles(text, core, 100)
+            if not 0.97 * rate < measured < 1.01 * rate:
+                fail(f'{core}: llvm-mca multiplies {measured:.2f} times a cycle, the table says {rate}')
+
+
+def main():
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument('program')
+    parser.add_argument('objdump')
+    parser.add_argument('--json')
+    parser.add_argument('--markdown')
+    options = parser.parse_args()
+    for tool in (MCA, QEMU, options.objdump):
+        if not shutil.which(tool):
+            print(f'skipped: no {tool}')
+            sys.exit(77)
+    check_rates()
+    tracer = Tracer(options.program, options.objdump)
+    results, missed = [], []
+    for row in ROWS:
+        isa = 'sve' if '_sve' in row.kernel else 'neon'
+        quads = VECTOR_QUADS[row.core] if isa == 'sve' else 1
+        trace, m, n = tracer.call(row.kernel, quads, 256)
+        loop = hot_loop(trace)
+        if not loop:
+            fail(f'{row.kernel}: no loop multiplies')
+        result['stack'] = sum('[sp' in t for _, t in loop)
+        if result['stack'] and row.loop:
+            missed.append(f'{row.kernel}: the inner loop touches the stack')
+        result = {'kernel': row.kernel, 'core': row.core}
+        result['loop_cycles'] = cycles(for_mca(loop), row.core, 200)
+        result['loop_bound'] = bound(loop, row.core, isa, 200)
+        macs = sum(macs_of(t, quads) for _, t in loop)
+        result['loop_bytes_per_mac'] = sum(loaded_bytes(t, quads) for _, t in loop) / macs
+        result['loop_instructions_per_kmac'] = 1000 * len(loop) / macs
+        result['loop'] = 100 * result['loop_bound'] / result['loop_cycles']
+        for k, target in ((256, row.k256), (64, row.k64)):
+            if k != 256:
+                trace, m, n = tracer.call(row.kernel, quads, k)
+            result[f'k{k}_cycles'] = cycles(for_mca(trace), row.core, 4)
+            result[f'k{k}'] = 100 * bound(trace, row.core, isa, 4) / result[f'k{k}_cycles']
+            result[f'k{k}_instructions_per_kmac'] = 1000 * len(trace) / (m * n * k)
+            if target and result[f'k{k}'] < target:
+                missed.append(f'{row.kernel} on {row.core}: a call with k={k} reaches {result[f"k{k}"]:.1f} %, not {target} %')
+        if row.loop and result['loop'] < row.loop:
+            missed.append(f'{row.kernel} on {row.core}: the inner loop reaches {result["loop"]:.1f} %, not {row.loop} %')
+        results.append(result)
+
+    lines = ['| kernel | core | inner loop: cycles | bound | % | call k=64 % | k=256 % | bytes/MAC | instructions per 1000 MAC: loop | k=64 | stack accesses in the loop |',
+             '|---|---|---|---|---|---|---|---|---|---|---|']
+    for r in results:
+        lines.append(f'| {r["kernel"]} | {r["core"]} | {r["loop_cycles"]:.1f} | {r["loop_bound"]:.1f} | {r["loop"]:.0f} '
+                     f'| {r["k64"]:.0f} | {r["k256"]:.0f} | {r["loop_bytes_per_mac"]:.3f} '
+                     f'| {r["loop_instructions_per_kmac"]:.0f} | {r["k64_instructions_per_kmac"]:.0f} | {r["stack"]} |')
+    print('\n'.join(lines))
+    if options.markdown:
+        with open(options.markdown, 'w') as file:
+            file.write('\n'.join(lines) + '\n')
+    if options.json:
+        with open(options.json, 'w') as file:
+            json.dump(results, file, indent=1)
+    for text in missed:
+        print(text)
+    sys.exit(bool(missed))
+
+
+main()

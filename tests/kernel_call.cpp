@@ -1,5 +1,6 @@
-// Usage: kernel_call KERNEL [K DTYPE_OUT [M N]]. Calls a brgemm kernel once on a whole tile (or M x N), for a tool that traces what it
-// executes. Prints where the kernel is in memory, so that the tool finds its instructions, and the tile.
+// Usage: kernel_call PREFIX [K [M N]]. Calls once, on a whole tile (or M x N) with output of its input's type, the first kernel
+// whose name begins with PREFIX, for a tool that traces what it executes. Prints the kernel's name, where it is in memory, and
+// the tile.
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -9,9 +10,12 @@
 
 int main(int argc, char** argv) {
   using namespace octavo;
-  const KernelInfo* kernel = argc > 1 ? find_kernel(argv[1]) : nullptr;
-  if (!kernel || kernel->op != Op::brgemm) {
-    std::fprintf(stderr, "kernel_call: no brgemm kernel '%s'\n", argc > 1 ? argv[1] : "");
+  const std::string prefix = argc > 1 ? argv[1] : "?";
+  const KernelInfo* kernel = nullptr;
+  for (const KernelInfo& k : kernels())
+    if (!kernel && k.op == Op::brgemm && std::string(k.name).starts_with(prefix)) kernel = &k;
+  if (!kernel) {
+    std::fprintf(stderr, "kernel_call: no brgemm kernel begins with '%s'\n", prefix.c_str());
     return 2;
   }
   if (!covers(detected_isa(), kernel->needs)) {
@@ -20,12 +24,10 @@ int main(int argc, char** argv) {
   }
   BrgemmArgs g;
   g.k = argc > 2 ? std::atoll(argv[2]) : 64;
-  g.m = argc > 4 ? std::atoi(argv[4]) : kernel->mr;
-  g.n = argc > 5 ? std::atoi(argv[5]) : kernel->nr;
+  g.m = argc > 4 ? std::atoi(argv[3]) : kernel->mr;
+  g.n = argc > 4 ? std::atoi(argv[4]) : kernel->nr;
   EpilogueArgs e;
-  const std::string out = argc > 3 ? argv[3] : name_of(kernel->a);
-  for (const DType t : {DType::u8, DType::s8, DType::s32, DType::f32})
-    if (out == name_of(t)) e.out = t;
+  e.out = kernel->a;
 
   const size_t row = size_t(g.k) * size_of(kernel->a), columns = size_t(kernel->nr), bytes = panel_bytes(kernel->format, g.k);
   const std::vector<char> a(row * size_t(g.m), 1);
@@ -39,7 +41,7 @@ int main(int argc, char** argv) {
     e.bias_f32 = bias_f32.data();
   } else {
     e.bias = bias.data();
-    e.scale = e.out == DType::s32 ? nullptr : scale.data();
+    e.scale = scale.data();
   }
   g.a = &tap;
   g.a_stride_bytes = ptrdiff_t(row);
@@ -47,7 +49,7 @@ int main(int argc, char** argv) {
   g.c = c.data();
   g.c_stride_bytes = ptrdiff_t(columns * size_of(e.out));
   g.epi = &e;
-  std::printf("%p %d %d\n", reinterpret_cast<void*>(kernel->brgemm), g.m, g.n);
+  std::printf("%s %p %d %d\n", kernel->name, reinterpret_cast<void*>(kernel->brgemm), g.m, g.n);
   std::fflush(stdout);
   kernel->brgemm(&g);
   return 0;

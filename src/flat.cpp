@@ -1,10 +1,35 @@
 #include "src/flat.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "src/plan.h"
 
 namespace octavo::detail {
+
+void pack_matrix(const Weights& w, const WeightBlock& matrix, char* panels, int32_t* sums) noexcept {
+  const PackFormat& format = w.kernel->format;
+  const size_t stride = w.all_taps_bytes();
+  // Some rows go to all panels before the next ones do: they are read in one piece, and their pages stay mapped.
+  const int64_t rows = ceil_div(512, format.kr) * format.kr;
+  for (int64_t row = 0; row < matrix.k; row += rows) {
+    char* to = panels;
+    for (const Panel& p : w.panels) {
+      WeightBlock block = matrix;
+      block.data = static_cast<const char*>(matrix.data) +
+                   (row * matrix.row_stride + p.column * matrix.col_stride) * ptrdiff_t(size_of(matrix.dtype));
+      block.k = std::min(rows, matrix.k - row);
+      block.n = p.n;
+      if (row == 0 && (p.n < format.nr || matrix.k % format.kr)) std::memset(to, 0, w.tap_bytes());
+      pack_block(format, block, row, 0, to, 0);
+      to += stride;
+    }
+  }
+  for (const Panel& p : w.panels) {
+    if (sums) add_column_sums(format, matrix.k, p.n, panels, sums + p.column);
+    panels += stride;
+  }
+}
 
 void run_flat(const Weights& w, const FlatBlocks& blocks, const FlatArgs& f, int64_t begin, int64_t end) noexcept {
   if (begin == end) return;

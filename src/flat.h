@@ -6,6 +6,7 @@
 
 #include "octavo/ukernel.h"
 #include "src/numerics.h"
+#include "src/pack.h"
 #include "src/packed.h"
 #include "src/policy.h"
 
@@ -33,6 +34,9 @@ struct Weights {
   int64_t panel_count() const noexcept { return int64_t(panels.size()); }
   size_t bytes() const noexcept { return packed.bytes() + epilogue.bytes() + panels.size() * sizeof(Panel); }
 };
+
+// Packs a whole matrix into the first taps of w's panels, and adds its column sums to sums[0..n) unless that is null.
+void pack_matrix(const Weights& w, const WeightBlock& matrix, char* panels, int32_t* sums) noexcept;
 
 struct FlatArgs {
   int64_t m = 0;

@@ -1,6 +1,5 @@
 #include "octavo/gemm.h"
 
-#include <cstring>
 #include <exception>
 
 #include "src/flat.h"
@@ -36,34 +35,6 @@ struct GemmPlan::Impl {
     run_flat(weights, blocks, f, begin, end);
   }
 };
-
-namespace {
-
-// Fills w.packed.
-void pack(const GemmDesc& d, Weights& w) {
-  const PackFormat& format = w.kernel->format;
-  const DType b = w.kernel->b;
-  char* panels = PackedAccess::panels(w.packed);
-  int32_t* sums = PackedAccess::sums(w.packed);
-  // A block of rows goes to all panels before the next one does: whole rows of B are read, and pages stay mapped.
-  const int64_t rows = ceil_div(512, format.kr) * format.kr;
-  for (int64_t row = 0; row < d.k; row += rows) {
-    char* to = panels;
-    for (const Panel& p : w.panels) {
-      const char* source =
-          static_cast<const char*>(d.b) + (row * d.b_row_stride + p.column * d.b_col_stride) * ptrdiff_t(size_of(b));
-      if (row == 0 && (p.n < format.nr || d.k % format.kr)) std::memset(to, 0, w.tap_bytes());
-      pack_block(format, {source, b, std::min(rows, d.k - row), p.n, d.b_row_stride, d.b_col_stride}, row, 0, to, 0);
-      to += w.tap_bytes();
-    }
-  }
-  for (const Panel& p : w.panels) {
-    if (sums) add_column_sums(format, d.k, p.n, panels, sums + p.column);
-    panels += w.tap_bytes();
-  }
-}
-
-}  // namespace
 
 Expected<GemmPlan> GemmPlan::create(const GemmDesc& d) noexcept try {
   if (Status s = check_at_least("n", d.n, 1); !s.ok()) return s;
@@ -101,7 +72,8 @@ Expected<GemmPlan> GemmPlan::create(const GemmDesc& d) noexcept try {
     w.packed = *d.packed;
   } else {
     w.packed = PackedAccess::make(shape);
-    pack(d, w);
+    pack_matrix(w, {d.b, (*kernel)->b, d.k, d.n, d.b_row_stride, d.b_col_stride}, PackedAccess::panels(w.packed),
+                PackedAccess::sums(w.packed));
   }
   w.data = panels_of(w.packed);
   w.epilogue = Epilogue(d.numerics, d.a, d.n, sums_of(w.packed), 1, format.a_offset);

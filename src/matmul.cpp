@@ -17,8 +17,7 @@ namespace octavo {
 using namespace detail;
 
 namespace {
-constexpr int64_t kBlockRows =
-    64;  // a tile of the plan: of little work next to packing B, and yet enough tiles for a few threads
+constexpr int64_t kBlockRows = 64;  // of a tile of the plan: enough tiles for a few threads
 }  // namespace
 
 struct MatmulPlan::Impl {
@@ -28,6 +27,7 @@ struct MatmulPlan::Impl {
   int32_t a_zp = 0, b_zp = 0;  // b_zp: of the packed elements
   Weights weights;             // all but the panels' data; its bias knows nothing of zero points
   Buffer<char> constant;       // the panel of the other taps
+  Buffer<char> ones;           // [k] elements that the kernel multiplies as 1
 
   size_t panels_bytes() const noexcept { return align_up(size_t(weights.panel_count()) * weights.all_taps_bytes()); }
   size_t sums_bytes() const noexcept { return a == DType::f32 ? 0 : align_up(size_t(n) * sizeof(int32_t)); }
@@ -36,30 +36,46 @@ struct MatmulPlan::Impl {
 
   Status check(const MatmulArgs&) const noexcept;
   void pack(const MatmulArgs&, const char* from, char* panels, int32_t* bias) const noexcept;
+  void sum_columns(const char* panels, int32_t* sums) const noexcept;
   void run(const MatmulArgs&, int64_t begin, int64_t end, void* workspace) const noexcept;
 };
+
+// The kernel is faster at this than any code without its instructions: one row of ones times the panels.
+void MatmulPlan::Impl::sum_columns(const char* panels, int32_t* sums) const noexcept {
+  const void* a = ones.get();
+  const EpilogueArgs raw;
+  BrgemmArgs call;
+  call.a = &a;
+  call.k = k;
+  call.m = 1;
+  call.epi = &raw;
+  for (const Panel& p : weights.panels) {
+    call.b = panels;
+    call.n = p.n;
+    call.c = sums + p.column;
+    weights.kernel->brgemm(&call);
+    panels += weights.all_taps_bytes();
+  }
+}
 
 void MatmulPlan::Impl::pack(const MatmulArgs& g, const char* from, char* to, int32_t* bias) const noexcept {
   const PackFormat& f = weights.kernel->format;
   const ptrdiff_t size = ptrdiff_t(size_of(b));
   const size_t tap_bytes = weights.tap_bytes();
-  const bool integer = a != DType::f32, needs_sums = integer && a_zp + f.a_offset != 0;
-  if (integer) std::memset(bias, 0, size_t(n) * sizeof *bias);
-  for (const Panel& p : weights.panels) {
-    if (p.n < f.nr || k % f.kr) std::memset(to, 0, tap_bytes);
-    WeightBlock block{
-        from + p.column * g.b_col_stride, integer ? DType::s8 : DType::f32, k, p.n, g.b_row_stride / size, g.b_col_stride / size};
-    block.flip = b == DType::u8;
-    pack_block(f, block, 0, 0, to, 0);
-    if (needs_sums) add_column_sums(f, k, p.n, to, bias + p.column);
-    to += tap_bytes;
-    for (int64_t t = 1; t < weights.taps; ++t, to += tap_bytes) std::memcpy(to, constant.get(), tap_bytes);
-  }
-  if (!integer) return;
-  // sum_p (a - za)(b - zb) = sum_p a*b - za * sum_p b - zb * sum_p a + k*za*zb; the kernel has a + a_offset for a.
+  // What the columns' sums are multiplied by: the zero point of A, and what the kernel adds to A.
+  const int32_t offset = a == DType::f32 ? 0 : a_zp + f.a_offset;
+  WeightBlock matrix{from, weights.kernel->b, k, n, g.b_row_stride / size, g.b_col_stride / size};
+  matrix.flip = b == DType::u8;
+  pack_matrix(weights, matrix, to, nullptr);
+  if (offset != 0) sum_columns(to, bias);
+  for (int64_t p = 0; p < weights.panel_count(); ++p, to += weights.all_taps_bytes())
+    for (int64_t t = 1; t < weights.taps; ++t) std::memcpy(to + size_t(t) * tap_bytes, constant.get(), tap_bytes);
+  if (a == DType::f32) return;
+  // sum_p (a - za)(b - zb) = sum_p a*b - za * sum_p b - zb * sum_p a + k*za*zb
   const int32_t* seed = weights.epilogue.args(0).bias;
-  const uint32_t offset = uint32_t(a_zp + f.a_offset), products = offset * uint32_t(k) * uint32_t(b_zp);
-  for (int64_t j = 0; j < n; ++j) bias[j] = int32_t(uint32_t(seed[j]) + products - offset * uint32_t(bias[j]));
+  const uint32_t products = uint32_t(offset) * uint32_t(k) * uint32_t(b_zp);
+  for (int64_t j = 0; j < n; ++j)
+    bias[j] = int32_t(uint32_t(seed[j]) + products - (offset ? uint32_t(offset) * uint32_t(bias[j]) : 0));
 }
 
 void MatmulPlan::Impl::run(const MatmulArgs& g, int64_t begin, int64_t end, void* workspace) const noexcept {
@@ -172,6 +188,8 @@ Expected<MatmulPlan> MatmulPlan::create(const MatmulDesc& d) noexcept try {
     w.panels.push_back({column, int32_t(std::min<int64_t>(format.nr, d.n - column)), 0});
   Buffer<int32_t> no_sums;
   if (integer) {
+    impl->ones = Buffer<char>(size_t(d.k));
+    std::memset(impl->ones.get(), 1 - format.a_offset, impl->ones.bytes());
     impl->a_zp = d.numerics.a.zero_point;
     impl->b_zp = d.b_zero_point - (d.b == DType::u8 ? 128 : 0);
     w.taps = impl->b_zp == 0 ? 1 : impl->b_zp == -128 ? 3 : 2;

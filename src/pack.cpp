@@ -134,6 +134,11 @@ struct Packer {
     const int64_t at = row + p;
     return reinterpret_cast<D*>(panel + size_t(t) * tap_bytes) + (at / f.kr * f.nr + column + j) * f.kr + at % f.kr;
   }
+  // The same where p begins a word of KR rows: a division by a constant.
+  template <int KR>
+  D* word(int64_t t, int64_t p, int64_t j) const {
+    return reinterpret_cast<D*>(panel + size_t(t) * tap_bytes) + ((row + p) / KR * f.nr + column + j) * KR;
+  }
 
   // One element at a time: the rows that do not fill a word, and layouts of no vector's shape.
   void elements(int64_t p_begin, int64_t p_end) const {
@@ -152,7 +157,8 @@ struct Packer {
         const int64_t end = std::min(block + kRows, p_end), whole = block + (end - block) / kChunk * kChunk;
         int64_t j = 0;
         for (; j + kAtOnce <= w.n; j += kAtOnce)
-          for (int64_t p = block; p < whole; p += kChunk) collect<KR>(source(t, p, j), w.col_stride, flip, target(t, p, j), step);
+          for (int64_t p = block; p < whole; p += kChunk)
+            collect<KR>(source(t, p, j), w.col_stride, flip, word<KR>(t, p, j), step);
         words_along_k<KR>(t, block, whole, j, step);
         words_along_k<KR>(t, whole, end, 0, step);
       }
@@ -162,7 +168,7 @@ struct Packer {
   void words_along_k(int64_t t, int64_t p, int64_t end, int64_t first, ptrdiff_t step) const {
     for (int64_t j = first; j < w.n && p < end; ++j) {
       const S* s = source(t, p, j);
-      D* d = target(t, p, j);
+      D* d = word<KR>(t, p, j);
       for (int64_t left = end - p; left > 0; left -= KR, s += KR, d += step) copy_word<KR>(s, 1, flip, d);
     }
   }
@@ -172,7 +178,7 @@ struct Packer {
     for (int64_t t = 0; t < w.taps; ++t)
       for (int64_t p = p_begin; p < p_end; p += KR) {
         const S* s = source(t, p, 0);
-        D* d = target(t, p, 0);
+        D* d = word<KR>(t, p, 0);
         int64_t j = 0;
         for (; j + kChunk <= w.n; j += kChunk) interleave<KR>(s + j, w.row_stride, flip, d + j * KR);
         for (; j < w.n; ++j) copy_word<KR>(s + j, w.row_stride, flip, d + j * KR);
@@ -205,7 +211,7 @@ struct Packer {
           }
           for (int64_t y = 0; y < taps; ++y)
             for (int64_t i = 0; i < words; ++i)
-              std::memcpy(target(t + y, block + i * KR, first), stage[y][i], size_t(columns) * KR * sizeof(D));
+              std::memcpy(word<KR>(t + y, block + i * KR, first), stage[y][i], size_t(columns) * KR * sizeof(D));
         }
   }
 

@@ -31,7 +31,7 @@ scan() {
       if (target > at[n]) { n = 0; next }       # code after a forward jump: a new straight piece
       dots = stack = found = calls = 0
       for (i = n; i >= 1; --i) {
-        if (text[i] ~ /pdpbusd|pmaddwd|pmaddubsw|fmadd|[su]dot|mmla|mlal|fmla/) ++dots
+        if (text[i] ~ /pdpbusd|pmaddwd|pmaddubsw|fmadd|[su]dot|mla[l ]/) ++dots
         if (text[i] ~ /^ *(call|bl) /) ++calls
         if ((text[i] ~ /\(%rsp[,)]|\[sp[],]/ || (frame && text[i] ~ /\(%rbp[,)]|\[x29[],]/)) &&
             (!depthwise || text[i] ~ /[xyz]mm|[qvz][0-9]/)) { ++stack; where[stack] = text[i] }

@@ -5,7 +5,8 @@
 // Registers (int8 3x3, two pixels): 8 accumulators, 5 pixels, 4 sums of s16, 2 products, 9 weights; the constants are loaded
 // Needs nothing more. Exact: two products of bytes are added in s16 before they go to int32. 128 * (|w0| + |w1|) fits unless
 // both weights are -128; blocks of channels where that happens take products one by one
-// Measured: no machine at hand
+// Measured: no machine at hand. llvm-mca 19, 3x3, u8 to u8, cycles for 16 outputs, GCC 12 (Clang 19): cortex-a72 47 (51) at
+// stride 1, 49 (52) at stride 2: 85 to 88 % of what all their vector instructions take; neoverse-n1 36
 #include <arm_neon.h>
 
 #include <cstddef>

@@ -4,7 +4,8 @@
 // C: any type
 // Registers (3x3 stride 1, two rows of two pixels): 16 accumulators, 8 pairs of taps, 4 interleaved; the constants are loaded
 // Needs SDOT. Exact: it adds four products of s8 and s8 to int32
-// Measured: no machine at hand
+// Measured: no machine at hand. llvm-mca 19, 3x3, u8 to u8, cycles for 16 outputs, GCC 12 (Clang 19): neoverse-n1 23.0 (23.1) at
+// stride 1, 34.2 (32.7) at stride 2; neoverse-v1 11.2 (11.1), 16.6 (16.8): 91 % of what all their vector instructions take
 #include <arm_neon.h>
 
 #include <cstddef>

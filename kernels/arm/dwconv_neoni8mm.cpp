@@ -4,7 +4,8 @@
 // C: any type
 // Registers (3x3 stride 1, two rows of two pixels): 16 accumulators, 8 pairs of taps, 4 interleaved; the constants are loaded
 // Needs USDOT. Exact: it adds four products of u8 and s8 to int32
-// Measured: no machine at hand
+// Measured: no machine at hand. llvm-mca 19, 3x3, u8 to u8, cycles for 16 outputs, GCC 12 (Clang 19): neoverse-v1 10.6 (10.5) at
+// stride 1, 15.0 (15.0) at stride 2; neoverse-n2 20.8 (20.8), 28.8 (28.7): 91 to 96 % of what all their vector instructions take
 #include <arm_neon.h>
 
 #include <cstddef>

@@ -176,7 +176,7 @@ TEST_F(PackedErrors, Buffer) {
 
 TEST_F(PackedErrors, NotOfThisPlan) {
   GemmDesc d = gemm_.desc;
-  d.n = 71;
+  d.n = 71, d.numerics = {}, d.numerics.out = DType::s32;
   expect(d, "columns is 70");
   d = gemm_.desc, d.k = 46;
   expect(d, "depth is 45");

@@ -270,6 +270,43 @@ TEST(Fusion, FloatAttentionEqualsItsOperators) {
   EXPECT_GT(sqnr(values_of<float>((*fused)[0]), values_of<float>((*single)[0])), 110);
 }
 
+// Two recurrent layers and a linear: two int8 steps whose states have the parameters of their results.
+TEST(Fusion, RecurrentLayersRunInInt8) {
+  for (const char* op : {"LSTM", "GRU"}) {
+    const int64_t gates = op[0] == 'L' ? 4 : 3;
+    Graph g;
+    g.opset = 18;
+    g.inputs = {{"x", DType::f32, {{7, ""}, {2, ""}, {8, ""}}}};
+    g.add_initializer("axis", s64({1}, {1}));
+    const auto layer = [&](const std::string& name, const std::string& x) {
+      g.add_initializer(name + "_w", noise({1, gates * 8, 8}, uint32_t(name[0]), 0.5f));
+      g.add_initializer(name + "_r", noise({1, gates * 8, 8}, uint32_t(name[0]) + 1, 0.5f));
+      g.add_initializer(name + "_b", noise({1, gates * 16}, uint32_t(name[0]) + 2, 0.2f));
+      const std::string y = g.add_node(op, name, {x, name + "_w", name + "_r", name + "_b"},
+                                       {{"hidden_size", int64_t(8)}, {"linear_before_reset", int64_t(1)}});
+      return g.add_node("Squeeze", name + "_y", {y, "axis"});
+    };
+    const std::string y = layer("second", layer("first", "x"));
+    g.add_initializer("head_w", noise({8, 8}, 77, 0.6f));
+    g.outputs = {{g.add_node("MatMul", "head", {y, "head_w"}), DType::f32, {}, false}};
+    Expected<Prepared> prepared = prepare(g, *Recipe::preset("x86_static"));
+    ASSERT_TRUE(prepared) << prepared.status().text();
+    const std::map<std::string, Tensor> sample = {{"x", noise({7, 2, 8}, 3)}};
+    ASSERT_TRUE(calibrate(*prepared, {sample}).ok());
+    const Expected<Graph> q = convert(*prepared);
+    ASSERT_TRUE(q) << q.status().text();
+    const Expected<Program> p = Program::compile(*q);
+    ASSERT_TRUE(p) << p.status().text();
+    EXPECT_EQ(p->int8_mac_share(), 1);
+    EXPECT_EQ(p->report().size(), 4u) << "the QuantizeLinear of x, two layers, the linear";
+    EXPECT_EQ(p->report()[1].macs, 7 * 2 * gates * 8 * 16);
+    Expected<Session> before = Session::create(g), after = Session::create(*q);
+    const Expected<std::vector<Tensor>> want = before->run(sample), got = after->run(sample);
+    ASSERT_TRUE(want && got) << want.status().text() << got.status().text();
+    EXPECT_GT(sqnr(values_of<float>((*got)[0]), values_of<float>((*want)[0])), 28) << op;
+  }
+}
+
 TEST(Fusion, LayerNormReadsAndWritesBytes) {
   Graph g;
   g.opset = 18;

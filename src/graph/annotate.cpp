@@ -81,6 +81,10 @@ class Annotator {
       }
       info_[n].role = role_of(graph_, node);
       if (info_[n].role == Role::none) info_[n].why_not = "operator " + node.op_type + " has no int8 kernel";
+      if (info_[n].role == Role::recurrent) {
+        classify_recurrent(n);
+        continue;
+      }
       if (info_[n].role != Role::linear) continue;
       if (is_product(node)) {
         info_[n].role = Role::matmul;
@@ -95,6 +99,30 @@ class Annotator {
       take_weight(n, weight);
     }
     return {};
+  }
+
+  // Other outputs than Y are read in float: there is no int8 form for those.
+  void classify_recurrent(size_t n) {
+    const Node& node = graph_.nodes[n];
+    QuantizedWeight w, r;
+    info_[n].why_not = find_recurrent_weights(graph_, node, w, r);
+    for (const ValueInfo& output : graph_.outputs)
+      if (output.name == node.outputs[0]) info_[n].why_not = "its result is an output of the graph";
+    for (size_t i = 1; i < node.outputs.size() && info_[n].why_not.empty(); ++i)
+      if (is_read(node.outputs[i])) info_[n].why_not = "its output '" + node.outputs[i] + "' is used";
+    if (!info_[n].why_not.empty()) {
+      info_[n].role = Role::none;
+      return;
+    }
+    take_weight(n, w);
+    r.config = info_[n].config->weight;
+    plan_.nodes[n].state_weight = r;
+  }
+
+  bool is_read(const std::string& name) const {
+    const auto reads = [&](const auto& list) { return std::find(list.begin(), list.end(), name) != list.end(); };
+    return !name.empty() && (std::any_of(graph_.nodes.begin(), graph_.nodes.end(), [&](const Node& node) { return reads(node.inputs); }) ||
+                             std::any_of(graph_.outputs.begin(), graph_.outputs.end(), [&](const ValueInfo& v) { return v.name == name; }));
   }
 
   // MatMul of two operands that are both computed.
@@ -245,7 +273,7 @@ class Annotator {
 
   void find_able() {
     for (int n = int(size()) - 1; n >= 0; --n) {
-      bool reaches = info(n).role == Role::linear || info(n).role == Role::matmul;
+      bool reaches = info(n).role == Role::linear || info(n).role == Role::matmul || info(n).role == Role::recurrent;
       for (const std::string& output : node(n).outputs) reaches |= value(output).reaches;
       for (const std::string& input : node(n).inputs) value(input).reaches |= reaches;
     }
@@ -264,9 +292,10 @@ class Annotator {
     }
   }
 
-  // Why a node other than a linear one cannot work on bytes.
+  // Why a node other than a linear or recurrent one, which quantize floats themselves, cannot work on bytes.
   std::string why_unable(int n) {
     const NodeInfo& i = info(n);
+    if (i.role == Role::recurrent) return "";
     for (const std::string& input : activations_of(n)) {
       if (is_constant(input)) return "input '" + input + "' is a constant";
       if (!value(input).able) return "input '" + input + "' is computed in float";
@@ -320,15 +349,17 @@ class Annotator {
     for (const std::string& output : node(i.tail == kNone ? n : i.tail).outputs)
       if (value(output).wanted) config = value(output).wanted;
     const bool pool = i.role == Role::average || i.role == Role::max;
-    if (!config && !pool && i.role != Role::matmul) return;
+    if (!config && !pool && i.role != Role::matmul && i.role != Role::recurrent) return;
     // Parameters of its own.
-    const bool own = i.role == Role::add || i.role == Role::mul || i.role == Role::pointwise || i.role == Role::matmul || i.role == Role::softmax;
+    const bool own = i.role == Role::add || i.role == Role::mul || i.role == Role::pointwise || i.role == Role::matmul || i.role == Role::softmax ||
+                     i.role == Role::recurrent;
     if (!config || own) config = &i.config->activation;
     plan_.nodes[size_t(n)].quantized = true;
     if (!own)
       for (const std::string& output : node(n).outputs)
         if (!output.empty() && !value(output).wanted) want(output, *config);
     for (const std::string& input : activations_of(n)) want(input, *config);
+    if (i.role == Role::recurrent) want(node(n).outputs[0], *config);
     if (i.role == Role::matmul) {
       // The kernel wants the second operand around a fixed zero: another zero point costs a second product.
       right_operands_.push_back(*config);

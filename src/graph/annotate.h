@@ -23,6 +23,7 @@ struct NodePlan {
   std::string reason;                     // where not quantized
   QuantConfig config;                     // where there is a weight
   std::optional<QuantizedWeight> weight;  // Conv, Gemm, MatMul; weight_only: also the table of a Gather
+  std::optional<QuantizedWeight> state_weight;  // LSTM, GRU: R beside W
   std::vector<size_t> dequantized;        // inputs that are read through QuantizeLinear-DequantizeLinear
 };
 

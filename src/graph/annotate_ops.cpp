@@ -50,6 +50,8 @@ Role role_of(const Graph& graph, const Node& node) noexcept {
       {"Sum", Role::add},
       {"Mul", Role::mul},
       {"Softmax", Role::softmax},
+      {"LSTM", Role::recurrent},
+      {"GRU", Role::recurrent},
       {"Relu", Role::clamp},
       {"Clip", Role::clamp},
       {"AveragePool", Role::average},
@@ -76,7 +78,7 @@ Role role_of(const Graph& graph, const Node& node) noexcept {
   if ((row->role == Role::add || row->role == Role::mul) && (node.inputs.size() != 2 || node.inputs[1].empty())) return Role::none;
   if (node.op_type == "Clip" && !(is_scalar_or_absent(graph, node, 1) && is_scalar_or_absent(graph, node, 2))) return Role::none;
   if (node.op_type == "Pad" && !pads_with_zero(graph, node)) return Role::none;
-  if (node.op_type != "Split" && !has_one_output(node)) return Role::none;  // MaxPool's Indices, Dropout's mask
+  if (node.op_type != "Split" && row->role != Role::recurrent && !has_one_output(node)) return Role::none;  // MaxPool's Indices, Dropout's mask
   return row->role;
 }
 
@@ -124,6 +126,33 @@ std::string find_weight(const Graph& graph, const Node& node, QuantizedWeight& w
   if (!std::all_of(bias.as<float>(), bias.as<float>() + bias.count(), [](float x) { return std::isfinite(x); }))
     return "its bias contains NaN or infinity";
   weight.bias = 2;
+  return "";
+}
+
+std::string find_recurrent_weights(const Graph& graph, const Node& node, QuantizedWeight& w, QuantizedWeight& r) {
+  if (node.get_string("direction", "forward") == "bidirectional") return "two directions have no int8 kernel";
+  if (node.get_int("layout", 0) != 0) return "batch-first sequences have no int8 kernel";
+  if (node.op_type == "GRU" && node.get_int("linear_before_reset", 0) == 0) return "a reset gate before the product has no int8 kernel";
+  if (!absent(node, 4) || !absent(node, 7)) return "sequence lengths and peepholes have no int8 kernel";
+  for (size_t i = 5; i < std::min<size_t>(node.inputs.size(), 7); ++i) {
+    const Tensor* state = constant(graph, node, i);
+    if (absent(node, i)) continue;
+    if (!state || state->dtype() != DType::f32 || !std::all_of(state->as<float>(), state->as<float>() + state->count(), [](float v) { return v == 0; }))
+      return "an initial state other than zeros has no int8 kernel";
+  }
+  if (constant(graph, node, 0)) return "its input is constant";
+  QuantizedWeight* weights[] = {&w, &r};
+  for (size_t i = 0; i < 2; ++i) {
+    const Tensor* t = constant(graph, node, i + 1);
+    if (!t || t->dtype() != DType::f32 || t->shape().size() != 3) return "its weights are no constants of f32";
+    if (!std::all_of(t->as<float>(), t->as<float>() + t->count(), [](float x) { return std::isfinite(x); }))
+      return "its weights contain NaN or infinity";
+    if (t->count() == 0 || t->shape()[2] > kMaxDepth) return "weights of shape " + to_string(t->shape()) + " have no int8 kernel";
+    weights[i]->input = i + 1;
+    weights[i]->axis = 1;
+    weights[i]->bias.reset();
+  }
+  if (!absent(node, 3) && !constant(graph, node, 3)) return "its bias is not constant";
   return "";
 }
 

@@ -14,6 +14,7 @@ enum class Role : uint8_t {
   mul,        // likewise
   pointwise,  // a function of one element, alone or with its neighbours: a table of 256 entries
   matmul,     // of two computed operands
+  recurrent,  // LSTM, GRU: its state has the parameters of its result
   softmax,    // reads floats; its result has fixed parameters
   clamp,      // Relu, Clip with constant limits
   average,    // average pools: own output parameters
@@ -33,6 +34,9 @@ std::string find_weight(const Graph& graph, const Node& node, QuantizedWeight& w
 // The same for Gather from a constant table of rows: one scale for each row.
 std::string find_table(const Graph& graph, const Node& node, QuantizedWeight& weight);
 bool is_matrix_product(const Node& node) noexcept;  // MatMul, Gemm
+
+// Fills in where W and R of an LSTM or GRU are; or says why it has no int8 form.
+std::string find_recurrent_weights(const Graph& graph, const Node& node, QuantizedWeight& w, QuantizedWeight& r);
 
 // A constant with one float for each of the n last-axis elements: [n], [1,n], [1,1,n] ...
 bool is_bias(const Graph& graph, const std::string& value, int64_t n) noexcept;

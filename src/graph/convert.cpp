@@ -36,6 +36,8 @@ class Converter {
       }
       if (plan.weight)
         if (Status s = quantize_weight(*plan.weight, plan.config.mode, node); !s.ok()) return s;
+      if (plan.state_weight)
+        if (Status s = quantize_weight(*plan.state_weight, plan.config.mode, node); !s.ok()) return s;
       for (const size_t k : plan.dequantized) node.inputs[k] = dequantize(node.inputs[k], quantized_.at(node.inputs[k]));
       graph_.nodes.push_back(std::move(node));
       for (const std::string& output : source_.nodes[n].outputs) quantize(output);

@@ -29,6 +29,7 @@ const char* precision_of(const Net& net, const net::Op& op) {
     case Kind::add:
     case Kind::mul:
     case Kind::table:
+    case Kind::recurrent:
       return "int8";
     case Kind::shuffle:
     case Kind::to_last:
@@ -97,6 +98,10 @@ Expected<Lowered> lower(const Net& net, const net::Op& op, Isa isa) {
     r.step = *std::move(step);
   } else if (op.kind == Kind::matmul) {
     Expected<std::unique_ptr<Step>> step = lower_matmul(net, op, isa, r.report);
+    if (!step) return named(op, step.status());
+    r.step = *std::move(step);
+  } else if (op.kind == Kind::recurrent) {
+    Expected<std::unique_ptr<Step>> step = lower_recurrent(net, op, kernels, isa, r.report);
     if (!step) return named(op, step.status());
     r.step = *std::move(step);
   } else if (op.kind == Kind::rows) {

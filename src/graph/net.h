@@ -26,6 +26,7 @@ enum class Kind : uint8_t {
   dynamic_linear,
   quantize_rows,  // f32 -> s8 in [-row_steps, row_steps] and the scale of each row of the last axis: out = {q, scale}
   matmul,      // MatMul of two computed operands: op.matmul; in = {a, b} or {a, b, residual}
+  recurrent,   // LSTM and GRU in int8: op.recurrence; in = {x}
   rows,        // Softmax, LayerNormalization, RMSNormalization of rows of op.row elements, from and to f32 or bytes
   pool,        // MaxPool, AveragePool, their global forms: op.pool
   quantize,    // f32 -> u8, s8, per tensor: out_q
@@ -64,6 +65,14 @@ struct Matmul {
   float scale = 1;  // int8: the product is multiplied by it
 };
 
+// The constants of a recurrent operator; Y and the state have the parameters out_q.
+struct Recurrence {
+  Shape x_shape;
+  Tensor w, r;                          // s8 [1][gates * hidden][n]
+  std::vector<float> w_scale, r_scale;  // one, or one for each row
+  std::vector<float> bias;              // [2 * gates * hidden]: of W, of R
+};
+
 struct Pool {
   PoolKind kind = PoolKind::max;
   Window window;
@@ -89,6 +98,7 @@ struct Op {
   std::vector<std::string> fused;  // names of the other nodes computed here
   std::optional<Linear> linear;
   std::optional<Matmul> matmul;
+  std::optional<Recurrence> recurrence;
   std::optional<Pool> pool;
   int64_t row = 0;
   std::vector<QParams> in_q;

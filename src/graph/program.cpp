@@ -81,6 +81,7 @@ Expected<Net> rewritten(Graph graph, const std::map<std::string, Shape>& shapes,
   net::dequantize_constants(*net, 1);  // limits of Clip, the constant of Pad
   net::move_quantization(*net);
   net::fuse_shuffles(*net);
+  net::recognize_recurrent(*net);
   if (Status s = net::recognize_linear(*net); !s.ok()) return s;
   net::recognize_dynamic(*net);
   net::fuse_epilogues(*net);

@@ -14,42 +14,7 @@ Status malformed(const Net& net, const Op& op, const char* what) {
                        what, shapes.c_str());
 }
 
-// A constant behind DequantizeLinear, as the file has it.
-struct Quantized {
-  const Tensor* q = nullptr;
-  std::vector<float> scale;   // one, or one for each index along axis
-  std::vector<int64_t> zero;  // likewise; empty = 0
-  int64_t axis = 0;
-};
-
-std::optional<Quantized> quantized_constant(const Net& net, int value) {
-  const Op* dq = net.producer(value);
-  if (!dq || dq->node.op_type != "DequantizeLinear" || net.values[value].dtype != DType::f32) return std::nullopt;
-  Quantized r;
-  r.q = net.constant(*dq, 0);
-  if (!r.q || integers(*r.q).size() != size_t(r.q->count())) return std::nullopt;
-  if (dq->kind == Kind::dequantize) {
-    r.scale = {dq->in_q[0].scale};
-    r.zero = {dq->in_q[0].zero_point};
-    return r;
-  }
-  const Tensor* scale = net.constant(*dq, 1);
-  const Tensor* zero = net.constant(*dq, 2);
-  if (dq->kind != Kind::generic || !scale || scale->dtype() != DType::f32 || (dq->in.size() > 2 && dq->in[2] >= 0 && !zero))
-    return std::nullopt;
-  r.axis = dq->node.get_int("axis", 1);
-  r.axis += r.axis < 0 ? int64_t(r.q->shape().size()) : 0;
-  r.scale = floats(*scale);
-  if (zero) r.zero = integers(*zero);
-  if (dq->node.get_int("block_size", 0) != 0 || scale->shape().size() > 1 || (zero && r.zero.size() != r.scale.size()))
-    return std::nullopt;
-  if (r.scale.size() != 1 &&
-      (r.axis < 0 || r.axis >= int64_t(r.q->shape().size()) || r.q->shape()[size_t(r.axis)] != int64_t(r.scale.size())))
-    return std::nullopt;
-  return r;
-}
-
-Tensor dequantize(const Quantized& c) {
+Tensor dequantize(const QuantizedConstant& c) {
   const std::vector<int64_t> q = integers(*c.q);
   std::vector<float> x(q.size());
   int64_t inner = 1;
@@ -69,7 +34,7 @@ struct Operands {
 };
 
 // Empty: s8 weights with zero point 0 and positive scales, one or along oc_axis.
-std::string why_weights_not_int8(const Quantized& w, const Operands& o) {
+std::string why_weights_not_int8(const QuantizedConstant& w, const Operands& o) {
   if (w.q->dtype() != DType::s8) return std::string("weights are ") + name_of(w.q->dtype()) + ", not s8";
   for (int64_t z : w.zero)
     if (z != 0) return "weights have zero point " + std::to_string(z);
@@ -85,7 +50,7 @@ std::string why_weights_not_int8(const Quantized& w, const Operands& o) {
 // bias -> linear.bias_s32 where it is s32 with the scale s_x * s_w, else linear.bias. False: not a constant vector over channels.
 bool take_bias(const Net& net, const Operands& o, const std::optional<QParams>& x_q, float factor, Linear& linear) {
   if (o.bias < 0) return true;
-  const std::optional<Quantized> c = quantized_constant(net, o.bias);
+  const std::optional<QuantizedConstant> c = quantized_constant(net, o.bias);
   if (c && x_q && factor == 1 && c->q->dtype() == DType::s32 && c->q->count() == o.oc && c->q->shape().size() == 1) {
     bool same = true;
     for (int64_t j = 0; j < o.oc; ++j) {
@@ -185,7 +150,7 @@ Status recognize_one(Net& net, int id) {
   if (op.in.size() < 2 || op.in[0] < 0 || op.in[1] < 0 || op.out.empty() || op.out[0] < 0)
     return malformed(net, op, "an operand is missing");
   Operands o{op.in[0], op.in[1], op.in.size() > 2 ? op.in[2] : -1};
-  std::optional<Quantized> w_q = quantized_constant(net, o.w);
+  std::optional<QuantizedConstant> w_q = quantized_constant(net, o.w);
   Tensor shifted;
   if (w_q && w_q->q->dtype() == DType::u8 && !w_q->zero.empty() &&
       std::all_of(w_q->zero.begin(), w_q->zero.end(), [](int64_t z) { return z == 128; })) {
@@ -282,11 +247,38 @@ Status recognize_one(Net& net, int id) {
 
 }  // namespace
 
+std::optional<QuantizedConstant> quantized_constant(const Net& net, int value) {
+  const Op* dq = net.producer(value);
+  if (!dq || dq->node.op_type != "DequantizeLinear" || net.values[value].dtype != DType::f32) return std::nullopt;
+  QuantizedConstant r;
+  r.q = net.constant(*dq, 0);
+  if (!r.q || integers(*r.q).size() != size_t(r.q->count())) return std::nullopt;
+  if (dq->kind == Kind::dequantize) {
+    r.scale = {dq->in_q[0].scale};
+    r.zero = {dq->in_q[0].zero_point};
+    return r;
+  }
+  const Tensor* scale = net.constant(*dq, 1);
+  const Tensor* zero = net.constant(*dq, 2);
+  if (dq->kind != Kind::generic || !scale || scale->dtype() != DType::f32 || (dq->in.size() > 2 && dq->in[2] >= 0 && !zero))
+    return std::nullopt;
+  r.axis = dq->node.get_int("axis", 1);
+  r.axis += r.axis < 0 ? int64_t(r.q->shape().size()) : 0;
+  r.scale = floats(*scale);
+  if (zero) r.zero = integers(*zero);
+  if (dq->node.get_int("block_size", 0) != 0 || scale->shape().size() > 1 || (zero && r.zero.size() != r.scale.size()))
+    return std::nullopt;
+  if (r.scale.size() != 1 &&
+      (r.axis < 0 || r.axis >= int64_t(r.q->shape().size()) || r.q->shape()[size_t(r.axis)] != int64_t(r.scale.size())))
+    return std::nullopt;
+  return r;
+}
+
 void dequantize_constants(Net& net, int64_t max_count) {
   for (int id : net.sorted()) {
     if (net.ops[id].node.op_type != "DequantizeLinear" || net.ops[id].out.empty()) continue;
     const int y = net.ops[id].out[0];
-    const std::optional<Quantized> c = quantized_constant(net, y);
+    const std::optional<QuantizedConstant> c = quantized_constant(net, y);
     if (!c || c->q->count() > max_count || net.values[y].output) continue;
     Tensor t = dequantize(*c);
     net.erase(id);

@@ -17,6 +17,18 @@ void move_quantization(Net& net);
 // Reshape-Transpose-Reshape over channels becomes Kind::shuffle.
 void fuse_shuffles(Net& net);
 
+// A constant behind DequantizeLinear, as the file has it.
+struct QuantizedConstant {
+  const Tensor* q = nullptr;
+  std::vector<float> scale;   // one, or one for each index along axis
+  std::vector<int64_t> zero;  // likewise; empty = 0
+  int64_t axis = 0;
+};
+std::optional<QuantizedConstant> quantized_constant(const Net& net, int value);
+
+// LSTM and GRU whose input, weights and Y are quantized become Kind::recurrent; to be called while the weights still are.
+void recognize_recurrent(Net& net);
+
 // DequantizeLinear of constants of up to max_count elements become f32 constants.
 void dequantize_constants(Net& net, int64_t max_count = std::numeric_limits<int64_t>::max());
 

@@ -1,0 +1,83 @@
+// LSTM and GRU between quantized sequences.
+#include "rewrite.h"
+
+namespace octavo::net {
+namespace {
+
+// s8 weights [1][rows][n] with zero point 0 and positive scales, one or one for each row.
+bool take_weights(const Net& net, int value, Tensor& weights, std::vector<float>& scales) {
+  const std::optional<QuantizedConstant> c = quantized_constant(net, value);
+  if (!c || c->q->dtype() != DType::s8 || c->q->shape()[0] != 1 || (c->scale.size() != 1 && c->axis != 1)) return false;
+  for (int64_t z : c->zero)
+    if (z != 0) return false;
+  for (float s : c->scale)
+    if (!(s > 0) || s > std::numeric_limits<float>::max()) return false;
+  weights = *c->q;
+  scales = c->scale;
+  return true;
+}
+
+bool absent(const Op& op, size_t input) { return input >= op.in.size() || op.in[input] < 0; }
+
+// The state that a step passes to the next one is a row of Y: where Y is quantized, so is the state, with the same parameters.
+// One direction, from a state of zeros; of the outputs only Y is used.
+void recognize_one(Net& net, int id) {
+  const Op& op = net.ops[id];
+  const bool gru = op.node.op_type == "GRU";
+  if (op.in.size() < 3 || op.in[0] < 0 || op.in[1] < 0 || op.in[2] < 0 || op.out.empty() || op.out[0] < 0) return;
+  for (size_t i = 4; i < op.in.size(); ++i)
+    if (!absent(op, i)) {
+      const Tensor* state = i == 5 || i == 6 ? net.constant(op, i) : nullptr;
+      if (!state || state->dtype() != DType::f32) return;
+      for (int64_t j = 0; j < state->count(); ++j)
+        if (state->as<float>()[j] != 0) return;
+    }
+  for (size_t i = 1; i < op.out.size(); ++i)
+    if (op.out[i] >= 0 && (net.values[op.out[i]].output || net.values[op.out[i]].kept || !net.values[op.out[i]].users.empty()))
+      return;
+  if (op.node.get_string("direction", "forward") == "bidirectional" || op.node.get_int("layout", 0) != 0) return;
+  if (gru && op.node.get_int("linear_before_reset", 0) == 0) return;  // R would meet r * h, which is no row of Y
+  const Op* dq = net.producer(op.in[0]);
+  const int user = net.only_user(op.out[0]);
+  if (!dq || dq->kind != Kind::dequantize || net.values[dq->in[0]].constant || user < 0 || net.ops[user].kind != Kind::quantize)
+    return;
+  const DType x_type = net.values[dq->in[0]].dtype, y_type = net.values[net.ops[user].out[0]].dtype;
+  if (x_type == DType::s32 || x_type != y_type) return;
+  Recurrence r;
+  if (!take_weights(net, op.in[1], r.w, r.w_scale) || !take_weights(net, op.in[2], r.r, r.r_scale)) return;
+  constexpr int64_t kMaxDepth = 65793;  // of sums that fit int32
+  if (r.w.shape()[2] > kMaxDepth || r.r.shape()[2] > kMaxDepth || r.w.count() == 0 || r.r.count() == 0) return;
+  const int64_t rows = r.w.shape()[1];
+  r.bias.assign(size_t(2 * rows), 0.0f);
+  if (!absent(op, 3)) {
+    const Tensor* bias = net.constant(op, 3);
+    if (!bias || bias->dtype() != DType::f32 || bias->count() != 2 * rows) return;
+    r.bias = floats(*bias);
+  }
+  r.x_shape = net.values[dq->in[0]].shape;
+  for (int64_t d : r.x_shape)
+    if (d < 1) return;
+  const int x = dq->in[0];
+  const QParams x_q = dq->in_q[0];
+  Op& target = net.ops[id];
+  target.out.resize(1);
+  target.out_q = net.ops[user].out_q;
+  target.in_q = {x_q};
+  target.recurrence = std::move(r);
+  target.kind = Kind::recurrent;
+  net.absorb(id, user);
+  net.set_inputs(id, {x});
+}
+
+}  // namespace
+
+void recognize_recurrent(Net& net) {
+  for (int id : net.sorted()) {
+    const Op& op = net.ops[id];
+    if (op.dead || op.kind != Kind::generic || !op.node.domain.empty()) continue;
+    if (op.node.op_type == "LSTM" || op.node.op_type == "GRU") recognize_one(net, id);
+  }
+  net.sweep();
+}
+
+}  // namespace octavo::net

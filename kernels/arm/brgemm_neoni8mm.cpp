@@ -4,8 +4,8 @@
 // C: s32, f32, u8, s8, in blocks of 6x16, 6x8 and 6x4; other column counts through padded copies
 // Registers, of 32: 3 x 8 accumulators of 2x2 sums, 3 of A, 2 of B
 // Needs I8MM. SMMLA and USMMLA sum eight s8*s8 and eight u8*s8 into s32 without saturation: exact; A is not flipped
-// Modelled: llvm-mca 19, % of the bound that two (N2) or four (V1, V2) SMMLA a cycle set, inner loop, GCC 12 and Clang 19:
-//   neoverse-n2 99, neoverse-v1 98, neoverse-v2 98
+// Modelled: llvm-mca 19 (tests/arm_speed.py), % of two (N2) or four (V1, V2) SMMLA a cycle, GCC 12: inner loop n2 99, v1 98,
+//   v2 98; a whole call with 8-bit output, the copy of A and the epilogue in it, k=64 n2 40, v1 38, v2 39; k=256 n2 71, v1 66, v2 68
 #include <arm_neon.h>
 
 #include "kernels/arm/mmla.inl.h"

@@ -6,6 +6,9 @@
 // Registers, of 32: 3 x 8 accumulators of 2x2 sums in each 128 bits, 3 of A, 2 of B
 // Needs SVE with I8MM, any vector length. SMMLA and USMMLA sum eight products into s32 without saturation: exact; A is not
 // flipped
+// Modelled: llvm-mca 19 (tests/arm_speed.py), % of two (N2, V1 of 256 bits) or four (V2) SMMLA a cycle, GCC 12: inner loop n2 99,
+//   v1 99, v2 98; a whole call with 8-bit output, the copy of A and the epilogue in it, k=64 n2 40, v1 39, v2 39; k=256 n2 70,
+//   v1 67, v2 67
 #include "kernels/arm/mmla.inl.h"
 #include "kernels/arm/sve.inl.h"
 

@@ -72,9 +72,12 @@ ConvAlgorithm conv_algorithm(const ConvDesc& d, const PackFormat& format) noexce
   const bool padded = w.pad_top || w.pad_left || w.pad_bottom || w.pad_right;
   ConvAlgorithm c;
   c.flat = w.kh == 1 && w.kw == 1 && w.stride_h == 1 && w.stride_w == 1 && !padded;
-  // Groups narrower than half a panel share it, block-diagonally: as many products, and fewer calls. Not for f32, where the
-  // zeros between the blocks would meet infinities and NaNs of other groups.
-  if (d.a != DType::f32 && ocg * 2 <= format.nr) c.merged = std::min<int64_t>(d.groups, format.nr / ocg);
+  // Groups narrower than half a panel share it, block-diagonally: as many products, and fewer calls. In panels so wide that their
+  // kernels take them in parts, more than a part would only be more products. Not for f32, where the zeros between the blocks would
+  // meet infinities and NaNs of other groups.
+  constexpr int64_t kWidest = 32;
+  const int64_t width = std::min<int64_t>(format.nr, kWidest);
+  if (d.a != DType::f32 && ocg * 2 <= width) c.merged = std::min(d.groups, width / ocg);
   // The bytes of a kernel row are contiguous where a panel takes all channels.
   c.fused = c.merged == d.groups && w.kw > 1 && w.dilation_w == 1;
   c.copy = padded || (c.fused && d.ic % format.kr != 0);

@@ -57,6 +57,8 @@ void octavo_dwconv_u8s8_scalar_1x8x1(const octavo::DwconvArgs*);
 void octavo_dwconv_s8s8_scalar_1x8x1(const octavo::DwconvArgs*);
 void octavo_dwconv_f32f32_scalar_1x8x1(const octavo::DwconvArgs*);
 
+void octavo_lut_avx512vbmi(const void* in, void* out, size_t n, const uint8_t* table);
+void octavo_requantize_avx512vbmi(const octavo::QOperand&, const octavo::QResult&, size_t n);
 extern const octavo::EltwiseKernels octavo_eltwise_scalar;
 extern const octavo::EltwiseKernels octavo_eltwise_avx2;
 extern const octavo::EltwiseKernels octavo_eltwise_avx512vnni;

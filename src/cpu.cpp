@@ -21,6 +21,7 @@ constexpr IsaName kNames[] = {
     {Isa::avx2, "avx2", Isa::avx2},
     {Isa::avxvnni, "avxvnni", Isa::avx2 | Isa::avxvnni},
     {Isa::avx512vnni, "avx512vnni", Isa::avx2 | Isa::avx512vnni},
+    {Isa::avx512vbmi, "avx512vbmi", Isa::avx2 | Isa::avx512vnni | Isa::avx512vbmi},
     {Isa::neon, "neon", Isa::neon},
     {Isa::neondot, "neondot", Isa::neon | Isa::neondot},
     {Isa::neoni8mm, "neoni8mm", Isa::neon | Isa::neondot | Isa::neoni8mm},
@@ -49,6 +50,7 @@ Isa detect() {
   if (bit(seven1.a, 4)) isa = isa | Isa::avxvnni;
   const bool avx512 = os_zmm && bit(seven.b, 16) && bit(seven.b, 17) && bit(seven.b, 30) && bit(seven.b, 31);
   if (avx512 && bit(seven.c, 11)) isa = isa | Isa::avx512vnni;
+  if (avx512 && bit(seven.c, 11) && bit(seven.c, 1)) isa = isa | Isa::avx512vbmi;
   return isa;
 }
 // Nothing of it is slower than what it replaces, on any core known so far.

@@ -14,6 +14,7 @@ enum class Isa : uint32_t {
   avx2 = 1u << 0,        // AVX2 + FMA + F16C
   avxvnni = 1u << 1,     // VEX-encoded vpdpbusd; implies avx2
   avx512vnni = 1u << 2,  // AVX-512 F + BW + DQ + VL + VNNI; implies avx2
+  avx512vbmi = 1u << 3,  // look-ups of bytes; implies avx512vnni
   neon = 1u << 8,        // Armv8.0
   neondot = 1u << 9,     // SDOT, UDOT
   neoni8mm = 1u << 10,   // SMMLA, USMMLA, UMMLA, USDOT

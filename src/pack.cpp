@@ -105,9 +105,17 @@ void collect(const int8_t* s, ptrdiff_t col_stride, int8_t flip, D* d, ptrdiff_t
 }
 template <int KR>
 void collect(const float* s, ptrdiff_t col_stride, int8_t, float* d, ptrdiff_t step) {
-  constexpr int kColumns = kChunk / KR;
-  for (int c = 0; c < kColumns; ++c)
-    for (int p = 0; p < kChunk; ++p) d[p / KR * step + c * KR + p % KR] = s[c * col_stride + p];
+  constexpr int kColumns = kChunk / KR, kBytes = KR * int(sizeof(float));
+  if constexpr (kBytes < kChunk) {  // a word is one of kBytes s8 elements
+    constexpr int kPiece = kChunk / kBytes;
+    for (int c = 0; c < kColumns; c += kPiece)
+      for (int g = 0; g < kColumns; g += kPiece)
+        collect<kBytes>(reinterpret_cast<const int8_t*>(s + c * col_stride + g * KR), col_stride * ptrdiff_t(sizeof(float)), 0,
+                        reinterpret_cast<int8_t*>(d + g * step + c * KR), step * ptrdiff_t(sizeof(float)));
+  } else {
+    for (int c = 0; c < kColumns; ++c)
+      for (int p = 0; p < kChunk; ++p) d[p / KR * step + c * KR + p % KR] = s[c * col_stride + p];
+  }
 }
 
 // One element as the panel has it, and one word of KR of them.

@@ -9,7 +9,7 @@
 namespace octavo::bench {
 namespace {
 
-// Twelve independent accumulators cover latency times throughput of every core so far (5 cycles x 2).
+// Twelve independent accumulators (x86) cover latency times throughput of every core so far (5 cycles x 2).
 #if defined(__x86_64__)
 #define TWELVE(op) op(0) op(1) op(2) op(3) op(4) op(5) op(6) op(7) op(8) op(9) op(10) op(11)
 #define CLOBBERS                                                                                                               \
@@ -61,6 +61,66 @@ void read_blocks(const char* p, size_t blocks) {
     }
   }
   if (ymm) asm volatile("vzeroupper");
+}
+#elif defined(__aarch64__)
+// Twenty-four: up to four a cycle, at a latency of four.
+#define TWENTY_FOUR(op)                                                                                                      \
+  op(0) op(1) op(2) op(3) op(4) op(5) op(6) op(7) op(8) op(9) op(10) op(11) op(12) op(13) op(14) op(15) op(16) op(17) op(18) \
+      op(19) op(20) op(21) op(22) op(23)
+#define CLOBBERS                                                                                                             \
+  "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16", "v17", "v18", \
+      "v19", "v20", "v21", "v22", "v23", "v24", "v30", "v31", "cc"
+#define ZERO(i) "movi v" #i ".4s, #0\n"
+#define LOOP(body)                                                                                                               \
+  asm volatile(".arch armv8.2-a+dotprod+i8mm+sve\n" TWENTY_FOUR(ZERO) ZERO(30) ZERO(31) "1:\n" body "subs %0, %0, #1\nb.ne 1b\n" \
+               : "+r"(n)                                                                                                         \
+               :                                                                                                                 \
+               : CLOBBERS)
+
+#define SMULL(i) "smull v24.8h, v30.8b, v31.8b\nsadalp v" #i ".4s, v24.8h\n"
+#define SDOT(i) "sdot v" #i ".4s, v30.16b, v31.16b\n"
+#define SMMLA(i) "smmla v" #i ".4s, v30.16b, v31.16b\n"
+#define FMLA(i) "fmla v" #i ".4s, v30.4s, v31.4s\n"
+#define SDOT_Z(i) "sdot z" #i ".s, z30.b, z31.b\n"
+#define SMMLA_Z(i) "smmla z" #i ".s, z30.b, z31.b\n"
+#define FMLA_Z(i) "fmla z" #i ".s, p0/m, z30.s, z31.s\n"
+
+void smull(long n) { LOOP(TWENTY_FOUR(SMULL)); }
+void sdot(long n) { LOOP(TWENTY_FOUR(SDOT)); }
+void smmla(long n) { LOOP(TWENTY_FOUR(SMMLA)); }
+void fmla(long n) { LOOP(TWENTY_FOUR(FMLA)); }
+void sdot_sve(long n) { LOOP(TWENTY_FOUR(SDOT_Z)); }
+void smmla_sve(long n) { LOOP(TWENTY_FOUR(SMMLA_Z)); }
+void fmla_sve(long n) { LOOP("ptrue p0.s\n" TWENTY_FOUR(FMLA_Z)); }
+
+int sve_bytes() {
+  if (!covers(detected_isa(), Isa::sve)) return 16;
+  int64_t bytes;
+  asm(".arch armv8.2-a+sve\nrdvl %0, #1" : "=r"(bytes));
+  return int(bytes);
+}
+
+const PeakLoop kLoops[] = {
+    {"smmla_z", Isa::svei8mm, 24.0 * sve_bytes() * 2, smmla_sve},
+    {"smmla_q", Isa::neoni8mm, 24 * 32, smmla},
+    {"sdot_z", Isa::sve, 24.0 * sve_bytes(), sdot_sve},
+    {"sdot_q", Isa::neondot, 24 * 16, sdot},
+    {"smull_sadalp_q", Isa::neon, 24 * 8, smull},
+    {"fmla_z", Isa::sve, 24.0 * sve_bytes() / 4, fmla_sve},
+    {"fmla_q", Isa::neon, 24 * 4, fmla},
+};
+
+// The best that the set has, in the order of the list.
+const char* loop_name(Isa isa, DType a) {
+  for (const PeakLoop& loop : kLoops)
+    if (covers(isa, loop.needs) && std::string_view(loop.name).starts_with("fmla") == (a == DType::f32)) return loop.name;
+  return "";
+}
+
+// Reads blocks of 1 KiB.
+void read_blocks(const char* p, size_t blocks) {
+  for (const char* end = p + blocks * 1024; p != end; p += 512)
+    asm volatile(".set i, 0\n.rept 16\nldp q0, q1, [%0, #i*32]\n.set i, i+1\n.endr\n" : : "r"(p) : "v0", "v1", "memory");
 }
 #else
 constexpr std::span<const PeakLoop> kLoops;

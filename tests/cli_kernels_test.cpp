@@ -83,7 +83,7 @@ TEST(Command, IsaThatCannotBe) {
 
 TEST(Command, OutputThatCannotBeWritten) {
   if (access("/dev/full", W_OK) != 0) GTEST_SKIP() << "no /dev/full here";
-  EXPECT_EQ(std::system("\"" OCTAVO_CLI "\" kernels > /dev/full 2> /dev/null") >> 8, 2);
+  EXPECT_EQ(std::system(OCTAVO_EMULATOR " \"" OCTAVO_CLI "\" kernels > /dev/full 2> /dev/null") >> 8, 2);
 }
 
 }  // namespace

@@ -64,7 +64,9 @@ struct Result {
 inline Result octavo(const std::vector<std::string>& arguments, const std::string& isa = "") {
   const TempDir dir;
   const std::string out = dir / "out", err = dir / "err";
-  std::vector<char*> argv = {const_cast<char*>(OCTAVO_CLI)};
+  std::vector<char*> argv;
+  if (*OCTAVO_EMULATOR) argv.push_back(const_cast<char*>(OCTAVO_EMULATOR));  // cross-compiled
+  argv.push_back(const_cast<char*>(OCTAVO_CLI));
   for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
   argv.push_back(nullptr);
   const pid_t pid = fork();
@@ -72,7 +74,7 @@ inline Result octavo(const std::vector<std::string>& arguments, const std::strin
     dup2(open(out.c_str(), O_CREAT | O_WRONLY, 0600), STDOUT_FILENO);
     dup2(open(err.c_str(), O_CREAT | O_WRONLY, 0600), STDERR_FILENO);
     if (!isa.empty()) setenv("OCTAVO_ISA", isa.c_str(), 1);
-    execv(argv[0], argv.data());
+    execvp(argv[0], argv.data());
     _exit(127);
   }
   int status = 0;

@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <map>
 
 #include "octavo/onnx.h"
@@ -44,10 +46,23 @@ std::vector<Tensor> run(const Graph& graph, const std::map<std::string, Tensor>&
   return result ? *result : std::vector<Tensor>();
 }
 
+// For same_bytes.sh, which compares machines: outputs go to a file named after the test, in the folder OCTAVO_WRITE_BITS.
+void write_bits(const std::vector<Tensor>& outputs) {
+  const char* folder = std::getenv("OCTAVO_WRITE_BITS");
+  if (!folder) return;
+  const testing::TestInfo& test = *testing::UnitTest::GetInstance()->current_test_info();
+  std::string name = std::string(test.test_suite_name()) + "." + test.name();
+  std::replace(name.begin(), name.end(), '/', '_');
+  std::ofstream file(std::filesystem::path(folder) / name, std::ios::binary | std::ios::app);
+  for (const Tensor& t : outputs) file.write(static_cast<const char*>(t.data()), std::streamsize(t.bytes()));
+  EXPECT_TRUE(file.good()) << folder;
+}
+
 void expect_same_bytes(const Graph& graph, const std::vector<int>& thread_counts) {
   const std::map<std::string, Tensor> inputs = noise_inputs(graph, 1);
   const std::vector<Tensor> expected = run(graph, inputs, Isa::scalar, 1);
   ASSERT_FALSE(expected.empty());
+  write_bits(expected);
   for (const IsaName& isa : isa_names()) {
     if (!covers(detected_isa(), isa.implies)) {
       std::printf("[ note     ] this machine has no %s\n", isa.name);
@@ -76,10 +91,11 @@ TEST(Demo, SameBytesInFloat) {
   expect_same_bytes(*graph, {1, 2, 3});
 }
 
-TEST(Demo, SameBytesInInt8) {
-  Expected<Graph> graph = load_onnx(kDemo);
+// In int8 after calibration with noise; every multiplication is then one of integers.
+void expect_same_bytes_in_int8(const std::string& path, const char* recipe) {
+  Expected<Graph> graph = load_onnx(path);
   ASSERT_TRUE(bool(graph)) << graph.status().text();
-  Expected<Prepared> prepared = prepare(*graph, *Recipe::preset("x86_static"));
+  Expected<Prepared> prepared = prepare(*graph, *Recipe::preset(recipe));
   ASSERT_TRUE(bool(prepared)) << prepared.status().text();
   const Status calibrated = calibrate(*prepared, {noise_inputs(*graph, 2), noise_inputs(*graph, 3)});
   ASSERT_TRUE(calibrated.ok()) << calibrated.text();
@@ -90,6 +106,16 @@ TEST(Demo, SameBytesInInt8) {
   EXPECT_EQ(program->int8_mac_share(), 1);
   expect_same_bytes(*quantized, {1, 2, 3});
 }
+
+TEST(Demo, SameBytesInInt8) { expect_same_bytes_in_int8(kDemo, "x86_static"); }
+TEST(Demo, SameBytesInInt8OfArm) { expect_same_bytes_in_int8(kDemo, "arm_static"); }
+
+class QuantizedBits : public Shared {};
+TEST_P(QuantizedBits, AreTheSameEverywhere) {
+  if (absent()) GTEST_SKIP() << path() << " is absent";
+  for (const char* recipe : {"x86_static", "arm_static"}) expect_same_bytes_in_int8(path(), recipe);
+}
+INSTANTIATE_TEST_SUITE_P(Models, QuantizedBits, testing::Values("cifar10-resnet/resnet20_cifar10_fp32.onnx"));
 
 class Bits : public Shared {};
 TEST_P(Bits, AreTheSameEverywhere) {

@@ -150,6 +150,8 @@ constexpr bool kReduces = requires(typename K::Acc acc) { K::finish(acc); };
 // The bias of each column, or 0.
 template <class K, int NV, class Sum>
 OCTAVO_INLINE void load_seeds(Sum (&seeds)[NV], const BrgemmArgs& g, const typename K::Part& part, int live) {
+  [[maybe_unused]] int32_t magic = 0;
+  if constexpr (requires { K::kMagic; }) magic = is_seeded(*g.epi) ? K::kMagicBits : 0;
   OCTAVO_UNROLL
   for (int v = 0; v < NV; ++v) {
     if constexpr (K::a_bytes == 1) {
@@ -157,6 +159,10 @@ OCTAVO_INLINE void load_seeds(Sum (&seeds)[NV], const BrgemmArgs& g, const typen
       if (g.epi->bias) {
         const int32_t* bias = g.epi->bias + v * K::lanes;
         seeds[v] = v == NV - 1 && live < K::lanes ? K::load(bias, part) : K::load(bias);
+      }
+      if constexpr (requires { K::kMagic; }) {
+        seeds[v] = K::add(seeds[v], K::splat(magic));
+        K::keep(seeds[v]);
       }
     } else {
       seeds[v] = K::zero();

@@ -168,6 +168,78 @@ class OutQ8 : Columns<V, NV, Full> {
   int r_bump_ = 0;
 };
 
+// u8 and s8 where additions do what conversions would, because the caller promises that all is small (V::kMagic). Adding 1.5 *
+// 2^23 rounds to an integer, half to even, which then is in the low bits; 2 * floor(lo / 2) is taken off in the same addition, which
+// leaves x - lo or one more in 16 bits. Seeded: the same number was in the accumulators from the start, so that they are floats.
+// Conversions keep one of two pipes busy twice as long as additions do, and packs that saturate keep the other.
+template <class V, int NV, bool Full, bool Seeded>
+class OutSmall8 : Columns<V, NV, Full> {
+  using F = typename V::F;
+  using I = typename V::I;
+
+ public:
+  static constexpr bool residual = false;
+  OCTAVO_INLINE OutSmall8(const BrgemmArgs& g, const typename V::Part& part) : Columns<V, NV, Full>(g, part) {
+    const EpilogueArgs& e = *g.epi;
+    const int lo = V::round(e.lo), range = V::round(e.hi) - lo;
+    const int odd = lo & 1;
+    plain_ = odd == 0 && range == 255;
+    magic_ = V::splat(V::kMagic), round_ = V::splat(V::kMagic - float(lo - odd));
+    minus_odd_ = V::splat16(-odd), range_ = V::splat8(range), base_ = V::splat8(lo + e.zp);
+    OCTAVO_UNROLL
+    for (int v = 0; v < NV; ++v) scale_[v] = this->load(e.scale, v);
+  }
+
+  template <class Acc, int M>
+  OCTAVO_INLINE void operator()(const Acc (&acc)[M][NV], char* c, const char*) const {
+    plain_ ? rows<true>(acc, c) : rows<false>(acc, c);
+  }
+
+ private:
+  // Plain: all values of the type, and an even lower bound.
+  template <bool Plain, class Acc, int M>
+  OCTAVO_INLINE void rows(const Acc (&acc)[M][NV], char* c) const {
+    constexpr int kRows = 4 / NV;  // of C in one register of bytes
+    OCTAVO_UNROLL
+    for (int i = 0; i < M; i += kRows) {
+      I q[4];
+      OCTAVO_UNROLL
+      for (int x = 0; x < 4; ++x) {
+        const int y = x < kRows * NV ? x : 0;
+        const int row = i + y / NV < M ? i + y / NV : M - 1, v = y % NV;
+        const F f = Seeded ? V::sub(V::as_float(acc[row][v]), magic_) : V::to_float(acc[row][v]);
+        q[x] = V::as_bits(V::add(V::mul(f, scale_[v]), round_));
+      }
+      I low = V::low16(q[0], q[1]), high = V::low16(q[2], q[3]);
+      if constexpr (!Plain) low = V::adds16(low, minus_odd_), high = V::adds16(high, minus_odd_);
+      I bytes = V::packu8(low, high);
+      if constexpr (!Plain) bytes = V::min8(bytes, range_);
+      bytes = V::add8(bytes, base_);
+      OCTAVO_UNROLL
+      for (int j = 0; j < kRows; ++j) {
+        if (i + j >= M) continue;
+        if constexpr (Full && 4 % NV == 0) {
+          V::template store8<kRows>(c, bytes, j);
+        } else {
+          V::template store8<kRows>(c, bytes, j, this->count_);
+        }
+        c += this->stride_;
+      }
+    }
+  }
+
+  F magic_, round_, scale_[NV];
+  I minus_odd_, range_, base_;
+  bool plain_;
+};
+
+// Whether OutSmall8 may be used: values and bounds, which are within 255 of each other, fit 16 bits together.
+OCTAVO_INLINE bool is_small(const EpilogueArgs& e) {
+  return (e.out == DType::u8 || e.out == DType::s8) && !e.residual && e.largest_out < 32000.0f;
+}
+// Whether it may be Seeded.
+OCTAVO_INLINE bool is_seeded(const EpilogueArgs& e) { return is_small(e) && e.largest_acc < 4194304.0f; }
+
 // Calls run(epilogue).
 template <class V, int NV, bool Full, class Run>
 OCTAVO_INLINE void with_epilogue(const BrgemmArgs& g, const typename V::Part& part, const Run& run) {
@@ -177,6 +249,10 @@ OCTAVO_INLINE void with_epilogue(const BrgemmArgs& g, const typename V::Part& pa
   } else {
     if (e.out == DType::s32) return run(OutS32<V, NV, Full>(g, part));
     if (e.out == DType::f32) return e.residual ? run(OutF32<V, NV, Full, true>(g, part)) : run(OutF32<V, NV, Full, false>(g, part));
+    if constexpr (requires { V::kMagic; }) {
+      if (is_seeded(e)) return run(OutSmall8<V, NV, Full, true>(g, part));
+      if (is_small(e)) return run(OutSmall8<V, NV, Full, false>(g, part));
+    }
     if (e.residual) return run(OutQ8<V, NV, Full, true, false>(g, part));
     return OutQ8<V, NV, Full, false, true>(g, part).fits() ? run(OutQ8<V, NV, Full, false, true>(g, part))
                                                            : run(OutQ8<V, NV, Full, false, false>(g, part));

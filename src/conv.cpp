@@ -155,7 +155,7 @@ void ConvPlan::Impl::make_epilogue(const ConvDesc& d) {
         for (int64_t j = 0; j < d.oc; ++j) variant_sums[v * size_t(d.oc) + size_t(j)] += sums[size_t(y * d.oc + j)];
   }
   weights.epilogue = Epilogue(d.numerics, d.a, d.oc, variant_sums.get(), int64_t(variants.size()),
-                              weights.kernel->format.a_offset);
+                              weights.kernel->format.a_offset, w.kh * w.kw * (d.ic / d.groups));
 }
 
 Status ConvPlan::Impl::check(const ConvArgs& v) const noexcept { return check_pixels(w, types, v); }

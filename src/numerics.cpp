@@ -1,6 +1,7 @@
 #include "src/numerics.h"
 
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 #include <cstring>
 
@@ -58,6 +59,9 @@ Status check_quantized(const Numerics& m, DType a, int64_t n, int64_t k, int64_t
   return {};
 }
 
+// A float that is at least x, if x is below FLT_MAX.
+float round_up(double x) { return x < FLT_MAX / 2 ? float(x * 1.000001) : FLT_MAX; }
+
 Status check_output(const Numerics& m) noexcept {
   if (m.out == DType::s32) {
     if (m.has_residual) return Status::error(Code::unsupported, "numerics.has_residual: s32 output takes no residual");
@@ -104,7 +108,8 @@ Status check_numerics(const Numerics& m, DType a, int64_t n, int64_t k, int64_t 
   return {};
 }
 
-Epilogue::Epilogue(const Numerics& m, DType a, int64_t n, const int32_t* column_sums, int64_t variants, int32_t a_offset)
+Epilogue::Epilogue(const Numerics& m, DType a, int64_t n, const int32_t* column_sums, int64_t variants, int32_t a_offset,
+                   int64_t k)
     : n_(n) {
   base_.out = m.out;
   base_.lo = m.lo;
@@ -138,6 +143,16 @@ Epilogue::Epilogue(const Numerics& m, DType a, int64_t n, const int32_t* column_
   base_.zp = m.out_q.zero_point;
   base_.lo = float(quantize_bound(m.lo, m.out_q, m.out) - base_.zp);
   base_.hi = float(quantize_bound(m.hi, m.out_q, m.out) - base_.zp);
+  if (k > 0) {
+    double bias = 0, scale = 0;
+    for (int64_t i = 0; i < n * variants; ++i) bias = std::max(bias, std::fabs(double(bias_[size_t(i)])));
+    for (int64_t j = 0; j < n; ++j) scale = std::max(scale, std::fabs(double(scale_[size_t(j)])));
+    // What the kernel multiplies: A + a_offset, by weights of at most 128.
+    const double largest_a = std::max(std::fabs(double(qmin_of(a) + a_offset)), std::fabs(double(qmax_of(a) + a_offset)));
+    const double acc = bias + double(k) * 128 * largest_a;
+    base_.largest_acc = round_up(acc);
+    base_.largest_out = round_up(acc * scale);
+  }
   if (!m.has_residual) return;
   base_.residual_scale = rescale_multiplier(m.residual_q.scale, m.out_q.scale);
   base_.residual_zp = m.residual_q.zero_point;

@@ -158,6 +158,11 @@ class Rig {
     if (!is_float && e.out != DType::s32) e.scale = reinterpret_cast<const float*>(scale_at);
     if (e.out == DType::f32 && c.epi.bias) e.bias_f32 = reinterpret_cast<const float*>(bias_f_at);
     e.zp = q8 ? c.epi.zp : 0;
+    if (q8 && noise_.integer(0, 3)) {  // what a plan knows; the result may not depend on it
+      e.largest_acc = float(largest) * 1.0001f;
+      e.largest_out = 0;
+      for (int j = 0; j < c.n; ++j) e.largest_out = std::max(e.largest_out, e.largest_acc * scale[size_t(j)]);
+    }
     e.lo = c.epi.lo - float(e.zp);
     e.hi = c.epi.hi - float(e.zp);
 

@@ -1,6 +1,7 @@
 // THE contract between portable code and the microkernels. Plain data only.
 #pragma once
 
+#include <cfloat>
 #include <cstddef>
 #include <cstdint>
 
@@ -34,6 +35,9 @@ struct EpilogueArgs {
   DType out = DType::s32;
   float lo = 0, hi = 0;                // ignored for s32 output
   int32_t zp = 0;                      // u8, s8 output
+  // What the caller knows, so that a kernel may round in a shorter way to the same result: no |acc| of the call is above
+  // largest_acc, no |float(acc) * scale[j]| above largest_out.
+  float largest_acc = FLT_MAX, largest_out = FLT_MAX;
 };
 
 // brgemm: acc[i][j] = bias[j] + sum_{t<batch} sum_{p<k} A_t[i][p] * B_t[p][j];  C[i][j] = epilogue(acc[i][j])

@@ -25,7 +25,11 @@ struct Fmla : ByLane<MR, NV> {
   static constexpr int kr = 1, a_bytes = 4;
   static constexpr int splits(int) { return 1; }
 
-  static OCTAVO_INLINE Acc zero() { return Q::splat(0.0f); }
+  static OCTAVO_INLINE Acc zero() {
+    Acc z = Q::splat(0.0f);
+    Q::keep(z);  // not a constant that GCC would hold through the loop for the epilogue
+    return z;
+  }
   static OCTAVO_INLINE A a(const char* p) { return vreinterpretq_f32_u8(vld1q_u8(reinterpret_cast<const uint8_t*>(p))); }
   static OCTAVO_INLINE B load_b(const char* p) { return a(p); }
   template <int Lane>

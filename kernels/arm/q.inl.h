@@ -70,6 +70,12 @@ struct Q {
     OCTAVO_INLINE explicit Part(int live) : n(live) {}
   };
 
+  // What turns small integers into floats and back by additions: 1.5 * 2^23, where neighbours are 1 apart, and its bits.
+  static constexpr float kMagic = 12582912.0f;
+  static constexpr int32_t kMagicBits = 0x4b400000;
+  static OCTAVO_INLINE F as_float(I x) { return vreinterpretq_f32_s32(x); }
+  static OCTAVO_INLINE I as_bits(F x) { return vreinterpretq_s32_f32(x); }
+
   // Puts a value into a register and hides where it came from.
   template <class X>
   static OCTAVO_INLINE void keep(X& x) {
@@ -102,6 +108,7 @@ struct Q {
   static OCTAVO_INLINE int round(float x) { return vcvtns_s32_f32(x); }
   static OCTAVO_INLINE I add(I x, I y) { return vaddq_s32(x, y); }
   static OCTAVO_INLINE F add(F x, F y) { return vaddq_f32(x, y); }
+  static OCTAVO_INLINE F sub(F x, F y) { return vsubq_f32(x, y); }
   static OCTAVO_INLINE I sub(I x, I y) { return vsubq_s32(x, y); }
   static OCTAVO_INLINE F mul(F x, F y) { return vmulq_f32(x, y); }
   static OCTAVO_INLINE F fma(F x, F y, F z) { return vfmaq_f32(z, x, y); }
@@ -117,6 +124,10 @@ struct Q {
     return vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(vmovl_u8(bytes))));
   }
   static OCTAVO_INLINE I pack16(I x, I y) { return vreinterpretq_s32_s16(vqmovn_high_s32(vqmovn_s32(x), y)); }
+  // The low 16 bits of all lanes of x, then of y.
+  static OCTAVO_INLINE I low16(I x, I y) {
+    return vreinterpretq_s32_s16(vuzp1q_s16(vreinterpretq_s16_s32(x), vreinterpretq_s16_s32(y)));
+  }
   static OCTAVO_INLINE I adds16(I x, I y) {
     return vreinterpretq_s32_s16(vqaddq_s16(vreinterpretq_s16_s32(x), vreinterpretq_s16_s32(y)));
   }

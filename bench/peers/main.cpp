@@ -11,6 +11,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "case.h"
@@ -118,8 +119,16 @@ Result measure(const Shape& s, const Parallel& parallel) {
   const auto repeats = [&](auto run) { return std::clamp(int(kRun / time_of(3, run)), 1, 10000); };
   const int n_ours = repeats(run_ours), n_peer = repeats(run_peer);
   std::vector<double> t_ours, t_peer;
+  // A library's threads spin for a while after its last run, and the other one's would have to share the cores with them.
+  const auto settle = [&](auto run) {
+    if (parallel.threads == 1) return;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    run();
+  };
   for (int i = 0; i < kRounds; ++i) {
+    settle(run_ours);
     t_ours.push_back(time_of(n_ours, run_ours));
+    settle(run_peer);
     t_peer.push_back(time_of(n_peer, run_peer));
   }
   r.ours = median(t_ours), r.peer = median(t_peer);

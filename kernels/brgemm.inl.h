@@ -1,6 +1,7 @@
 // THE loop of every vector brgemm: acc[i][j] = bias[j] + sum_t sum_p A_t[i][p] * B_t[p][j], int8 and f32.
 //
-// A kernel is a struct K that inherits a register vocabulary (x86/zmm.inl.h, x86/ymm.inl.h, arm/q.inl.h) and says how to multiply:
+// A kernel is a struct K that inherits a register vocabulary (x86/zmm.inl.h, x86/ymm.inl.h, arm/q.inl.h) and says how to
+// multiply:
 //   mr, nv                 the largest tile: mr rows, nv vectors of columns; nr = nv * lanes
 //   kr, a_bytes            K values per column and dot instruction; bytes of one A element
 //   Acc, B                 the types of an accumulator and of a vector of the panel

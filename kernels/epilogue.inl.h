@@ -104,7 +104,8 @@ class OutQ8 : Columns<V, NV, Full> {
 
  public:
   static constexpr bool residual = Residual;
-  OCTAVO_INLINE OutQ8(const BrgemmArgs& g, const typename V::Part& part) : Base(g, part), bound_(V::splat(V::saturates ? g.epi->lo : g.epi->hi)) {
+  OCTAVO_INLINE OutQ8(const BrgemmArgs& g, const typename V::Part& part)
+      : Base(g, part), bound_(V::splat(V::saturates ? g.epi->lo : g.epi->hi)) {
     const EpilogueArgs& e = *g.epi;
     const int lo = V::round(e.lo);
     minus_lo_ = V::splat16(-lo), range_ = V::splat8(V::round(e.hi) - lo), base_ = V::splat8(lo + e.zp);
@@ -169,9 +170,9 @@ class OutQ8 : Columns<V, NV, Full> {
 };
 
 // u8 and s8 where additions do what conversions would, because the caller promises that all is small (V::kMagic). Adding 1.5 *
-// 2^23 rounds to an integer, half to even, which then is in the low bits; 2 * floor(lo / 2) is taken off in the same addition, which
-// leaves x - lo or one more in 16 bits. Seeded: the same number was in the accumulators from the start, so that they are floats.
-// Conversions keep one of two pipes busy twice as long as additions do, and packs that saturate keep the other.
+// 2^23 rounds to an integer, half to even, which then is in the low bits; 2 * floor(lo / 2) is taken off in the same addition,
+// which leaves x - lo or one more in 16 bits. Seeded: the same number was in the accumulators from the start, so that they are
+// floats. Conversions keep one of two pipes busy twice as long as additions do, and packs that saturate keep the other.
 template <class V, int NV, bool Full, bool Seeded>
 class OutSmall8 : Columns<V, NV, Full> {
   using F = typename V::F;
@@ -248,7 +249,8 @@ OCTAVO_INLINE void with_epilogue(const BrgemmArgs& g, const typename V::Part& pa
     return e.residual ? run(OutF32<V, NV, Full, true>(g, part)) : run(OutF32<V, NV, Full, false>(g, part));
   } else {
     if (e.out == DType::s32) return run(OutS32<V, NV, Full>(g, part));
-    if (e.out == DType::f32) return e.residual ? run(OutF32<V, NV, Full, true>(g, part)) : run(OutF32<V, NV, Full, false>(g, part));
+    if (e.out == DType::f32)
+      return e.residual ? run(OutF32<V, NV, Full, true>(g, part)) : run(OutF32<V, NV, Full, false>(g, part));
     if constexpr (requires { V::kMagic; }) {
       if (is_seeded(e)) return run(OutSmall8<V, NV, Full, true>(g, part));
       if (is_small(e)) return run(OutSmall8<V, NV, Full, false>(g, part));

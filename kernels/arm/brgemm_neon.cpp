@@ -5,8 +5,8 @@
 // C: s32, f32, u8, s8; columns beyond n in pieces
 // Registers, of 32: 5 x 4 accumulators, 4 of B, 1 of A, 4 products; f32: 6 x 4 accumulators, 6 of A, 2 of B
 // Needs Armv8.0. SMULL gives 16-bit products, SADALP adds pairs of them into s32: no sum has only 16 bits, so exact
-// Modelled: llvm-mca 19, inner loop, % of SMULL and SADALP alone, GCC 12 / Clang 19: Cortex-A72 s8s8 100 / 100, u8s8 94 / 93, its
-//   flips included; Cortex-A55, which does both in the same unit, s8s8 90 / 72; f32, % of FMLA, Cortex-A72 98 / 100
+// Modelled: llvm-mca 19, inner loop, % of SMULL and SADALP alone, GCC 12 / Clang 19: Cortex-A72 s8s8 100 / 100, u8s8 94 / 93 with
+//   its flips; Cortex-A55, which does both in the same unit, s8s8 90 / 72; f32, % of FMLA, Cortex-A72 98 / 100
 #include "kernels/arm/lane.inl.h"
 
 namespace octavo::OCTAVO_ISA {
@@ -16,7 +16,7 @@ constexpr int kWideMr = 5, kMr = 6, kNv = 4;
 static_assert(kWideMr * 4 + 4 + 1 + 4 + 2 <= 32, "int8: accumulators, B, A, products, the next A, the constant 0x80 of u8");
 static_assert(kMr * kNv + kMr + 2 <= 32, "f32: accumulators, A, B");
 
-// Without a dot product by lane, lanes are K and not columns: an accumulator for each column, whose lanes are summed at the end.
+// Without a dot product by lane, lanes are K and not columns: an accumulator for each column, its lanes summed at the end.
 struct WideS8 : Q {
   struct Acc {
     int32x4_t column[4];
@@ -60,7 +60,7 @@ struct WideS8 : Q {
     for (int j = 0; j < 4; ++j) p[j] = vmull_high_s8(a, b.column[j]);
     add_pairs(acc, p);
   }
-  // Four products, then four sums, and so on: cores that work in order then wait for none, and four registers hold the products.
+  // Four products, then four sums, and so on: cores that work in order wait for none, and four registers hold the products.
   static OCTAVO_INLINE void add_pairs(Acc& acc, int16x8_t (&p)[4]) {
     asm volatile("" : "+w"(p[0]), "+w"(p[1]), "+w"(p[2]), "+w"(p[3]));
     OCTAVO_UNROLL

@@ -2,9 +2,9 @@
 // A: rows as they are, 16 bytes at a time; u8 flipped to s8 on the way
 // B: [ceil(k/4)][16][4] s8:  k0..3 of column 0 | k0..3 of column 1 | ... | k0..3 of column 15 | k4..7 of column 0 | ...
 // C: s32, f32, u8, s8; columns beyond n in pieces
-// Registers, of 32: 6 x 4 accumulators, 6 of A, 2 of B; for u8 the constant 0x80, with which both compilers spill, so 5 x 4 there
+// Registers, of 32: 6 x 4 accumulators, 6 of A, 2 of B; with the constant 0x80 of u8 6 x 4 spills, so 5 x 4 there
 // Needs dotprod. SDOT sums four s8*s8 into s32 without saturation: exact
-// Modelled: llvm-mca 19, Neoverse N1, inner loop, % of SDOT alone, GCC 12 / Clang 19: s8s8 98 / 100; u8s8 94 / 94, its flips included
+// Modelled: llvm-mca 19, Neoverse N1, inner loop, % of SDOT alone, GCC 12 / Clang 19: s8s8 98 / 100; u8s8 94 / 94 with its flips
 #include "kernels/arm/lane.inl.h"
 
 namespace octavo::OCTAVO_ISA {

@@ -137,7 +137,9 @@ struct Q {
   static OCTAVO_INLINE I min8(I x, I y) {
     return vreinterpretq_s32_u8(vminq_u8(vreinterpretq_u8_s32(x), vreinterpretq_u8_s32(y)));
   }
-  static OCTAVO_INLINE I add8(I x, I y) { return vreinterpretq_s32_s8(vaddq_s8(vreinterpretq_s8_s32(x), vreinterpretq_s8_s32(y))); }
+  static OCTAVO_INLINE I add8(I x, I y) {
+    return vreinterpretq_s32_s8(vaddq_s8(vreinterpretq_s8_s32(x), vreinterpretq_s8_s32(y)));
+  }
   // Part j of Rows equal parts of the register: all of it, or its first n bytes.
   template <int Rows>
   static OCTAVO_INLINE void store8(char* p, I x, int j) {

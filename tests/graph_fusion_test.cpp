@@ -307,6 +307,34 @@ TEST(Fusion, RecurrentLayersRunInInt8) {
   }
 }
 
+// As behind DenseNet's Concats. The batch norm alone, its result an output too, gives the same bytes.
+TEST(Fusion, BatchNormBetweenBytesIsOneCall) {
+  Graph g;
+  g.opset = 18;
+  g.inputs = {{"x", DType::u8, {{2, ""}, {8, ""}, {3, ""}, {3, ""}}}};
+  g.add_initializer("zp", Tensor::from(DType::u8, {}, std::vector<uint8_t>{128}));
+  for (const char* name : {"gamma", "beta", "mean"}) g.add_initializer(name, noise({8}, uint32_t(name[0])));
+  g.add_initializer("var", f32({8}, {1, 2, 3, 4, 5, 6, 7, 8}));
+  const std::string x = g.add_node("DequantizeLinear", "dq", {"x", scalar(g, "s", 0.03f), "zp"});
+  const std::string relu =
+      g.add_node("Relu", "relu", {g.add_node("BatchNormalization", "norm", {x, "gamma", "beta", "mean", "var"})});
+  g.add_node("QuantizeLinear", "q", {relu, scalar(g, "t", 0.02f), "zp"});
+  g.outputs = {{"q", DType::u8, {}, false}};
+  Graph apart = g;
+  apart.outputs.push_back({"norm", DType::f32, {}, false});
+  std::vector<uint8_t> bytes(144);
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = uint8_t(i * 53);
+  const std::map<std::string, Tensor> sample = {{"x", Tensor::from(DType::u8, {2, 8, 3, 3}, bytes)}};
+  Expected<Session> a = Session::create(g), b = Session::create(apart);
+  const Expected<std::vector<Tensor>> fused = a->run(sample), single = b->run(sample);
+  ASSERT_TRUE(fused && single) << fused.status().text() << single.status().text();
+  EXPECT_EQ(values_of<uint8_t>((*fused)[0]), values_of<uint8_t>((*single)[0]));
+  const Expected<const Program*> p = a->program(sample);
+  EXPECT_EQ(std::count_if((*p)->report().begin(), (*p)->report().end(),
+                          [](const NodeReport& r) { return r.name == "norm" && r.precision == "int8"; }),
+            1);
+}
+
 TEST(Fusion, LayerNormReadsAndWritesBytes) {
   Graph g;
   g.opset = 18;

@@ -120,6 +120,19 @@ bool fuse_average(Net& net, int id) {
   return true;
 }
 
+// A batch norm between bytes, as behind DenseNet's Concats.
+bool fuse_affine(Net& net, int id) {
+  QParams q;
+  if (net.ops[id].kind != Kind::affine) return false;
+  const int x = bytes_behind(net, net.ops[id].in[0], q);
+  if (x < 0 || quantize_behind(net, net.ops[id].out[0]) < 0) return false;
+  absorb_clamps(net, id);
+  absorb_quantize(net, id);
+  net.ops[id].in_q = {q};
+  net.set_inputs(id, {x});
+  return true;
+}
+
 // Mul or Add by channel constants behind an affine operator.
 bool absorb_affine(Net& net, int id) {
   const int y = net.ops[id].out[0], user = net.only_user(y);
@@ -157,7 +170,7 @@ void fuse_epilogues(Net& net) {
 void fuse_quantized(Net& net) {
   for (int id : net.sorted()) {
     if (net.ops[id].dead) continue;
-    if (!fuse_binary(net, id)) fuse_average(net, id);
+    if (!fuse_binary(net, id) && !fuse_average(net, id)) fuse_affine(net, id);
   }
   net.sweep();
 }

@@ -15,6 +15,7 @@ const char* precision_of(const Net& net, const net::Op& op) {
   const DType out = op.out.empty() || op.out[0] < 0 ? DType::f32 : net.values[op.out[0]].dtype;
   switch (op.kind) {
     case Kind::linear:
+    case Kind::affine:
     case Kind::matmul:
       return op.in_q.empty() ? "float" : "int8";
     case Kind::rows:

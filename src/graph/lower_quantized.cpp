@@ -152,6 +152,41 @@ class BroadcastStep : public Step {
   ops::BroadcastLoop<2> loop_;
 };
 
+// clamp(x * scale + bias) by channel, from bytes to bytes: in pieces that stay in the first cache.
+class AffineStep : public Step {
+ public:
+  AffineStep(const EltwiseKernels& k, const net::Op& op, Tensor8 x, Tensor8 y, int64_t pixels)
+      : k_(k), scale_(op.channel_scale), bias_(op.channel_bias), lo_(op.lo), hi_(op.hi), x_(x), y_(y), pixels_(pixels) {
+    work = 4 * pixels_ * int64_t(scale_.size());
+    if (x.dtype == y.dtype) in_place = 0;
+  }
+  Status run(const Frame& f) const noexcept override {
+    const void* x = f.at(in[0]);
+    void* y = f.at(out[0]);
+    const int64_t channels = int64_t(scale_.size());
+    split(f, pixels_, std::max<int64_t>(1, kGrain / channels), [&](int64_t begin, int64_t end) {
+      float piece[kPiece];
+      for (int64_t pixel = begin; pixel < end; ++pixel)
+        for (int64_t c = 0; c < channels; c += kPiece) {
+          const size_t n = size_t(std::min(kPiece, channels - c));
+          k_.dequantize(offset(x, pixel * channels + c, x_.dtype), x_.dtype, piece, n, x_.q.scale, x_.q.zero_point);
+          k_.scale_shift(piece, scale_.data() + c, bias_.data() + c, piece, n);
+          if (lo_ > -net::kInf || hi_ < net::kInf) k_.clamp(piece, piece, n, lo_, hi_);
+          k_.quantize(piece, offset(y, pixel * channels + c, y_.dtype), y_.dtype, n, y_.q.scale, y_.q.zero_point);
+        }
+    });
+    return {};
+  }
+
+ private:
+  static constexpr int64_t kPiece = 1024;
+  const EltwiseKernels& k_;
+  std::vector<float> scale_, bias_;
+  float lo_, hi_;
+  Tensor8 x_, y_;
+  int64_t pixels_;
+};
+
 class TableStep : public Step {
  public:
   TableStep(const EltwiseKernels& k, std::vector<uint8_t> table, int64_t n) : k_(k), table_(std::move(table)), n_(n) {
@@ -193,6 +228,9 @@ std::unique_ptr<Step> lower_quantized(const Net& net, const net::Op& op, const E
         return std::make_unique<BroadcastStep>(k, op.kind, operand(0), operand(1), result, op.lo, op.hi, shapes);
       }
       return std::make_unique<ResultStep>(k, op.kind, operand(0), operand(1), result, op.lo, op.hi, n);
+    case Kind::affine:
+      if (op.in_q.empty() || n == 0) return nullptr;
+      return std::make_unique<AffineStep>(k, op, operand(0), result, n / y.shape.back());
     case Kind::table:
       return std::make_unique<TableStep>(k, op.table, n);
     default:

@@ -50,7 +50,8 @@ void recognize_matmul(Net& net);
 // (x * Sigmoid(x), the Erf form of Gelu), as long as nobody else sees what is in between.
 Status fuse_tables(Net& net);
 
-// DequantizeLinear -> operator -> QuantizeLinear becomes one operator on bytes: Add, Mul, average pools.
+// DequantizeLinear -> operator -> QuantizeLinear becomes one operator on bytes: Add, Mul, average pools,
+// batch norms.
 void fuse_quantized(Net& net);
 
 // Relu and Clip after float elementwise operators; Mul and Add by channel constants after Kind::affine.

@@ -54,7 +54,7 @@ TEST(Command, HelpAndVersion) {
 
 TEST(Command, UnknownThings) {
   expect_bad_input(octavo({}), "A subcommand is required");
-  expect_bad_input(octavo({"fold"}), "no command 'fold' (there are quantize, calibrate, run,");
+  expect_bad_input(octavo({"fold"}), "no command 'fold' (there are quantize, calibrate, tune, analyze, run,");
   for (const char* command : kCommands) expect_bad_input(octavo({command, "--no-such-option"}), "");
   expect_bad_input(octavo({"kernels", "surplus"}), "surplus");
   expect_bad_input(octavo({"inspect", "m.onnx", "--threads", "1"}), "--threads");

@@ -9,7 +9,7 @@ struct ModelsTest : ::testing::Test {
   std::string model = save(small_cnn(), dir / "float.onnx"), calib = images_npz(dir / "calib.npz", 20), out = dir / "int8.onnx";
 
   Result quantize(std::vector<std::string> more = {}) {
-    std::vector<std::string> arguments = {"quantize", model, "-o", out, "--calib", calib};
+    std::vector<std::string> arguments = {"quantize", model, "-o", out, "--calib", calib, "--force-int8"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return octavo(arguments);
   }
@@ -63,7 +63,7 @@ TEST_F(ModelsTest, StatesOfSharesGiveTheModelOfOneRun) {
   const auto calibrate = [&](const std::string& shard, const std::string& state) {
     return octavo({"calibrate", model, "--calib", calib, "--shard", shard, "-o", state, "--json"});
   };
-  std::vector<std::string> arguments = {"quantize", model, "-o", dir / "sharded.onnx", "--states"};
+  std::vector<std::string> arguments = {"quantize", model, "-o", dir / "sharded.onnx", "--force-int8", "--states"};
   int64_t samples = 0;
   for (const int i : {2, 0, 1}) {
     const std::string state = dir / ("state" + std::to_string(i));
@@ -203,6 +203,61 @@ TEST_F(ModelsTest, EvalOfTheQuantizedModel) {
   const Json json = octavo({"eval", model, "--data", data, "--compare", out, "--json"}).json();
   EXPECT_GT(json["sqnr_db"], 15) << json;  // 8 bits of noise through two layers
   EXPECT_GE(json["agreement"], 0.8) << json;
+}
+
+TEST_F(ModelsTest, TimesBothFormsAndKeepsTheFaster) {
+  const Result result = octavo({"quantize", model, "-o", out, "--calib", calib, "--json"});
+  ASSERT_EQ(result.code, 0) << result.err;
+  const Json timings = result.json()["timings"];
+  ASSERT_GT(timings.size(), 0u);
+  const Json nodes = octavo({"inspect", out, "--json"}).json()["nodes"];
+  for (const Json& t : timings)
+    for (const Json& node : nodes)
+      if (node["name"] == t["node"]) {
+        EXPECT_EQ(node["precision"], t["int8"] ? "int8" : "float") << t;
+      }
+  // Decided anew for a model in which all is int8.
+  ASSERT_EQ(quantize().code, 0);
+  const std::string tuned = dir / "tuned.onnx";
+  const Result again = octavo({"tune", out, "-o", tuned, "--json"});
+  ASSERT_EQ(again.code, 0) << again.err;
+  EXPECT_GT(again.json()["timings"].size(), 0u);
+  EXPECT_EQ(octavo({"eval", tuned, "--data", calib, "--compare", model, "--json"}).code, 0);
+  expect_bad_input(octavo({"tune", out, "-o", out}), "will not be overwritten");
+}
+
+TEST_F(ModelsTest, AnalyzeRanksNodesAndProposesARecipe) {
+  ASSERT_EQ(quantize().code, 0);
+  const std::string proposal = dir / "proposal.json";
+  const Result result = octavo({"analyze", model, out, "--data", calib, "--propose", proposal, "--min-sqnr", "200", "--json"});
+  ASSERT_EQ(result.code, 0) << result.err;  // only the float model itself is so near: all steps
+  EXPECT_GE(result.json()["float_nodes"].size(), result.json()["steps"].size());
+  const Result all = octavo({"analyze", model, out, "--data", calib, "--json"});
+  ASSERT_EQ(all.code, 0) << all.err;
+  const Json json = all.json();
+  ASSERT_GE(json["steps"].size(), 2u);
+  const double now = json["sqnr_db"];
+  for (size_t i = 1; i < json["steps"].size(); ++i)
+    if (json["steps"][i]["alone_db"].is_number()) {
+      EXPECT_LE(json["steps"][i - 1]["alone_db"], json["steps"][i]["alone_db"]);
+    }
+  const Result better = octavo(
+      {"analyze", model, out, "--data", calib, "--propose", proposal, "--min-sqnr", std::to_string(now + 1), "--json"});
+  ASSERT_EQ(better.code, 0) << better.err;
+  EXPECT_GT(better.json()["float_nodes"].size(), 0u);
+  ASSERT_EQ(quantize({"--recipe", proposal}).code, 0);
+  EXPECT_GE(octavo({"analyze", model, out, "--data", calib, "--json"}).json()["sqnr_db"], now + 0.5);
+
+  const Result observers = octavo({"analyze", model, "--data", calib, "--observers", "--calib", calib, "--json"});
+  ASSERT_EQ(observers.code, 0) << observers.err;
+  EXPECT_EQ(observers.json()["observers"].size(), 6u);
+  expect_bad_input(octavo({"analyze", model, "--data", calib}), "INT8");
+}
+
+TEST_F(ModelsTest, OptionsAgainstLoss) {
+  ASSERT_EQ(quantize({"--equalize", "--smooth", "0.5", "--correct-bias"}).code, 0);
+  EXPECT_GT(octavo({"eval", out, "--data", calib, "--compare", model, "--json"}).json()["sqnr_db"], 20);
+  expect_bad_input(octavo({"quantize", model, "-o", out, "--recipe", "weight_only", "--smooth", "0.5"}), "--smooth: needs --calib");
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ flow() {  # flow NAME COMMAND...
   shift
   (mkdir "$out/$name" && cd "$out/$name" || exit
    "$@" kernels --json > kernels.json
-   "$@" quantize "$demo/digits_float.onnx" -o int8.onnx --calib "$demo/digits_calib.npz" --samples 20 > /dev/null
+   "$@" quantize "$demo/digits_float.onnx" -o int8.onnx --calib "$demo/digits_calib.npz" --samples 20 --force-int8 > /dev/null
    "$@" eval int8.onnx --data "$demo/digits_test.npz" --samples 20 --compare "$demo/digits_float.onnx" --json | grep -v digits_float > eval.json)
 }
 

@@ -65,6 +65,7 @@ class Prepared {
   friend Expected<std::string> save_calibration(const Prepared&);
   friend Status add_calibration(Prepared&, std::string_view);
   friend Expected<Graph> convert(const Prepared&);
+  friend Expected<Graph> prepare_qat(const Prepared&);
 };
 
 // Errors: a graph that is already quantized; a config that no kernel honours; an operator of an old opset that cannot be
@@ -92,5 +93,10 @@ Status add_calibration(Prepared& prepared, std::string_view state);
 // `v_scale` and `v_zero_point`. The scale of a bias is that of the input times that of the weights; where a bias would not fit
 // int32 so, its channel's weight scale is enlarged. Errors name a value that calibration never saw.
 Expected<Graph> convert(const Prepared& prepared);
+
+// The same model in the form to train: the float weights stay initializers, behind QuantizeLinear and DequantizeLinear of their own;
+// biases stay float. Compiled with CompileOptions::simulate it is the fake-quant forward pass; without, the INT8 model, whose
+// outputs are the same within one step. Dynamic ranges have no such form: their nodes are as convert() makes them.
+Expected<Graph> prepare_qat(const Prepared& prepared);
 
 }  // namespace octavo

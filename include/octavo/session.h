@@ -20,6 +20,7 @@ struct CompileOptions {
   Isa isa = Isa::scalar;                      // used if use_isa is set; else active_isa()
   bool use_isa = false;
   bool strict = false;                        // an error for each node between Q and DQ that cannot run in int8
+  bool simulate = false;                      // everything between DequantizeLinear and QuantizeLinear in float, as in training
   std::vector<std::string> keep;              // values that must exist at run time for RunHooks::on_value
   // Inputs whose values are known now: axes, target shapes, repeats ... on which the shapes of results depend. The Program is
   // for these values only, and run() refuses others.

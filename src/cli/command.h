@@ -14,6 +14,8 @@ using Action = std::function<int()>;
 
 void add_quantize(CLI::App& app, Action& action);
 void add_calibrate(CLI::App& app, Action& action);
+void add_tune(CLI::App& app, Action& action);
+void add_analyze(CLI::App& app, Action& action);
 void add_run(CLI::App& app, Action& action);
 void add_eval(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);

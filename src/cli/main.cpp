@@ -36,6 +36,8 @@ int run(int argc, char** argv) {
   Action action;
   add_quantize(app, action);
   add_calibrate(app, action);
+  add_tune(app, action);
+  add_analyze(app, action);
   add_run(app, action);
   add_eval(app, action);
   add_bench(app, action);

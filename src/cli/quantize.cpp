@@ -4,6 +4,7 @@
 #include "error.h"
 #include "files.h"
 #include "model.h"
+#include "octavo/equalize.h"
 #include "options.h"
 #include "quantizing.h"
 #include "text.h"
@@ -14,9 +15,35 @@ namespace {
 struct Options {
   QuantizeInputs inputs;
   std::string output;
-  std::vector<std::string> states;
-  bool json = false;
+  std::vector<std::string> states, shapes;
+  bool json = false, force_int8 = false, equalize = false, correct_bias = false;
+  float smooth = -1;  // alpha; negative: not asked for
 };
+
+// The samples that --smooth and --correct-bias look at.
+std::vector<Inputs> load_samples(const Graph& graph, const Options& options, const char* option) {
+  if (options.inputs.calib.empty()) throw Failure(fmt::format("{}: needs --calib", option));
+  const Dataset data(options.inputs.calib, graph, Dataset::load(options.inputs.calib, {&graph}), options.inputs.samples);
+  std::vector<Inputs> groups;
+  for (int64_t i = 0; i < data.groups(); ++i) groups.push_back(data.group(i));
+  return groups;
+}
+
+// The graph that is quantized: folded, and equalized as asked.
+Graph equalized(const Graph& graph, const Recipe& recipe, const Options& options) {
+  if (!options.equalize && options.smooth < 0) return graph;
+  Graph folded = value(prepare(graph, recipe), options.inputs.model).graph();
+  if (options.equalize) value(equalize_layers(folded), options.inputs.model);
+  if (options.smooth >= 0)
+    value(smooth_activations(folded, load_samples(graph, options, "--smooth"), options.smooth), options.inputs.model);
+  return folded;
+}
+
+// What is timed: the first sample, or zeros where there is none.
+Inputs sample_to_time(const Graph& graph, const Options& options) {
+  if (options.inputs.calib.empty()) return zeros_for(graph, options.shapes);
+  return Dataset(options.inputs.calib, graph, Dataset::load(options.inputs.calib, {&graph}), options.inputs.samples).group(0);
+}
 
 // Samples, or what `octavo calibrate` saw of them. A recipe without static ranges needs neither.
 int64_t calibrate_prepared(Prepared& prepared, const Graph& graph, const Options& options) {
@@ -32,18 +59,30 @@ int64_t calibrate_prepared(Prepared& prepared, const Graph& graph, const Options
 int run(const Options& options) {
   check_output(options.output, options.inputs);
   const Recipe recipe = load_recipe(options.inputs.recipe);
-  const Graph graph = load_model(options.inputs.model);
+  const Graph graph = equalized(load_model(options.inputs.model), recipe, options);
   Prepared prepared = value(prepare(graph, recipe), options.inputs.model);
   const int64_t samples = calibrate_prepared(prepared, graph, options);
-  const Graph converted = value(convert(prepared), options.inputs.model);
-  check(save_onnx(converted, options.output), options.output);
+  Tuned tuned{value(convert(prepared), options.inputs.model), {}};
+  if (options.correct_bias)
+    value(correct_biases(prepared.graph(), tuned.graph, load_samples(graph, options, "--correct-bias")), options.inputs.model);
+  if (!options.force_int8)
+    tuned = value(keep_faster(prepared.graph(), tuned.graph, sample_to_time(graph, options), {options.inputs.threads, 20}),
+                  options.inputs.model);
+  check(save_onnx(tuned.graph, options.output), options.output);
 
   // The written file, not the graph in memory: what is reported is what the user has.
-  const Program program = value(Program::compile(load_model(options.output)), options.output);
+  CompileOptions compile;
+  compile.input_shapes = parse_shapes(options.shapes, graph);
+  const Program program = value(Program::compile(load_model(options.output), compile), options.output);
   Json kept = Json::array();
   int64_t quantized = 0;
+  std::map<std::string, std::string> slower;
+  for (const NodeTiming& t : tuned.timings)
+    if (!t.int8) slower[t.node] = fmt::format("int8 is no faster: {:.1f} us, float {:.1f} us", 1000 * t.int8_ms, 1000 * t.float_ms);
   for (const Annotation& a : prepared.annotations()) {
-    if (a.quantized)
+    if (const auto it = slower.find(a.node); it != slower.end())
+      kept.push_back({{"name", a.node}, {"op_type", a.op_type}, {"reason", it->second}});
+    else if (a.quantized)
       ++quantized;
     else
       kept.push_back({{"name", a.node}, {"op_type", a.op_type}, {"reason", a.reason}});
@@ -59,7 +98,8 @@ int run(const Options& options) {
                     {"bytes_before", before},
                     {"bytes_after", after},
                     {"ratio", ratio},
-                    {"int8_mac_share", program.int8_mac_share()}});
+                    {"int8_mac_share", program.int8_mac_share()},
+                    {"timings", to_json(tuned.timings)}});
     return kDone;
   }
   std::string text = fmt::format(
@@ -81,7 +121,8 @@ void add_quantize(CLI::App& app, Action& action) {
   add_command<Options>(
       app, action, "quantize", "Turn a float ONNX model into an INT8 one",
       "Folds the model, runs the calibration data through it, chooses scales and zero points, and writes a standard ONNX\n"
-      "model with QuantizeLinear-DequantizeLinear pairs. Prints what was quantized, and what was kept in float and why.\n"
+      "model with QuantizeLinear-DequantizeLinear pairs. Each int8 step is timed against its float form, and the faster is kept.\n"
+      "Prints what was quantized, and what was kept in float and why.\n"
       "DATA is an .npz file whose arrays are named after the model's inputs (first axis = samples). Recipes with dynamic ranges\n"
       "or quantized weights alone need none.",
       [](CLI::App& cmd, Options& o) {
@@ -92,6 +133,13 @@ void add_quantize(CLI::App& app, Action& action) {
         cmd.add_option("--states", o.states, "Instead of --calib: the states of all shares, from `octavo calibrate`")
             ->excludes(calib)
             ->option_text("STATE...");
+        cmd.add_flag("--force-int8", o.force_int8, "Do not time: quantize also what is slower so on this machine");
+        cmd.add_flag("--equalize", o.equalize, "Cross-layer equalization: spread the weights of Conv-Conv pairs evenly first");
+        cmd.add_option("--smooth", o.smooth, "SmoothQuant: move ranges from activations to weights first, by ALPHA (0.5)")
+            ->check(CLI::Range(0.0, 1.0))
+            ->option_text("ALPHA");
+        cmd.add_flag("--correct-bias", o.correct_bias, "Take the mean error of rounded weights off the biases");
+        add_shapes(cmd, o.shapes);
         add_json(cmd, o.json);
       },
       run);

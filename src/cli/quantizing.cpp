@@ -55,6 +55,41 @@ Shard parse_shard(const std::string& text) {
   return shard;
 }
 
+Inputs zeros_for(const Graph& graph, const std::vector<std::string>& shapes) {
+  const std::map<std::string, Shape> given = parse_shapes(shapes, graph);
+  Inputs sample;
+  for (const ValueInfo& input : graph.inputs) {
+    Shape shape;
+    if (const auto it = given.find(input.name); it != given.end()) {
+      shape = it->second;
+    } else {
+      if (!input.has_shape) throw Failure(fmt::format("input '{}' has no shape; give one with --shape", input.name));
+      for (size_t d = 0; d < input.dims.size(); ++d) {
+        if (input.dims[d].size < 0 && d > 0)
+          throw Failure(fmt::format("dimension {} of input '{}' is open; give a shape with --shape", d, input.name));
+        shape.push_back(std::max<int64_t>(input.dims[d].size, 1));
+      }
+    }
+    sample.emplace(input.name, value(Tensor::create(input.dtype, shape), input.name));
+  }
+  return sample;
+}
+
+Json to_json(const std::vector<NodeTiming>& timings) {
+  Json json = Json::array();
+  for (const NodeTiming& t : timings)
+    json.push_back({{"node", t.node}, {"op_type", t.op_type}, {"int8_ms", t.int8_ms}, {"float_ms", t.float_ms}, {"int8", t.int8}});
+  return json;
+}
+
+std::string timing_table(const std::vector<NodeTiming>& timings) {
+  Table table({"node", "operator", "int8 us", "float us", "kept"});
+  for (const NodeTiming& t : timings)
+    table.add({t.node, t.op_type, fmt::format("{:.1f}", 1000 * t.int8_ms), fmt::format("{:.1f}", 1000 * t.float_ms),
+               t.int8 ? "int8" : "float"});
+  return table.text();
+}
+
 int64_t calibrate_on(Prepared& prepared, const Graph& graph, const QuantizeInputs& inputs, Shard shard) {
   const Dataset data(inputs.calib, graph, Dataset::load(inputs.calib, {&graph}), inputs.samples);
   const int64_t begin = data.groups() * shard.index / shard.count, end = data.groups() * (shard.index + 1) / shard.count;

@@ -9,6 +9,8 @@
 #include "dataset.h"
 #include "octavo/quantize.h"
 #include "octavo/recipe.h"
+#include "octavo/tune.h"
+#include "text.h"
 
 namespace CLI {
 class App;
@@ -37,6 +39,12 @@ struct Shard {
   int64_t index = 0, count = 1;
 };
 Shard parse_shard(const std::string& text);  // "I/N". Throws Failure
+
+// One sample of zeros, of the shapes that the model declares or `shapes` gives ("NAME=1x3x224x224"); an open batch is 1. Throws Failure.
+Inputs zeros_for(const Graph& graph, const std::vector<std::string>& shapes);
+
+Json to_json(const std::vector<NodeTiming>& timings);
+std::string timing_table(const std::vector<NodeTiming>& timings);
 
 // Shows a share of the samples to the observers; returns their number. Throws Failure.
 int64_t calibrate_on(Prepared& prepared, const Graph& graph, const QuantizeInputs& inputs, Shard shard = {});

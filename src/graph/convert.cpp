@@ -17,8 +17,9 @@ struct ActivationParams {
 
 class Converter {
  public:
-  Converter(const Graph& source, const QuantPlan& plan, const std::map<std::string, std::unique_ptr<Observer>>& observers)
-      : source_(source), plan_(plan), observers_(observers) {}
+  Converter(const Graph& source, const QuantPlan& plan, const std::map<std::string, std::unique_ptr<Observer>>& observers,
+            bool trainable)
+      : source_(source), plan_(plan), observers_(observers), trainable_(trainable) {}
 
   Expected<Graph> run() {
     graph_ = source_;
@@ -113,13 +114,18 @@ class Converter {
                                   ? Tensor::from(DType::s8, {}, std::vector<int8_t>{int8_t(q.zero_point)})
                                   : Tensor::from(DType::u8, {}, std::vector<uint8_t>{uint8_t(q.zero_point)});
     ParamNames names = add_params(value, Tensor::from(DType::f32, {}, std::vector<float>{q.scale}), zero_point);
+    graph_.nodes.push_back(quantize_node(value, names, {}));
+    quantized_[value] = std::move(names);
+  }
+
+  Node quantize_node(const std::string& value, const ParamNames& names, std::optional<int64_t> axis) {
     Node node;
     node.op_type = "QuantizeLinear";
     node.name = unique(value + "_QuantizeLinear");
     node.inputs = {value, names.scale, names.zero_point};
     node.outputs = {names.quantized};
-    graph_.nodes.push_back(std::move(node));
-    quantized_[value] = std::move(names);
+    if (axis) node.attributes["axis"] = *axis;
+    return node;
   }
 
   std::string dequantize(const std::string& value, const ParamNames& names, std::optional<int64_t> axis = {}) {
@@ -149,7 +155,10 @@ class Converter {
     Tensor zero_point = data.dtype() == DType::s8 ? Tensor::from(DType::s8, shape, std::vector<int8_t>(scales.size()))
                                                   : Tensor::from(DType::s32, shape, std::vector<int32_t>(scales.size()));
     const ParamNames names = add_params(name, Tensor::from(DType::f32, shape, scales), std::move(zero_point));
-    graph_.add_initializer(names.quantized, std::move(data));
+    if (trainable_)
+      graph_.nodes.push_back(quantize_node(name, names, axis));
+    else
+      graph_.add_initializer(names.quantized, std::move(data));
     constants_[name].push_back({scales, axis, names});
     node.inputs[input] = dequantize(name, names, axis);
   }
@@ -170,7 +179,7 @@ class Converter {
     const auto axis = [&](int64_t a) { return plan.config.per_channel ? std::optional(a) : std::nullopt; };
     quantize_constant(node, plan.input, *scales, axis(plan.axis),
                       [&](const Tensor& w) { return quantize_weights(w, plan.axis, *scales, range_of(plan.config)); });
-    if (!plan.bias || mode != QuantMode::static_range) return {};
+    if (!plan.bias || mode != QuantMode::static_range || trainable_) return {};
     const Tensor& bias = source_.initializers.at(node.inputs[*plan.bias]);
     std::vector<float> bias_scales;
     for (const float s : *scales) bias_scales.push_back(x_scale * s);
@@ -226,7 +235,8 @@ class Converter {
     return names;
   }
 
-  // y = float(MatMulInteger(q, w, zero_point)) * (scale * w_scale[j]) + bias[j]
+  // y = float(MatMulInteger(q, w, zero_point)) * (scale * w_scale[j]) + bias[j]; for rows the scales are multiplied with one after the
+  // other, because ONNX Runtime (1.31) takes a product of scales for that of whole tensors when it fuses.
   Status multiply_dynamically(const QuantizedWeight& plan, const TensorConfig& activation, const Node& node) {
     const Expected<std::vector<float>> scales = scales_of(plan, node, 0);
     if (!scales) return scales.status();
@@ -251,8 +261,11 @@ class Converter {
     product.outputs = {unique(y + "_sums")};
     const std::string sums = product.outputs[0];
     graph_.nodes.push_back(std::move(product));
-    const std::string scale = add_node("Mul", y + "_scales", {x.scale, names->scale});
-    const std::string real = add_node("Cast", y + "_cast", {sums}, {{"to", int64_t{1}}});
+    std::string real = add_node("Cast", y + "_cast", {sums}, {{"to", int64_t{1}}}), scale = names->scale;
+    if (activation.per_row)
+      real = add_node("Mul", y + "_rows", {real, x.scale});
+    else
+      scale = add_node("Mul", y + "_scales", {x.scale, names->scale});
     Node last;
     last.op_type = "Mul";
     last.name = unique(node.name + "_scaled");
@@ -279,6 +292,7 @@ class Converter {
   const Graph& source_;
   const QuantPlan& plan_;
   const std::map<std::string, std::unique_ptr<Observer>>& observers_;
+  bool trainable_;
   Graph graph_;
   std::unordered_set<std::string> names_;
   std::map<std::string, ActivationParams> params_;          // by value
@@ -291,9 +305,15 @@ class Converter {
 }  // namespace
 
 Expected<Graph> convert(const Prepared& prepared) try {
-  return Converter(prepared.impl_->graph, prepared.impl_->plan, prepared.impl_->observers).run();
+  return Converter(prepared.impl_->graph, prepared.impl_->plan, prepared.impl_->observers, false).run();
 } catch (const std::bad_alloc&) {
   return Status::error(Code::out_of_memory, "convert: out of memory");
+}
+
+Expected<Graph> prepare_qat(const Prepared& prepared) try {
+  return Converter(prepared.impl_->graph, prepared.impl_->plan, prepared.impl_->observers, true).run();
+} catch (const std::bad_alloc&) {
+  return Status::error(Code::out_of_memory, "prepare_qat: out of memory");
 }
 
 }  // namespace octavo

@@ -160,14 +160,14 @@ void fuse_shuffle(Net& net, int id) {
 
 }  // namespace
 
-Status recognize(Net& net) {
+Status recognize(Net& net, bool simulate) {
   for (int id : net.sorted()) {
     if (net.ops[id].dead) continue;
     const std::string& type = net.ops[id].node.op_type;
     if (!net.ops[id].node.domain.empty() || net.ops[id].in.empty() || net.ops[id].in[0] < 0 || net.ops[id].out[0] < 0) continue;
     Status status;
     if (is_one_of(type, {"QuantizeLinear", "DequantizeLinear"}))
-      status = recognize_quantization(net, id);
+      status = simulate ? Status() : recognize_quantization(net, id);
     else if (is_one_of(type, {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"}))
       status = make_alias(net, id);
     else if (is_one_of(type, {"MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool"}) ||

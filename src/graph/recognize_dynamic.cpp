@@ -86,6 +86,42 @@ std::optional<Tensor> weights_of(const Net& net, const Op& op) {
   return shifted_to_s8(*w);
 }
 
+// The Muls behind `real` by a scale that is computed and by a constant one: by their product, or by one after the other.
+struct Scales {
+  int a = -1;
+  const Tensor* w = nullptr;
+  std::vector<int> muls;
+};
+
+std::optional<Scales> scales_behind(const Net& net, int real) {
+  Scales r;
+  while (r.a < 0 || !r.w) {
+    const int mul = net.only_user(real);
+    if (mul < 0 || !is_op(&net.ops[mul], "Mul") || net.ops[mul].in.size() != 2) return std::nullopt;
+    const size_t side = net.ops[mul].in[0] == real ? 1 : 0;
+    const int factor = net.ops[mul].in[side];
+    if (factor < 0 || factor == real) return std::nullopt;
+    const Op* product = net.producer(factor);
+    const bool both = is_op(product, "Mul") && product->in.size() == 2 && r.muls.empty() && net.only_user(factor) == mul &&
+                      (net.constant(*product, 0) || net.constant(*product, 1));
+    if (both) {
+      const size_t constant = net.constant(*product, 0) ? 0 : 1;
+      r.w = net.constant(*product, constant);
+      r.a = product->in[1 - constant];
+      if (net.values[r.a].constant) return std::nullopt;
+    } else if (const Tensor* w = net.constant(net.ops[mul], side)) {
+      if (r.w) return std::nullopt;
+      r.w = w;
+    } else {
+      if (r.a >= 0) return std::nullopt;
+      r.a = factor;
+    }
+    r.muls.push_back(mul);
+    real = net.ops[mul].out[0];
+  }
+  return r;
+}
+
 void fuse_product(Net& net, int id) {
   const Op& op = net.ops[id];
   const int a = op.in[0], zero = op.in.size() > 2 ? op.in[2] : -1;
@@ -94,22 +130,17 @@ void fuse_product(Net& net, int id) {
   if (!w || a_shape.size() < 2 || net.values[a].constant || a_shape.back() != w->shape()[0]) return;
   if (w->shape()[0] > 65793) return;  // the plan's own bound: such a product stays generic
   if (zero >= 0 && (net.values[zero].shape.size() > 1 || net.values[zero].dtype != net.values[a].dtype)) return;
-  int64_t zeros = 1, rows = 1;
+  int64_t zeros = 1;
   for (int64_t d : zero >= 0 ? net.values[zero].shape : Shape{}) zeros *= d;
-  for (size_t d = 0; d + 1 < a_shape.size(); ++d) rows *= a_shape[d];
   if (zeros != 1) return;
 
   const int cast = net.only_user(op.out[0]);
   if (cast < 0 || !is_op(&net.ops[cast], "Cast") || net.values[net.ops[cast].out[0]].dtype != DType::f32) return;
-  const int real = net.ops[cast].out[0], mul = net.only_user(real);
-  if (mul < 0 || !is_op(&net.ops[mul], "Mul") || net.ops[mul].in.size() != 2) return;
-  const int scales = net.ops[mul].in[net.ops[mul].in[0] == real ? 1 : 0];
-  const Op* product = net.producer(scales);
-  if (!is_op(product, "Mul") || product->in.size() != 2 || net.only_user(scales) != mul) return;
-  const size_t side = net.constant(*product, 0) ? 0 : 1;
-  const Tensor* w_scale = net.constant(*product, side);
-  const int a_scale = product->in[1 - side];
-  if (!w_scale || net.values[a_scale].constant || net.values[a_scale].dtype != DType::f32) return;
+  const std::optional<Scales> scales = scales_behind(net, net.ops[cast].out[0]);
+  if (!scales) return;
+  const int a_scale = scales->a;
+  const Tensor* w_scale = scales->w;
+  if (net.values[a_scale].dtype != DType::f32 || w_scale->dtype() != DType::f32) return;
   const int64_t n = w->shape()[1];
   const std::optional<std::vector<float>> columns = per_channel(*w_scale, 1, 0, n);
   if (!columns) return;
@@ -125,9 +156,8 @@ void fuse_product(Net& net, int id) {
   linear.oc = n;
   linear.weight = *std::move(w);
   linear.w_scale = *columns;
-  const int scale_op = net.values[scales].producer;
   net.absorb(id, cast);
-  net.absorb(id, mul);
+  for (const int mul : scales->muls) net.absorb(id, mul);
   const int y = net.ops[id].out[0];
   if (const int add = net.only_user(y); add >= 0 && is_op(&net.ops[add], "Add") && net.ops[add].in.size() == 2) {
     const Tensor* c = net.constant(net.ops[add], net.ops[add].in[0] == y ? 1 : 0);
@@ -146,7 +176,6 @@ void fuse_product(Net& net, int id) {
     target.hi = std::min(std::max(target.hi, limits->first), limits->second);
     net.absorb(id, user);
   }
-  net.erase(scale_op);
   Op& target = net.ops[id];
   target.kind = Kind::dynamic_linear;
   target.linear = std::move(linear);

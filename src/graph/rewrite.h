@@ -7,8 +7,8 @@ namespace octavo::net {
 
 // QuantizeLinear and DequantizeLinear with constant per-tensor parameters become Kind::quantize and Kind::dequantize;
 // operators that only rename bytes (Reshape, Flatten, Squeeze, Identity ...) become Kind::alias; pools Kind::pool; batch norm
-// that found no convolution Kind::affine.
-Status recognize(Net& net);
+// that found no convolution Kind::affine. simulate: QuantizeLinear and DequantizeLinear stay what they are.
+Status recognize(Net& net, bool simulate);
 
 // Moves DequantizeLinear down and QuantizeLinear up through operators that only move or select elements, so that those
 // work on bytes and the pairs meet; then pairs that meet become nothing or Kind::requantize.

@@ -8,9 +8,9 @@
 namespace octavo::OCTAVO_ISA {
 namespace {
 
-// `groups` groups of M rows from row 0 on.
-template <class K, int M, int NV>
-[[gnu::noinline]] void stream(const BrgemmArgs& g, int groups) {
+// `groups` groups of M rows from a row on. multiply(acc, g, a_offset): as multiply_taps().
+template <class K, int M, int NV, class Multiply>
+[[gnu::noinline]] void stream(const BrgemmArgs& g, int row, int groups, const Multiply& multiply) {
   using Acc = typename K::Acc;
   const int live = g.n - (NV - 1) * K::lanes;  // columns of the last vector
   const typename K::Part part(live);
@@ -18,14 +18,14 @@ template <class K, int M, int NV>
   load_seeds<K>(seeds, g, part, live);
   const auto run = [&]<class Out>(const Out& epilogue) OCTAVO_LAMBDA {
     Acc done[M][NV];
-    ptrdiff_t a_offset = 0;
+    ptrdiff_t a_offset = row * g.a_stride_bytes;
     const auto next = [&](Acc (&acc)[1][M][NV]) OCTAVO_LAMBDA {
       OCTAVO_UNROLL
       for (int i = 0; i < M; ++i) {
         OCTAVO_UNROLL
         for (int v = 0; v < NV; ++v) acc[0][i][v] = seeds[v];
       }
-      multiply_taps<K, M, NV, 1>(acc, g, a_offset);
+      multiply(acc, g, a_offset);
       a_offset += M * g.a_stride_bytes;
     };
     const auto keep = [&](const Acc (&acc)[1][M][NV]) OCTAVO_LAMBDA {
@@ -38,8 +38,9 @@ template <class K, int M, int NV>
         }
       }
     };
-    char* c = static_cast<char*>(g.c);
-    const char* residual = static_cast<const char*>(g.epi->residual);
+    char* c = static_cast<char*>(g.c) + row * g.c_stride_bytes;
+    const char* residual = nullptr;
+    if constexpr (Out::residual) residual = static_cast<const char*>(g.epi->residual) + row * g.epi->residual_stride_bytes;
     {
       Acc acc[1][M][NV];
       next(acc);
@@ -72,7 +73,10 @@ template <class K, int M, int NV>
 OCTAVO_INLINE void stream_rows(const BrgemmArgs& g) {
   int rest = g.m % M, groups = g.m / M;
   if (groups && rest && rest * NV * 2 < M) --groups, rest += M;
-  if (groups) stream<K, M, NV>(g, groups);
+  const auto multiply = [](typename K::Acc (&acc)[1][M][NV], const BrgemmArgs& args, ptrdiff_t a_offset) OCTAVO_LAMBDA {
+    multiply_taps<K, M, NV, 1>(acc, args, a_offset);
+  };
+  if (groups) stream<K, M, NV>(g, 0, groups, multiply);
   int row = groups * M;
   if (rest > M) {
     tile_of<K, M, NV>(g, row, rest / 2);

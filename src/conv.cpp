@@ -71,7 +71,8 @@ void ConvPlan::Impl::make_panels(const ConvDesc& d) {
   const int64_t icg = d.ic / d.groups, ocg = d.oc / d.groups, merged = algorithm.merged, nr = weights.kernel->nr;
   for (int64_t g = 0; g < d.groups; g += merged) {
     const int64_t columns = std::min(merged, d.groups - g) * ocg;
-    const int64_t first = std::min(g, d.groups - merged);  // the last panel reads `merged` groups too, though it may use fewer
+    // Merged: the last panel reads as many groups, though it may use fewer.
+    const int64_t first = weights.group_n > 0 ? g : std::min(g, d.groups - merged);
     for (int64_t j = 0; j < columns; j += nr)
       weights.panels.push_back({g * ocg + j, int32_t(std::min(nr, columns - j)), first * icg * ptrdiff_t(size_of(d.a))});
   }
@@ -94,6 +95,7 @@ void ConvPlan::Impl::pack(const ConvDesc& d) {
   const DType b = weights.kernel->b;
   const bool fused = algorithm.fused;
   const int64_t merged = algorithm.merged;
+  const bool grouped = weights.group_n > 0;
   const ptrdiff_t a_bytes = ptrdiff_t(size_of(d.a)), b_bytes = ptrdiff_t(size_of(b));
   const ptrdiff_t column_stride = icg * w.kh * w.kw;
   const size_t tap_bytes = weights.tap_bytes(), all_taps = size_t(weights.taps) * tap_bytes;
@@ -102,6 +104,7 @@ void ConvPlan::Impl::pack(const ConvDesc& d) {
   // A kernel row of whole words is packed as its pixels would be by themselves. Otherwise pixels share words, and the weights of
   // each column are first brought into the order in which a kernel row has them: [kh][kw][ic].
   const bool by_pixel = !fused || d.ic % format.kr == 0;
+  const size_t by_pixel_bytes = panel_bytes(format, grouped ? icg : merged * icg);
   Buffer<int8_t> ordered;
   if (!by_pixel) ordered = Buffer<int8_t>::uninitialized(size_t(format.nr * w.kh * w.kw * d.ic));
   for (int64_t p = 0; p < weights.panel_count(); ++p) {
@@ -111,12 +114,13 @@ void ConvPlan::Impl::pack(const ConvDesc& d) {
     if (panel.n < format.nr || merged > 1 || weights.k % format.kr || !by_pixel) std::memset(to, 0, all_taps);
     // The part of the panel that belongs to one group: all of it, unless groups are merged.
     for (int64_t j = 0, n; j < panel.n; j += n) {
-      const int64_t column = panel.column + j, group = column / ocg, row = (group - first_group) * icg, taps = w.kh * w.kw;
+      const int64_t column = panel.column + j, group = column / ocg, row = grouped ? 0 : (group - first_group) * icg,
+                    taps = w.kh * w.kw;
       n = std::min(panel.n - j, (group + 1) * ocg - column);
       const char* source = static_cast<const char*>(d.w) + column * column_stride * b_bytes;
       if (by_pixel) {
         const WeightBlock block{source, b, icg, n, taps, column_stride, taps, 1};
-        pack_block(format, block, row, j, to, panel_bytes(format, merged * icg));
+        pack_block(format, block, row, j, to, by_pixel_bytes);
         continue;
       }
       if (merged > 1) std::memset(ordered.get(), 0, ordered.bytes());
@@ -191,7 +195,9 @@ void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* wo
     } else {
       in += out.y * w.stride_h * row_stride + out.x * w.stride_w * pixel_stride;
     }
-    for (int64_t p = first; p < last; ++p) run_panel(v, image, out, p, in, row_stride, pixel_stride, taps);
+    const int64_t step = blocks.rows_first ? 1 : out.rows, end_row = out.y + out.rows;
+    for (out.rows = step; out.y < end_row; out.y += step, in += step * w.stride_h * row_stride)
+      for (int64_t p = first; p < last; ++p) run_panel(v, image, out, p, in, row_stride, pixel_stride, taps);
   }
 }
 
@@ -209,6 +215,7 @@ void ConvPlan::Impl::run_panel(const ConvArgs& v, int64_t image, const Region& o
   g.c_stride_bytes = v.c_pixel_stride_bytes;
   g.k = algorithm.fused && !one_tap_a_row ? types.in : weights.k;
   g.n = panel.n;
+  g.group_n = weights.group_n;
   const size_t tap_bytes = panel_bytes(kernel.format, g.k);
   const int64_t most = call_rows(kernel, g.a_stride_bytes, g.a_stride_bytes, g.c_stride_bytes);
   RowTaps rows_used{0, int32_t(w.kh), 0};
@@ -242,8 +249,9 @@ void ConvPlan::Impl::run_panel(const ConvArgs& v, int64_t image, const Region& o
 
 Expected<ConvPlan> ConvPlan::create(const ConvDesc& d) noexcept try {
   if (Status s = check_conv(d); !s.ok()) return s;
-  const Expected<const KernelInfo*> kernel = choose_kernel(Op::brgemm, d.a, d.kernel, d.use_isa, d.isa);
+  Expected<const KernelInfo*> kernel = choose_kernel(Op::brgemm, d.a, d.kernel, d.use_isa, d.isa);
   if (!kernel) return kernel.status();
+  if (const KernelInfo* grouped = d.kernel ? nullptr : grouped_kernel(d, **kernel)) kernel = grouped;
   if (Status s = check_numerics(d.numerics, d.a, d.oc, d.ic / d.groups * d.window.kh * d.window.kw); !s.ok()) return s;
   auto impl = std::make_shared<Impl>();
   impl->w = d.window;
@@ -252,9 +260,10 @@ Expected<ConvPlan> ConvPlan::create(const ConvDesc& d) noexcept try {
   impl->macs = impl->oh * impl->ow * d.oc * (d.ic / d.groups) * d.window.kh * d.window.kw;
   impl->types = {d.ic, d.oc, d.a, d.numerics.out, d.numerics.residual_dtype, d.numerics.has_residual};
   impl->fill = d.a == DType::f32 ? 0 : d.numerics.a.zero_point;
-  impl->algorithm = conv_algorithm(d, (*kernel)->format);
+  impl->algorithm = conv_algorithm(d, **kernel);
   Weights& weights = impl->weights;
   weights.kernel = *kernel;
+  if ((*kernel)->op == Op::grouped) weights.group_n = int32_t(d.oc / d.groups);
   if (!d.kernel) weights.short_sums = short_sum_kernel(**kernel);
   weights.taps = impl->algorithm.taps;
   weights.k = impl->algorithm.k;

@@ -40,6 +40,7 @@ void run_flat(const Weights& w, const FlatBlocks& blocks, const FlatArgs& f, int
                                  std::min<int64_t>(blocks.group, panels) * kernel.nr * c_bytes);
   BrgemmArgs g;
   g.k = w.k;
+  g.group_n = w.group_n;
   g.a_stride_bytes = f.a_stride;
   g.c_stride_bytes = f.c_stride;
   g.batch = w.taps;

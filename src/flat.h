@@ -22,6 +22,7 @@ struct Panel {
 struct Weights {
   const KernelInfo* kernel = nullptr;
   const KernelInfo* short_sums = nullptr;  // for the same panels; null if there is none, or the caller asked for `kernel`
+  int32_t group_n = 0;      // a grouped kernel's columns of one group
   int64_t taps = 1, k = 0;  // each panel: `taps` of panel_bytes(format, k), back to back
   std::vector<Panel> panels;
   PackedWeights packed;

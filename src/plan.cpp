@@ -13,7 +13,7 @@ Expected<const KernelInfo*> choose_kernel(Op op, DType a, const KernelInfo* forc
   if (a != DType::u8 && a != DType::s8 && a != DType::f32)
     return Status::error(Code::unsupported, "a is %s: must be u8, s8 or f32", name_of(a));
   const DType b = a == DType::f32 ? DType::f32 : DType::s8;
-  const char* op_name = op == Op::brgemm ? "brgemm" : "dwconv";
+  const char* op_name = op == Op::brgemm ? "brgemm" : "dwconv";  // grouped kernels are the policy's choice
   if (forced) {
     if (forced->op != op || forced->a != a || forced->b != b)
       return Status::error(Code::invalid_argument, "kernel is %s: must be a %s_%s%s one", forced->name, op_name, name_of(a),

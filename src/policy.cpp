@@ -9,6 +9,7 @@
 namespace octavo::detail {
 
 const KernelInfo* short_sum_kernel(const KernelInfo& kernel) noexcept {
+  if (kernel.group > 0) return nullptr;
   for (const KernelInfo& k : kernels())
     if (k.group > 0 && k.op == kernel.op && k.a == kernel.a && k.needs == kernel.needs && k.format == kernel.format) return &k;
   return nullptr;
@@ -66,17 +67,35 @@ FlatBlocks flat_blocks(const Weights& w, int64_t m) noexcept {
   return f;
 }
 
-ConvAlgorithm conv_algorithm(const ConvDesc& d, const PackFormat& format) noexcept {
+// The columns of a vector take the values of several groups: those of a group must divide it, and be whole words.
+const KernelInfo* grouped_kernel(const ConvDesc& d, const KernelInfo& kernel) noexcept {
+  const int64_t icg = d.ic / d.groups, ocg = d.oc / d.groups;
+  for (const KernelInfo& k : kernels())
+    if (k.op == Op::grouped && k.a == kernel.a && k.needs == kernel.needs && ocg > 1 && ocg < k.nr && k.nr % ocg == 0 &&
+        icg % k.kr == 0 && icg <= ocg)
+      return &k;
+  return nullptr;
+}
+
+ConvAlgorithm conv_algorithm(const ConvDesc& d, const KernelInfo& kernel) noexcept {
+  const PackFormat& format = kernel.format;
   const Window& w = d.window;
   const int64_t icg = d.ic / d.groups, ocg = d.oc / d.groups;
   const bool padded = w.pad_top || w.pad_left || w.pad_bottom || w.pad_right;
   ConvAlgorithm c;
   c.flat = w.kh == 1 && w.kw == 1 && w.stride_h == 1 && w.stride_w == 1 && !padded;
-  // Groups narrower than half a panel share it, block-diagonally: as many products, and fewer calls. In panels so wide that their
-  // kernels take them in parts, more than a part would only be more products. Not for f32, where the zeros between the blocks would
-  // meet infinities and NaNs of other groups.
-  constexpr int64_t kWidest = 32;
-  const int64_t width = std::min<int64_t>(format.nr, kWidest);
+  if (kernel.op == Op::grouped) {
+    c.merged = std::min<int64_t>(d.groups, format.nr / ocg);
+    c.copy = padded;
+    c.taps = w.kh * w.kw;
+    c.k = icg;
+    return c;
+  }
+  // Groups narrower than half of what a kernel takes at a time share it, block-diagonally: as many products, and fewer calls. That
+  // is half a panel, or a part of one so wide that kernels take it in parts; more would only be more products. Not for f32, where
+  // the zeros between the blocks would meet infinities and NaNs of other groups.
+  constexpr int kWidest = 32;
+  const int64_t width = format.nr > kWidest ? kWidest : std::max(1, format.nr / 2);
   if (d.a != DType::f32 && ocg * 2 <= width) c.merged = std::min(d.groups, width / ocg);
   // The bytes of a kernel row are contiguous where a panel takes all channels.
   c.fused = c.merged == d.groups && w.kw > 1 && w.dilation_w == 1;
@@ -115,6 +134,9 @@ ConvBlocks conv_blocks(const Window& w, int64_t pixel_bytes, const Weights& weig
   b.segments = ceil_div(ow, b.segment_cols);
   b.segment_cols = std::min(ow, ceil_div(ceil_div(ow, b.segments), mr) * mr);
   b.segments = ceil_div(ow, b.segment_cols);
+  // Panels that all stay in L1 leave the input rows of an output row there for each other.
+  constexpr int64_t kL1Panels = 12 << 10;
+  b.rows_first = panels * weights.taps * int64_t(weights.tap_bytes()) <= kL1Panels;
   return b;
 }
 

@@ -37,6 +37,9 @@ struct FlatBlocks {
 constexpr int64_t kMaxGroup = 8;
 FlatBlocks flat_blocks(const Weights&, int64_t m) noexcept;
 
+// The grouped kernel for a convolution that would otherwise run on `kernel`, or null.
+const KernelInfo* grouped_kernel(const ConvDesc&, const KernelInfo& kernel) noexcept;
+
 struct ConvAlgorithm {
   bool flat = false;      // 1x1, stride 1, no padding: a flat product over all pixels
   bool copy = false;      // taps point into a copy of the input rows, with the padding filled in
@@ -44,11 +47,12 @@ struct ConvAlgorithm {
   int64_t merged = 1;     // groups that share a panel
   int64_t taps = 1, k = 0;
 };
-ConvAlgorithm conv_algorithm(const ConvDesc&, const PackFormat&) noexcept;
+ConvAlgorithm conv_algorithm(const ConvDesc&, const KernelInfo&) noexcept;
 
 // How an output image is cut into bands of rows and segments of columns. A tile of the plan is one of these and one panel.
 struct ConvBlocks {
   int64_t band_rows = 1, bands = 1, segment_cols = 1, segments = 1;
+  bool rows_first = false;  // all panels pass over a row of pixels before the next row does; else all rows over a panel
 };
 ConvBlocks conv_blocks(const Window&, int64_t pixel_bytes, const Weights&) noexcept;
 

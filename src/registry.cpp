@@ -9,6 +9,10 @@ constexpr KernelInfo brgemm(const char* name, Isa needs, DType a, DType b, uint8
                             uint8_t group = 0) {
   return {name, Op::brgemm, needs, a, b, mr, format.nr, format.kr, false, false, format, 0, group, run, nullptr};
 }
+constexpr KernelInfo grouped(const char* name, Isa needs, DType a, DType b, uint8_t mr, PackFormat format, BrgemmFn run,
+                             uint8_t group) {
+  return {name, Op::grouped, needs, a, b, mr, format.nr, format.kr, false, false, format, 0, group, run, nullptr};
+}
 constexpr KernelInfo dwconv(const char* name, Isa needs, DType a, DType b, uint8_t mr, PackFormat format, DwconvFn run,
                             uint8_t rows = 1) {
   return {name, Op::dwconv, needs, a, b, mr, format.nr, format.kr, false, false, format, rows, 0, nullptr, run};
@@ -44,6 +48,12 @@ constexpr KernelInfo kKernels[] = {
                      octavo_brgemm_u8s8_avx512vnni_6x16x4_ymm)),
     test_only(brgemm("brgemm_s8s8_avx512vnni_5x16x4_ymm", Isa::avx512vnni, s8, s8, 5, {16, 4, 1, 128},
                      octavo_brgemm_s8s8_avx512vnni_5x16x4_ymm)),
+    grouped("grouped_u8s8_avx512vnni_108x16x4", Isa::avx512vnni, u8, s8, 108, {16, 4, 1, 0},
+            octavo_grouped_u8s8_avx512vnni_108x16x4, 6),
+    grouped("grouped_s8s8_avx512vnni_108x16x4", Isa::avx512vnni, s8, s8, 108, {16, 4, 1, 128},
+            octavo_grouped_s8s8_avx512vnni_108x16x4, 6),
+    grouped("grouped_f32f32_avx512vnni_108x16x1", Isa::avx512vnni, f32, f32, 108, {16, 1, 4, 0},
+            octavo_grouped_f32f32_avx512vnni_108x16x1, 6),
     dwconv("dwconv_u8s8_avx512vnni_4x64x4", Isa::avx512vnni, u8, s8, 4, {64, 4, 1, 0, true, true}, octavo_dwconv_u8s8_avx512vnni_4x64x4, 8),
     dwconv("dwconv_u8s8_avxvnni_2x32x4", Isa::avxvnni, u8, s8, 2, {32, 4, 1, 0, true, true}, octavo_dwconv_u8s8_avxvnni_2x32x4, 8),
     dwconv("dwconv_u8s8_avx2_2x32x2", Isa::avx2, u8, s8, 2, {32, 2, 2, 0, true, true}, octavo_dwconv_u8s8_avx2_2x32x2, 8),

@@ -25,6 +25,11 @@ TEST(Conv, NamedShapesEqualReference) {
       {window(14, 1, 1, 0), 24, 144, 1, 3},                     // flat
       {window(15, 1, 1, 0), 24, 12, 3, 1},                      // flat with groups
       {window(9, 3, 1, 1), 128, 128, 32, 1},                    // 4 channels a group
+      {window(9, 3, 2, 1), 256, 256, 32, 2},                    // 8 channels a group
+      {window(11, 3, 1, 2, 2), 28, 56, 7, 1},                   // 4 to 8 channels, the last vector is not full
+      {window(8, 1, 1, 0), 20, 40, 5, 1},                       // 4 to 8 channels, flat
+      {window(8, 5, 1, 2), 24, 24, 3, 1},                       // 8 channels in 3 groups
+      {window(17, 3, 1, 1), 64, 64, 4, 1},                      // 16 channels a group
       {window(9, 3, 1, 1), 45, 45, 9, 1},                       // groups that do not divide a panel
       {window(9, 3, 2, 1), 40, 40, 40, 1},                      // depthwise
       {window(9, 3, 1, 2, 2), 10, 30, 10, 1},                   // depthwise with a multiplier, dilated

@@ -48,12 +48,17 @@ struct EpilogueArgs {
 // padded. The kernel reads only the k elements of each A row, and n elements of bias, scale, bias_f32 and of residual rows,
 // and writes only n elements of each C row. C may alias nothing but the residual (same address and stride).
 // f32: the sum runs in the order t, then p, with one fma each from 0, so that the bits are the same for every tile.
+//
+// grouped: the same for several groups of group_n columns, each with k values of A of its own, one behind the other in a row:
+//   acc[i][j] = bias[j] + sum_{t<batch} sum_{p<k} A_t[i][(j / group_n) * k + p] * B_t[p][j]
+// group_n is a power of two that divides nr, k <= group_n is a multiple of kr. Rows of A are read up to the last group of n.
 struct BrgemmArgs {
   const void* const* a = nullptr;
   ptrdiff_t a_stride_bytes = 0;
   const void* b = nullptr;
   int64_t batch = 1, k = 0;
   int32_t m = 0, n = 0;
+  int32_t group_n = 0;  // grouped only
   void* c = nullptr;
   ptrdiff_t c_stride_bytes = 0;
   const EpilogueArgs* epi = nullptr;
@@ -121,7 +126,7 @@ constexpr int64_t dwconv_slots(const PackFormat& f, int64_t kh, int64_t kw) {  /
   return (slot_of(f, kh, kw, kh - 1, kw - 1) + f.kr) / f.kr * f.kr;
 }
 
-enum class Op : uint8_t { brgemm, dwconv };
+enum class Op : uint8_t { brgemm, dwconv, grouped };
 
 // One row of the registry.
 struct KernelInfo {
@@ -134,8 +139,8 @@ struct KernelInfo {
   bool test_only;     // odd layouts that exercise packing; never chosen
   PackFormat format;
   uint8_t rows;       // dwconv: the most output rows of one call. 0 for brgemm
-  uint8_t group;      // brgemm for short sums: mr is made of groups of so many rows, one behind the other. Else 0
-  BrgemmFn brgemm;    // exactly one of the two is set
+  uint8_t group;      // grouped, and brgemm for short sums: mr is made of groups of so many rows, one behind the other. Else 0
+  BrgemmFn brgemm;    // brgemm, grouped; exactly one of the two is set
   DwconvFn dwconv;
 };
 

@@ -25,6 +25,7 @@ struct DotU8 : V {
 
   static OCTAVO_INLINE Acc zero() { return V::splat(0); }
   static OCTAVO_INLINE B a(const char* p) { return V::splat_at(p); }
+  static OCTAVO_INLINE B flipped(B a) { return a; }
   static OCTAVO_INLINE Acc dot(Acc acc, B a, B b) { return V::dpbusd(acc, a, b); }
 
   template <int M>
@@ -39,12 +40,13 @@ template <class V, int MR>
 struct DotS8 : DotU8<V, MR> {
   using Base = DotU8<V, MR>;
   using B = typename V::I;
-  static OCTAVO_INLINE B a(const char* p) {
+  static OCTAVO_INLINE B a(const char* p) { return flipped(Base::a(p)); }
+  static OCTAVO_INLINE B flipped(B a) {
     B flip = V::splat(int32_t(0x80808080));
 #if defined(__clang__)
     V::keep(flip);  // not a constant, or the dword would be flipped before it is broadcast: three instructions for one
 #endif
-    return V::flip8(Base::a(p), flip);
+    return V::flip8(a, flip);
   }
   template <int M>
   struct Tail {

@@ -15,7 +15,7 @@ struct Options {
   bool json = false;
 };
 
-const char* name_of(Op op) { return op == Op::brgemm ? "brgemm" : "dwconv"; }
+const char* name_of(Op op) { return op == Op::brgemm ? "brgemm" : op == Op::dwconv ? "dwconv" : "grouped"; }
 
 // The name of a kernel's instruction set: the smallest named set that covers its needs.
 std::string isa_name(Isa needs) {

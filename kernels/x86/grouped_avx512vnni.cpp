@@ -1,0 +1,101 @@
+// grouped_{u8s8,s8s8}_avx512vnni_108x16x4, grouped_f32f32_avx512vnni_108x16x1: a few channels a group, columns of several groups
+// acc[i][j] = bias[j] + sum_t sum_p A_t[i][(j / group_n) * k + p] * B_t[p][j]
+// A: one load brings the words (four bytes, or a float) of all groups of a vector; a permutation gives each column its group's
+// B: [k/4][16][4] s8:  k0..3 of column 0 | k0..3 of column 1 | ... | k0..3 of column 15;  f32: [k][16]
+// C: s32, f32, u8, s8; columns beyond n masked. Groups of rows as in stream.inl.h
+// Registers, of 32: 6 accumulators, 6 of the group before, B, A, 2 permutations, and for s8s8 the constant 0x80
+// Needs AVX-512 F, BW, DQ, VL, VNNI. Exact as brgemm
+// Measured: Zen 4, 2026-11-21, GCC 12, whole 3x3 convolutions, % of vpdpbusd zmm (f32: of FMA): 56x56x128, 4 channels a group, u8 37,
+//   s8 32, f32 44; 28x28x256, 8 a group, u8 42. vpermd shares a port with the product: 1.32 cycles for both, so 75 at most
+#include "kernels/stream.inl.h"
+#include "kernels/x86/dot.inl.h"
+#include "kernels/x86/zmm.inl.h"
+
+namespace octavo::OCTAVO_ISA {
+namespace {
+
+constexpr int kGroup = 6;
+static_assert(kGroup * 2 + 2 + 1 + 2 + 1 <= 32, "accumulators of two groups of rows, B, A, permutations, the constant 0x80");
+
+struct ZmmVnni : Zmm {
+  static OCTAVO_INLINE I dpbusd(I acc, I a, I b) { return _mm512_dpbusd_epi32(acc, a, b); }
+};
+
+// What is multiplied, for one vector of columns.
+template <class Dot>
+struct Grouped : Dot {
+  static constexpr int nv = 1;
+};
+
+// The words of a row: of all groups of the vector, and then one for each column, of its group.
+template <class K>
+class Words {
+ public:
+  explicit OCTAVO_INLINE Words(const BrgemmArgs& g) : count(int(g.k / K::kr)) {
+    const int groups = (g.n + g.group_n - 1) / g.group_n;
+    mask_ = __mmask16((1u << groups * count) - 1);
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i group = _mm512_srl_epi32(lane, _mm_cvtsi32_si128(__builtin_ctz(unsigned(g.group_n))));
+    first_ = _mm512_mullo_epi32(group, _mm512_set1_epi32(count));
+  }
+  OCTAVO_INLINE __m512i load(const char* p) const {
+    if constexpr (K::a_bytes == 4) return _mm512_maskz_loadu_epi32(mask_, p);
+    return _mm512_castsi128_si512(_mm_maskz_loadu_epi32(__mmask8(mask_), p));  // k <= group_n: no more; it crosses fewer lines
+  }
+  OCTAVO_INLINE __m512i first() const { return first_; }  // for each column, the first word of its group; the next is 1 more
+  static OCTAVO_INLINE typename K::B spread(__m512i row, __m512i words) {
+    const __m512i x = _mm512_permutexvar_epi32(words, row);
+    if constexpr (K::a_bytes == 4) {
+      return _mm512_castsi512_ps(x);
+    } else {
+      return K::flipped(x);
+    }
+  }
+  const int count;
+
+ private:
+  __mmask16 mask_;
+  __m512i first_;
+};
+
+// All words of all taps of M rows. One pointer walks over the rows: GCC would hoist the loads of several, and spill them.
+template <class K, int M>
+OCTAVO_INLINE void multiply_groups(typename K::Acc (&acc)[1][M][1], const BrgemmArgs& g, ptrdiff_t a_offset) {
+  const Words<K> words(g);
+  const char* b = static_cast<const char*>(g.b);
+  for (int64_t t = 0; t < g.batch; ++t) {
+    __m512i columns = words.first();
+    for (int s = words.count; s > 0; --s, b += K::vector_bytes) {
+      const typename K::B w = K::load_b(b);
+      const char* a = static_cast<const char*>(g.a[t]) + a_offset;
+      OCTAVO_UNROLL
+      for (int i = 0; i < M; ++i, a += g.a_stride_bytes) {
+        asm("" : "+r"(a));
+        acc[0][i][0] = K::dot(acc[0][i][0], Words<K>::spread(words.load(a), columns), w);
+      }
+      columns = _mm512_add_epi32(columns, _mm512_set1_epi32(1));
+    }
+  }
+}
+
+// Groups of M rows, then rows one by one.
+template <class K, int M = kGroup>
+OCTAVO_INLINE void brgemm_grouped(const BrgemmArgs& g) {
+  const auto multiply = []<int Rows>(typename K::Acc (&acc)[1][Rows][1], const BrgemmArgs& args, ptrdiff_t a_offset) OCTAVO_LAMBDA {
+    multiply_groups<K, Rows>(acc, args, a_offset);
+  };
+  const int groups = g.m / M, rest = g.m % M;
+  if (groups) stream<K, M, 1>(g, 0, groups, multiply);
+  if (rest) stream<K, 1, 1>(g, groups * M, rest, multiply);
+}
+
+}  // namespace
+}  // namespace octavo::OCTAVO_ISA
+
+using namespace octavo;
+using namespace octavo::OCTAVO_ISA;
+extern "C" {
+void octavo_grouped_u8s8_avx512vnni_108x16x4(const BrgemmArgs* g) { brgemm_grouped<Grouped<DotU8<ZmmVnni, kGroup>>>(*g); }
+void octavo_grouped_s8s8_avx512vnni_108x16x4(const BrgemmArgs* g) { brgemm_grouped<Grouped<DotS8<ZmmVnni, kGroup>>>(*g); }
+void octavo_grouped_f32f32_avx512vnni_108x16x1(const BrgemmArgs* g) { brgemm_grouped<Grouped<Fma<Zmm, kGroup>>>(*g); }
+}

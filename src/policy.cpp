@@ -70,6 +70,7 @@ FlatBlocks flat_blocks(const Weights& w, int64_t m) noexcept {
 // The columns of a vector take the values of several groups: those of a group must divide it, and be whole words.
 const KernelInfo* grouped_kernel(const ConvDesc& d, const KernelInfo& kernel) noexcept {
   const int64_t icg = d.ic / d.groups, ocg = d.oc / d.groups;
+  if (d.groups == 1) return nullptr;
   for (const KernelInfo& k : kernels())
     if (k.op == Op::grouped && k.a == kernel.a && k.needs == kernel.needs && ocg > 1 && ocg < k.nr && k.nr % ocg == 0 &&
         icg % k.kr == 0 && icg <= ocg)

@@ -14,7 +14,7 @@ flow() {  # flow NAME BUILD [EMULATOR]
   mkdir -p "$out/$1/models"
   (cd "$out/$1"
    for recipe in x86_static arm_static; do
-     ${3-} "$2/octavo" quantize "$demo/digits_float.onnx" -o int8.onnx --recipe $recipe --calib "$demo/digits_calib.npz" --samples 20 > /dev/null
+     ${3-} "$2/octavo" quantize "$demo/digits_float.onnx" -o int8.onnx --recipe $recipe --calib "$demo/digits_calib.npz" --samples 20 --force-int8 > /dev/null
      ${3-} "$2/octavo" eval int8.onnx --data "$demo/digits_test.npz" --compare "$demo/digits_float.onnx" --json | grep -v digits_float > $recipe.json
      mv int8.onnx $recipe.onnx
    done

@@ -22,7 +22,12 @@ struct Power {
       noise += (double(x[i]) - double(y[i])) * (double(x[i]) - double(y[i]));
     }
   }
-  double db() const { return noise == 0 ? std::numeric_limits<double>::infinity() : 10 * std::log10(signal / noise); }
+  // Outputs that are no numbers are the greatest damage there is.
+  double db() const {
+    constexpr double kMost = std::numeric_limits<double>::infinity();
+    const double db = noise == 0 ? kMost : 10 * std::log10(signal / noise);
+    return std::isnan(db) ? -kMost : db;
+  }
 };
 
 using Values = std::unordered_map<std::string, std::vector<float>>;
@@ -86,8 +91,10 @@ class Analyzer {
       analysis.steps[i].alone_db = *db;
       if (progress) progress(i + 1, analysis.steps.size());
     }
-    std::stable_sort(analysis.steps.begin(), analysis.steps.end(),
-                     [](const StepDamage& a, const StepDamage& b) { return a.alone_db < b.alone_db; });
+    // By name where damages are equal. (Not stable_sort: in libstdc++ 12 it calls what is deprecated, and Clang says so.)
+    std::sort(analysis.steps.begin(), analysis.steps.end(), [](const StepDamage& a, const StepDamage& b) {
+      return a.alone_db != b.alone_db ? a.alone_db < b.alone_db : a.nodes < b.nodes;
+    });
     return analysis;
   }
 
@@ -166,7 +173,8 @@ Expected<std::set<std::string>> least_float_nodes(const Graph& float_graph, cons
   std::vector<const StepDamage*> order;
   for (const StepDamage& step : analysis.steps) order.push_back(&step);
   const auto gain = [](const StepDamage* s) { return -s->alone_db / 10 - std::log10(double(std::max<int64_t>(s->macs, 1))); };
-  std::stable_sort(order.begin(), order.end(), [&](const auto* a, const auto* b) { return gain(a) > gain(b); });
+  std::sort(order.begin(), order.end(),
+            [&](const auto* a, const auto* b) { return gain(a) != gain(b) ? gain(a) > gain(b) : a < b; });
   std::set<size_t> chosen;
   const auto nodes_of = [&](const std::set<size_t>& steps) {
     std::set<std::string> nodes;
@@ -199,7 +207,8 @@ Expected<std::set<std::string>> least_float_nodes(const Graph& float_graph, cons
   chosen = first(enough);
   // The last one is needed, or the bisection would not have ended with it; the dearest others are tried first.
   std::vector<size_t> others(chosen.begin(), std::prev(chosen.end()));
-  std::stable_sort(others.begin(), others.end(), [&](size_t a, size_t b) { return order[a]->macs > order[b]->macs; });
+  std::sort(others.begin(), others.end(),
+            [&](size_t a, size_t b) { return order[a]->macs != order[b]->macs ? order[a]->macs > order[b]->macs : a < b; });
   for (const size_t i : others) {
     std::set<size_t> without = chosen;
     without.erase(i);

@@ -31,7 +31,8 @@ struct Channels {
     V::load_quarters(e.scale ? e.scale + channel : nullptr, n, scale);
     plain = !e.residual;
     for (int q = 0; q < 4; ++q) plain &= V::below_one(V::as_f32(scale[q]));
-    const int r = e.residual_dtype == DType::s8 ? 128 : 0, lo = V::to_s32(e.lo);
+    const bool to_bytes = e.out == DType::u8 || e.out == DType::s8;  // else there are no bounds, or such as fit no integer
+    const int r = e.residual_dtype == DType::s8 ? 128 : 0, lo = to_bytes ? V::to_s32(e.lo) : 0;
     residual_flip = V::set_s8(r);
     residual_zp = V::set_s32(e.residual_zp + r);
     residual_scale = V::set_f32(e.residual_scale);

@@ -9,8 +9,8 @@ constexpr KernelInfo brgemm(const char* name, Isa needs, DType a, DType b, uint8
                             uint8_t group = 0) {
   return {name, Op::brgemm, needs, a, b, mr, format.nr, format.kr, false, false, format, 0, group, run, nullptr};
 }
-constexpr KernelInfo grouped(const char* name, Isa needs, DType a, DType b, uint8_t mr, PackFormat format, BrgemmFn run,
-                             uint8_t group) {
+[[maybe_unused]] constexpr KernelInfo grouped(const char* name, Isa needs, DType a, DType b, uint8_t mr, PackFormat format,
+                                              BrgemmFn run, uint8_t group) {
   return {name, Op::grouped, needs, a, b, mr, format.nr, format.kr, false, false, format, 0, group, run, nullptr};
 }
 constexpr KernelInfo dwconv(const char* name, Isa needs, DType a, DType b, uint8_t mr, PackFormat format, DwconvFn run,

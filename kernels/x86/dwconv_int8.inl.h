@@ -31,15 +31,15 @@ struct Channels {
     V::load_quarters(e.scale ? e.scale + channel : nullptr, n, scale);
     plain = !e.residual;
     for (int q = 0; q < 4; ++q) plain &= V::below_one(V::as_f32(scale[q]));
-    const bool to_bytes = e.out == DType::u8 || e.out == DType::s8;  // else there are no bounds, or such as fit no integer
-    const int r = e.residual_dtype == DType::s8 ? 128 : 0, lo = to_bytes ? V::to_s32(e.lo) : 0;
+    const int r = e.residual_dtype == DType::s8 ? 128 : 0;
+    const unsigned lo = unsigned(V::to_s32(e.lo));  // unsigned, since bounds that no byte needs may fit no integer
     residual_flip = V::set_s8(r);
     residual_zp = V::set_s32(e.residual_zp + r);
     residual_scale = V::set_f32(e.residual_scale);
     hi = V::set_f32(e.hi);
-    minus_lo = V::set_s16(-lo);
-    range = V::set_s8(V::to_s32(e.hi) - lo);
-    base = V::set_s8(lo + e.zp);
+    minus_lo = V::set_s16(int(0 - lo));
+    range = V::set_s8(int(unsigned(V::to_s32(e.hi)) - lo));
+    base = V::set_s8(int(lo + unsigned(e.zp)));
   }
 };
 

@@ -32,7 +32,7 @@ scan() {
       dots = stack = found = calls = 0
       for (i = n; i >= 1; --i) {
         if (text[i] ~ /pdpbusd|pmaddwd|pmaddubsw|fmadd|[su]dot|mla[l ]/) ++dots
-        if (text[i] ~ /^ *(call|bl) /) ++calls
+        if (text[i] ~ /^ *(callq?|bl) /) ++calls      # callq: as llvm-objdump writes it
         if ((text[i] ~ /\(%rsp[,)]|\[sp[],]/ || (frame && text[i] ~ /\(%rbp[,)]|\[x29[],]/)) &&
             (!depthwise || text[i] ~ /[xyz]mm|[qvz][0-9]/)) { ++stack; where[stack] = text[i] }
         if (at[i] == target) { found = 1; break }

@@ -6,19 +6,10 @@
 
 #include "octavo/onnx.h"
 #include "octavo/quantize.h"
-#include "test_util.h"
+#include "graph_test_util.h"
 
 namespace octavo {
 namespace {
-
-Tensor noise(Shape shape, uint64_t seed, float size = 1) {
-  int64_t n = 1;
-  for (int64_t d : shape) n *= d;
-  test::Noise random(seed);
-  std::vector<float> v(static_cast<size_t>(n));
-  for (float& x : v) x = random.real(-size, size);
-  return Tensor::from(DType::f32, std::move(shape), v);
-}
 
 // x [rows, 48] -> MatMul + bias -> Relu -> Gemm (transB) -> y [rows, 10]; the rows of x differ in size.
 Graph two_layers(int64_t opset = 13) {

@@ -6,21 +6,12 @@
 #include <cmath>
 
 #include "octavo/quantize.h"
-#include "test_util.h"
+#include "graph_test_util.h"
 
 namespace octavo {
 namespace {
 
 using Sample = std::map<std::string, Tensor>;
-
-Tensor noise(Shape shape, uint64_t seed, float size = 1) {
-  int64_t n = 1;
-  for (int64_t d : shape) n *= d;
-  test::Noise random(seed);
-  std::vector<float> v(static_cast<size_t>(n));
-  for (float& x : v) x = random.real(-size, size);
-  return Tensor::from(DType::f32, std::move(shape), v);
-}
 
 // Channel c along `axis` times 10^(c % 4 - 2), or divided by it.
 Tensor uneven(Tensor t, size_t axis, bool inverse = false) {

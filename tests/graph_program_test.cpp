@@ -7,8 +7,8 @@
 #include <functional>
 #include <new>
 
+#include "graph_test_util.h"
 #include "octavo/session.h"
-#include "test_util.h"
 
 namespace {
 
@@ -36,15 +36,6 @@ namespace octavo {
 namespace {
 
 using Ints = std::vector<int64_t>;
-
-Tensor noise(Shape shape, uint64_t seed) {
-  int64_t n = 1;
-  for (int64_t d : shape) n *= d;
-  test::Noise random(seed);
-  std::vector<float> v(static_cast<size_t>(n));
-  for (float& x : v) x = random.real(-1, 1);
-  return Tensor::from(DType::f32, std::move(shape), v);
-}
 
 Tensor noise_s8(Shape shape, uint64_t seed) {
   int64_t n = 1;

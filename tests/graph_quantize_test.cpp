@@ -8,22 +8,13 @@
 
 #include "octavo/onnx.h"
 #include "octavo/quantize.h"
-#include "test_util.h"
+#include "graph_test_util.h"
 
 namespace octavo {
 namespace {
 
 using Names = std::vector<std::string>;
 using Sample = std::map<std::string, Tensor>;
-
-Tensor noise(Shape shape, uint64_t seed, float size = 1) {
-  int64_t n = 1;
-  for (int64_t d : shape) n *= d;
-  test::Noise random(seed);
-  std::vector<float> v(static_cast<size_t>(n));
-  for (float& x : v) x = random.real(-size, size);
-  return Tensor::from(DType::f32, std::move(shape), v);
-}
 
 Tensor ints(const std::vector<int64_t>& v) { return Tensor::from(DType::s64, {int64_t(v.size())}, v); }
 Tensor floats(const std::vector<float>& v) { return Tensor::from(DType::f32, {int64_t(v.size())}, v); }

@@ -1,4 +1,5 @@
-// Evaluates graphs through the public API: with all inputs constant, fold_constants computes everything.
+// Tensors for tests of graphs, and graphs evaluated through the public API: with all inputs constant, fold_constants computes
+// everything.
 #pragma once
 
 #include <map>
@@ -6,6 +7,7 @@
 #include <vector>
 
 #include "octavo/graph.h"
+#include "test_util.h"
 
 namespace octavo {
 
@@ -57,6 +59,16 @@ inline Expected<std::vector<Tensor>> eval_node(const std::string& op, const std:
 inline Tensor f32(Shape shape, const std::vector<float>& values) { return Tensor::from(DType::f32, std::move(shape), values); }
 inline Tensor s64(Shape shape, const std::vector<int64_t>& values) { return Tensor::from(DType::s64, std::move(shape), values); }
 inline Tensor s64(const std::vector<int64_t>& values) { return s64({int64_t(values.size())}, values); }
+
+// Random floats in [-size, size].
+inline Tensor noise(Shape shape, uint64_t seed, float size = 1) {
+  int64_t n = 1;
+  for (int64_t d : shape) n *= d;
+  test::Noise random(seed);
+  std::vector<float> v(static_cast<size_t>(n));
+  for (float& x : v) x = random.real(-size, size);
+  return Tensor::from(DType::f32, std::move(shape), v);
+}
 
 template <class T>
 std::vector<T> values_of(const Tensor& tensor) {

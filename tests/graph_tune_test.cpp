@@ -8,21 +8,12 @@
 #include "octavo/onnx.h"
 #include "octavo/quantize.h"
 #include "octavo/tune.h"
-#include "test_util.h"
+#include "graph_test_util.h"
 
 namespace octavo {
 namespace {
 
 using Sample = std::map<std::string, Tensor>;
-
-Tensor noise(Shape shape, uint64_t seed, float size = 1) {
-  int64_t n = 1;
-  for (int64_t d : shape) n *= d;
-  test::Noise random(seed);
-  std::vector<float> v(static_cast<size_t>(n));
-  for (float& x : v) x = random.real(-size, size);
-  return Tensor::from(DType::f32, std::move(shape), v);
-}
 
 // conv1 -> relu1 -> conv2 (+ residual of relu1) -> pool -> flat -> fc
 Graph net() {

@@ -14,17 +14,6 @@ namespace {
 
 constexpr int64_t kChannels = 8;
 
-Tensor noise(Shape shape, uint32_t seed, float scale = 1) {
-  int64_t n = 1;
-  for (int64_t d : shape) n *= d;
-  std::vector<float> v(static_cast<size_t>(n));
-  for (float& x : v) {
-    seed = seed * 1664525u + 1013904223u;
-    x = scale * (float(seed >> 8) / 8388608.0f - 1);
-  }
-  return f32(std::move(shape), v);
-}
-
 std::string conv(Graph& g, const std::string& name, const std::string& x) {
   g.add_initializer(name + "_w", noise({kChannels, kChannels, 1, 1}, uint32_t(name.size()) + 7, 0.6f));
   return g.add_node("Conv", name, {x, name + "_w"});

@@ -88,6 +88,12 @@ class Rig {
     const size_t panel = panel_bytes(f, c.k);
     char* b = place(b_, panel * size_t(c.batch), 64, c.right);
     std::memset(b, 0, panel * size_t(c.batch));
+    // The panels of the taps: back to back, or anywhere.
+    std::vector<ptrdiff_t> b_offsets;
+    for (int64_t t = 0; t < c.batch; ++t) b_offsets.push_back(t * int64_t(panel));
+    const bool anywhere = noise_.integer(0, 1);
+    for (size_t t = b_offsets.size(); anywhere && t > 1; --t)
+      std::swap(b_offsets[t - 1], b_offsets[size_t(noise_.integer(0, int64_t(t) - 1))]);
     std::vector<float> bf(is_float ? size_t(c.batch * c.k * c.n) : 0);
     std::vector<int8_t> bi(is_float ? 0 : size_t(c.batch * c.k * c.n));
     noise_.fill(bf.data(), bf.size());
@@ -101,7 +107,7 @@ class Rig {
         for (int j = 0; j < c.n; ++j) {
           const size_t from = size_t((t * c.k + p) * c.n + j);
           const size_t at = size_t((p / f.kr * f.nr + j) * f.kr + p % f.kr);
-          char* to = b + size_t(t) * panel + at * f.elem_bytes;
+          char* to = b + b_offsets[size_t(t)] + at * f.elem_bytes;
           if (is_float) {
             store(to, bf[from]);
           } else if (f.elem_bytes == 2) {
@@ -212,6 +218,7 @@ class Rig {
     g.a = taps.data();
     g.a_stride_bytes = a_stride;
     g.b = b;
+    if (anywhere) g.b_offsets = b_offsets.data();
     g.batch = c.batch;
     g.k = c.k;
     g.m = c.m;

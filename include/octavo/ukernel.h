@@ -42,7 +42,8 @@ struct EpilogueArgs {
 
 // brgemm: acc[i][j] = bias[j] + sum_{t<batch} sum_{p<k} A_t[i][p] * B_t[p][j];  C[i][j] = epilogue(acc[i][j])
 //   A_t   u8, s8 or f32; row i starts at (const char*)a[t] + i*a_stride_bytes; k contiguous elements; any alignment
-//   B     one panel per tap, back to back: tap t starts at b + t * panel_bytes(format, k); 64-byte aligned
+//   B     one panel per tap, back to back: tap t starts at b + t * panel_bytes(format, k); 64-byte aligned. Where only some taps of
+//         a convolution see the image, b_offsets says where the panels of those are: tap t starts at b + b_offsets[t]
 //   C     row i starts at (char*)c + i*c_stride_bytes; n contiguous elements of EpilogueArgs::out; any alignment
 // 1 <= m <= mr, 1 <= n <= nr, k >= 1, batch >= 1. B is zero-padded to a multiple of kr rows and to nr columns; A is not
 // padded. The kernel reads only the k elements of each A row, and n elements of bias, scale, bias_f32 and of residual rows,
@@ -56,6 +57,7 @@ struct BrgemmArgs {
   const void* const* a = nullptr;
   ptrdiff_t a_stride_bytes = 0;
   const void* b = nullptr;
+  const ptrdiff_t* b_offsets = nullptr;  // [batch] bytes; null: back to back
   int64_t batch = 1, k = 0;
   int32_t m = 0, n = 0;
   int32_t group_n = 0;  // grouped only

@@ -125,8 +125,11 @@ template <class K, int Groups>
   const char* b = static_cast<const char*>(g.b);
   const int width = block_columns<K>();
   bool resume = false;
-  for (int64_t left = copy.total(); left > 0; resume = true) {
-    const int64_t steps = left < Copy::kMost ? left : Copy::kMost;
+  // Panels that are not back to back end a strip with each tap.
+  const int64_t total = copy.total(), run = g.b_offsets ? total / g.batch : total;
+  for (int64_t left = total; left > 0; resume = true) {
+    const int64_t in_run = (left - 1) % run + 1, steps = in_run < Copy::kMost ? in_run : Copy::kMost;
+    if (g.b_offsets && in_run == run) b = static_cast<const char*>(g.b) + g.b_offsets[(total - left) / run];
     left -= steps;
     copy.fill(steps);
     Strip strip{copy.data(), b, steps, resume, left == 0, sums};

@@ -60,8 +60,9 @@ void brgemm(const BrgemmArgs& g) {
     const char* r = e.residual ? static_cast<const char*>(e.residual) + i * e.residual_stride_bytes : nullptr;
     for (int j = 0; j < g.n; ++j) {
       Acc acc = sizeof(A) == 1 && e.bias ? Acc(e.bias[j]) : Acc(0);
-      const B* b = static_cast<const B*>(g.b) + j * KR;
-      for (int64_t t = 0; t < g.batch; ++t, b += tap) {
+      for (int64_t t = 0; t < g.batch; ++t) {
+        const ptrdiff_t offset = g.b_offsets ? g.b_offsets[t] : t * tap * ptrdiff_t(sizeof(B));
+        const B* b = reinterpret_cast<const B*>(static_cast<const char*>(g.b) + offset) + j * KR;
         const char* row = static_cast<const char*>(g.a[t]) + i * g.a_stride_bytes;
         for (int64_t p = 0; p < g.k; ++p) {
           const A x = load<A>(row + p * int64_t(sizeof(A)));

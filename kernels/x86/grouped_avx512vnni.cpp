@@ -64,6 +64,7 @@ OCTAVO_INLINE void multiply_groups(typename K::Acc (&acc)[1][M][1], const Brgemm
   const Words<K> words(g);
   const char* b = static_cast<const char*>(g.b);
   for (int64_t t = 0; t < g.batch; ++t) {
+    if (g.b_offsets) b = static_cast<const char*>(g.b) + g.b_offsets[t];
     __m512i columns = words.first();
     for (int s = words.count; s > 0; --s, b += K::vector_bytes) {
       const typename K::B w = K::load_b(b);

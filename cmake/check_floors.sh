@@ -9,7 +9,7 @@ allowed() {
   api='"octavo/[a-z_]+\.h"'
   posix='<(unistd|fcntl|dlfcn|linux/(filter|seccomp)|sys/(mman|prctl|stat|syscall|types|wait|resource|time))\.h>'
   tiny='<(cstdint|cstddef|cstring|cmath)>'
-  contract='"octavo/(ukernel|eltwise|types|isa|quant)\.h"'
+  contract='"octavo/(ukernel|eltwise|rowmat|types|isa|quant)\.h"'
   case $1 in
     include/octavo/*)            echo "$std|$api" ;;
     kernels/kernels.h)           echo "$contract" ;;
@@ -17,8 +17,8 @@ allowed() {
     kernels/eltwise*)            echo "$tiny|$contract|\"kernels/[a-z_0-9]+\.inl\.h\"|<xsimd/[a-z_/]+\.hpp>" ;;
     kernels/*/*)                 echo "$tiny|$contract|\"kernels/([a-z_0-9]+|$(arch_of "$1")/[a-z_0-9]+)\.inl\.h\"|$(intrinsics "$1")" ;;
     kernels/*)                   echo "$tiny|$contract|\"kernels/[a-z_0-9]+\.inl\.h\"" ;;
-    src/registry.cpp|src/eltwise.cpp) echo "$std|$api|\"src/[a-z_]+\.h\"|\"kernels/kernels\.h\"" ;;
-    src/cpu.cpp)                 echo "$std|$api|\"src/[a-z_]+\.h\"|<cpuid\.h>|<sys/(auxv|sysctl)\.h>|<asm/hwcap\.h>" ;;
+    src/registry.cpp|src/eltwise.cpp|src/rowmat.cpp) echo "$std|$api|\"src/[a-z_]+\.h\"|\"kernels/kernels\.h\"" ;;
+    src/cpu.cpp|src/caches.cpp)  echo "$std|$api|\"src/[a-z_]+\.h\"|<cpuid\.h>|<sys/(auxv|sysctl)\.h>|<asm/hwcap\.h>" ;;
     src/buffer.cpp)              echo "$std|\"src/[a-z_]+\.h\"|<sys/mman\.h>" ;;
     src/graph/*)                 echo "$std|$posix|$api|\"(onnx/|ops/)?[a-z_0-9]+\.h\"|<(onnx/|google/protobuf/|nlohmann/)[a-z_0-9/]+\.(h|hpp)>" ;;
     src/cli/*)                   echo "$std|$posix|$api|\"(src/cli/)?[a-z_0-9]+\.h\"|<(CLI|nlohmann|fmt)/[A-Za-z_0-9/]+\.(h|hpp)>|<zip\.h>" ;;

@@ -1,7 +1,9 @@
-// One declaration per kernel and per elementwise table, nothing else. Only src/registry.cpp and src/eltwise.cpp include it.
+// One declaration per kernel and per table of kernels, nothing else. Only src/registry.cpp, src/eltwise.cpp and src/rowmat.cpp
+// include it.
 #pragma once
 
 #include "octavo/eltwise.h"
+#include "octavo/rowmat.h"
 #include "octavo/ukernel.h"
 
 extern "C" {
@@ -66,4 +68,8 @@ extern const octavo::EltwiseKernels octavo_eltwise_scalar;
 extern const octavo::EltwiseKernels octavo_eltwise_avx2;
 extern const octavo::EltwiseKernels octavo_eltwise_avx512vnni;
 extern const octavo::EltwiseKernels octavo_eltwise_neon;
+
+extern const octavo::RowMatrixKernels octavo_rowmat_scalar;
+extern const octavo::RowMatrixKernels octavo_rowmat_avx2;
+extern const octavo::RowMatrixKernels octavo_rowmat_neon;
 }

@@ -1,6 +1,8 @@
 // Direct convolution without im2col. A 1x1 convolution of stride 1 is a flat matrix product over all pixels. Any other one
 // runs tile by tile of up to mr neighbouring output pixels; each kernel tap is a pointer into the input, or into a copy of the
 // input rows with the padding filled in. Where the KW*IC bytes of a kernel row are contiguous they are one tap.
+// Taps that fall wholly into padding are left out: kernel rows above and below the image, and, where the policy cuts output rows into
+// pieces, kernel columns beside it. Together with their share of the folded bias: a variant of the epilogue for each set of taps.
 #include "octavo/conv.h"
 
 #include <algorithm>
@@ -18,15 +20,23 @@ using namespace detail;
 
 namespace {
 
-// The kernel rows [begin, end) that an output row needs; those in the padding are left out, together with their share of the
-// folded bias (a variant of the epilogue).
-struct RowTaps {
-  int32_t begin, end, variant;
+// The kernel taps of a variant. Those of one that sees nothing but padding are one tap on pixels of fill.
+struct Taps {
+  TapRange rows, cols;
+  bool none() const { return rows.begin == rows.end || cols.begin == cols.end; }
+};
+
+// The input under a region of output pixels: the pixel under kernel tap (0, 0) of its first one is `origin` bytes from data, and need
+// not be in the image. Strides in bytes, of kernel rows, input rows and pixels.
+struct Source {
+  const char* data;
+  ptrdiff_t origin, tap_row, row, pixel;
 };
 
 }  // namespace
 
 struct ConvPlan::Impl {
+  ConvDesc d;  // without its pointers
   Window w;
   int64_t oh = 0, ow = 0, macs = 0;
   PixelTypes types;
@@ -34,27 +44,33 @@ struct ConvPlan::Impl {
   Weights weights;
   ConvAlgorithm algorithm;
   ConvBlocks blocks;
-  std::vector<RowTaps> rows;  // [oh]; empty: all taps for every row
+  std::vector<int32_t> row_variants;  // [oh]: the first variant of each output row, one for each of algorithm.columns; empty: 0
+  std::vector<Taps> variants;
+  std::vector<ptrdiff_t> b_offsets;   // where columns are cut: of the taps of each of algorithm.columns, kh * kw apart
 
+  bool cut() const noexcept { return algorithm.columns.size() > 1 || algorithm.columns[0].taps != TapRange{0, w.kw}; }
+  bool sees_nothing() const noexcept {
+    return !algorithm.copy && std::any_of(variants.begin(), variants.end(), [](const Taps& t) { return t.none(); });
+  }
   int64_t pixel_bytes() const noexcept { return types.in * int64_t(size_of(types.a)); }
-  int64_t in_rows(int64_t out_rows) const noexcept { return (out_rows - 1) * w.stride_h + (w.kh - 1) * w.dilation_h + 1; }
-  int64_t in_cols(int64_t out_cols) const noexcept { return (out_cols - 1) * w.stride_w + (w.kw - 1) * w.dilation_w + 1; }
 
-  // The workspace: a pointer for each tap (kh * kw of them if pixels turn out not to be dense), then the copy, then room for
-  // the last tap's k rounded up to kr.
+  // The workspace: a pointer for each tap (kh * kw of them if pixels turn out not to be dense); then the copy and room for the last
+  // tap's k rounded up to kr, or what a tap on padding reads.
   size_t pointer_bytes() const noexcept {
     return algorithm.flat ? 0 : align_up(size_t(algorithm.copy ? weights.taps : w.kh * w.kw) * sizeof(void*));
   }
+  size_t fill_bytes() const noexcept { return sees_nothing() ? size_t(std::max(pixel_bytes(), weights.k)) : 0; }
   size_t workspace_bytes() const noexcept {
-    if (!algorithm.copy) return pointer_bytes();
-    return pointer_bytes() + align_up(size_t(in_rows(blocks.band_rows) * in_cols(blocks.segment_cols) * pixel_bytes()) +
+    if (!algorithm.copy) return pointer_bytes() + align_up(fill_bytes());
+    return pointer_bytes() + align_up(size_t(seen_rows(w, blocks.band_rows) * in_cols(w, blocks.segment_cols) * pixel_bytes()) +
                                       weights.kernel->format.kr);
   }
 
   void make_panels(const ConvDesc& d);
   PackedShape packed_shape(const ConvDesc& d) const noexcept;
   void pack(const ConvDesc& d);
-  void make_epilogue(const ConvDesc& d);
+  void make_variants();
+  Buffer<int32_t> variant_sums() const;
 
   int64_t tiles(int64_t batch) const noexcept {
     if (batch < 1) return 0;
@@ -63,8 +79,9 @@ struct ConvPlan::Impl {
   }
   Status check(const ConvArgs& v) const noexcept;
   void run(const ConvArgs& v, int64_t begin, int64_t end, void* workspace) const noexcept;
-  void run_panel(const ConvArgs& v, int64_t image, const Region& out, int64_t panel, const char* in, ptrdiff_t row_stride,
-                 ptrdiff_t pixel_stride, const char** taps) const noexcept;
+  Source copy(const char* image, ptrdiff_t pixel_stride, const Region& out, char* to) const noexcept;
+  void run_panel(const ConvArgs& v, int64_t image, const Region& out, int64_t panel, const Source& in,
+                 const char** taps) const noexcept;
 };
 
 void ConvPlan::Impl::make_panels(const ConvDesc& d) {
@@ -136,33 +153,81 @@ void ConvPlan::Impl::pack(const ConvDesc& d) {
   }
 }
 
-void ConvPlan::Impl::make_epilogue(const ConvDesc& d) {
-  const bool integer = d.a != DType::f32;
-  const int32_t* sums = sums_of(weights.packed);
-  // The distinct ranges of kernel rows, and for each the sums of the weights that take part. Range 0 is all rows.
-  std::vector<TapRange> variants{{0, w.kh}};
-  if (integer && (w.pad_top || w.pad_bottom)) {
-    for (int64_t y = 0; y < oh; ++y) {
-      TapRange r = valid_taps(y * w.stride_h - w.pad_top, w.kh, w.dilation_h, w.ih);
-      if (r.begin == r.end) r = {0, w.kh};  // a row that sees nothing but padding
-      const auto same = [&](const TapRange& v) { return v.begin == r.begin && v.end == r.end; };
-      const auto found = std::find_if(variants.begin(), variants.end(), same);
-      rows.push_back({int32_t(r.begin), int32_t(r.end), int32_t(found - variants.begin())});
-      if (found == variants.end()) variants.push_back(r);
+// The distinct sets of taps: for each range of kernel rows that some output row sees, one for each of algorithm.columns.
+void ConvPlan::Impl::make_variants() {
+  if (cut())
+    for (const ColumnTaps& c : algorithm.columns) {
+      const size_t end = b_offsets.size() + size_t(w.kh * w.kw);
+      for (int64_t y = 0; y < w.kh; ++y)
+        for (int64_t x = c.taps.begin; x < c.taps.end; ++x) b_offsets.push_back((y * w.kw + x) * ptrdiff_t(weights.tap_bytes()));
+      b_offsets.resize(end);
     }
+  const auto add = [&](TapRange taps) {
+    for (const ColumnTaps& c : algorithm.columns) variants.push_back({taps, c.taps});
+  };
+  add({0, w.kh});
+  if (types.a == DType::f32 || !(w.pad_top || w.pad_bottom)) return;
+  for (int64_t y = 0; y < oh; ++y) {
+    TapRange r = valid_taps(y * w.stride_h - w.pad_top, w.kh, w.dilation_h, w.ih);
+    if (algorithm.copy && r.begin == r.end) r = {0, w.kh};  // the copy has padding for all of them
+    size_t v = 0;
+    while (v < variants.size() && variants[v].rows != r) v += algorithm.columns.size();
+    row_variants.push_back(int32_t(v));
+    if (v == variants.size()) add(r);
   }
-  Buffer<int32_t> variant_sums;
-  if (integer) {
-    variant_sums = Buffer<int32_t>(variants.size() * size_t(d.oc));
-    for (size_t v = 0; v < variants.size(); ++v)
-      for (int64_t y = variants[v].begin; y < variants[v].end; ++y)
-        for (int64_t j = 0; j < d.oc; ++j) variant_sums[v * size_t(d.oc) + size_t(j)] += sums[size_t(y * d.oc + j)];
+}
+
+// For each variant the column sums of the weights that take part.
+Buffer<int32_t> ConvPlan::Impl::variant_sums() const {
+  const int64_t oc = types.out;
+  // Of each kernel row, as they are packed; of each tap, if kernel columns are left out.
+  const int32_t* sums = sums_of(weights.packed);
+  Buffer<int32_t> tap_sums;
+  if (cut() || sees_nothing()) {
+    tap_sums = Buffer<int32_t>(size_t(weights.taps * oc));
+    for (int64_t p = 0; p < weights.panel_count(); ++p)
+      for (int64_t t = 0; t < weights.taps; ++t)
+        add_column_sums(weights.kernel->format, weights.k, weights.panels[size_t(p)].n,
+                        weights.panel(p) + size_t(t) * weights.tap_bytes(), &tap_sums[size_t(t * oc + weights.panels[size_t(p)].column)]);
+    sums = tap_sums.get();
   }
-  weights.epilogue = Epilogue(d.numerics, d.a, d.oc, variant_sums.get(), int64_t(variants.size()),
-                              weights.kernel->format.a_offset, w.kh * w.kw * (d.ic / d.groups));
+  Buffer<int32_t> all(variants.size() * size_t(oc));
+  for (size_t v = 0; v < variants.size(); ++v) {
+    const Taps& t = variants[v];
+    int32_t* to = &all[v * size_t(oc)];
+    const auto add = [&](int64_t row) {
+      for (int64_t j = 0; j < oc; ++j) to[j] += sums[row * oc + j];
+    };
+    const int64_t taps_x = tap_sums.get() ? weights.taps / w.kh : 1;
+    if (t.none()) {
+      add(0);
+      continue;
+    }
+    for (int64_t y = t.rows.begin; y < t.rows.end; ++y)
+      for (int64_t x = taps_x > 1 ? t.cols.begin : 0; x < (taps_x > 1 ? t.cols.end : 1); ++x) add(y * taps_x + x);
+  }
+  return all;
 }
 
 Status ConvPlan::Impl::check(const ConvArgs& v) const noexcept { return check_pixels(w, types, v); }
+
+// A padded copy of what a region of output pixels sees. Kernel rows that are far from each other are copied each by itself.
+Source ConvPlan::Impl::copy(const char* image, ptrdiff_t pixel_stride, const Region& out, char* to) const noexcept {
+  const int64_t step = tap_rows(w, blocks.band_rows), cols = in_cols(w, out.cols), band = (out.rows - 1) * w.stride_h + 1;
+  const ptrdiff_t row = cols * pixel_bytes();
+  Region r{out.y * w.stride_h - w.pad_top, out.x * w.stride_w - w.pad_left, 0, cols};
+  if (step == w.dilation_h) {
+    r.rows = (w.kh - 1) * step + band;
+    copy_padded(w, r, image, pixel_stride, pixel_bytes(), fill, to);
+  } else {
+    r.rows = band;
+    for (int64_t ky = 0; ky < w.kh; ++ky, r.y += w.dilation_h)
+      copy_padded(w, r, image, pixel_stride, pixel_bytes(), fill, to + ky * step * row);
+  }
+  // The last tap's k may be rounded up: those bytes meet zero weights.
+  std::fill_n(to + ((w.kh - 1) * step + band) * row, weights.kernel->format.kr, char(0));
+  return {to, 0, step * row, row, pixel_bytes()};
+}
 
 void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* workspace) const noexcept {
   if (algorithm.flat) {
@@ -173,7 +238,8 @@ void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* wo
   }
   const int64_t panels = weights.panel_count();
   const char** taps = static_cast<const char**>(workspace);
-  char* copied = static_cast<char*>(workspace) + pointer_bytes();
+  char* space = static_cast<char*>(workspace) + pointer_bytes();
+  std::memset(space, fill, fill_bytes());
   for (int64_t tile = begin; tile < end;) {
     const int64_t block = tile / panels, first = tile % panels, last = std::min(panels, first + end - tile);
     tile += last - first;
@@ -182,67 +248,75 @@ void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* wo
     Region out{band * blocks.band_rows, segment * blocks.segment_cols, 0, 0};
     out.rows = std::min(blocks.band_rows, oh - out.y);
     out.cols = std::min(blocks.segment_cols, ow - out.x);
-    const char* in = static_cast<const char*>(v.a) + image * w.ih * w.iw * v.a_pixel_stride_bytes;
-    ptrdiff_t pixel_stride = v.a_pixel_stride_bytes, row_stride = w.iw * pixel_stride;
-    if (algorithm.copy) {
-      const Region r{out.y * w.stride_h - w.pad_top, out.x * w.stride_w - w.pad_left, in_rows(out.rows), in_cols(out.cols)};
-      copy_padded(w, r, in, pixel_stride, pixel_bytes(), fill, copied);
-      // The last tap's k may be rounded up: those bytes meet zero weights.
-      std::fill_n(copied + r.rows * r.cols * pixel_bytes(), weights.kernel->format.kr, char(0));
-      in = copied;
-      pixel_stride = pixel_bytes();
-      row_stride = r.cols * pixel_stride;
-    } else {
-      in += out.y * w.stride_h * row_stride + out.x * w.stride_w * pixel_stride;
-    }
+    const char* data = static_cast<const char*>(v.a) + image * w.ih * w.iw * v.a_pixel_stride_bytes;
+    const ptrdiff_t pixel = v.a_pixel_stride_bytes, row = w.iw * pixel;
+    Source in{data, (out.y * w.stride_h - w.pad_top) * row + (out.x * w.stride_w - w.pad_left) * pixel, w.dilation_h * row, row, pixel};
+    if (algorithm.copy) in = copy(data, pixel, out, space);
     const int64_t step = blocks.rows_first ? 1 : out.rows, end_row = out.y + out.rows;
-    for (out.rows = step; out.y < end_row; out.y += step, in += step * w.stride_h * row_stride)
-      for (int64_t p = first; p < last; ++p) run_panel(v, image, out, p, in, row_stride, pixel_stride, taps);
+    for (out.rows = step; out.y < end_row; out.y += step, in.origin += step * w.stride_h * in.row)
+      for (int64_t p = first; p < last; ++p) run_panel(v, image, out, p, in, taps);
   }
 }
 
-// `in` is the input pixel under kernel tap (0, 0) of the output region's first pixel.
-void ConvPlan::Impl::run_panel(const ConvArgs& v, int64_t image, const Region& out, int64_t p, const char* in,
-                               ptrdiff_t row_stride, ptrdiff_t pixel_stride, const char** taps) const noexcept {
-  const KernelInfo& kernel = call_kernel(weights, out.cols);
+void ConvPlan::Impl::run_panel(const ConvArgs& v, int64_t image, const Region& out, int64_t p, const Source& in,
+                               const char** taps) const noexcept {
   const Panel& panel = weights.panels[size_t(p)];
   // Pixels that are not dense cannot be fused; a tap's k is then a multiple of kr, so that the packed weights are the same.
-  const bool one_tap_a_row = algorithm.fused && pixel_stride == pixel_bytes();
+  const bool one_tap_a_row = algorithm.fused && in.pixel == pixel_bytes();
   const int64_t taps_x = one_tap_a_row ? 1 : w.kw;
   BrgemmArgs g;
   g.a = reinterpret_cast<const void* const*>(taps);
-  g.a_stride_bytes = w.stride_w * pixel_stride;
   g.c_stride_bytes = v.c_pixel_stride_bytes;
   g.k = algorithm.fused && !one_tap_a_row ? types.in : weights.k;
   g.n = panel.n;
   g.group_n = weights.group_n;
-  const size_t tap_bytes = panel_bytes(kernel.format, g.k);
-  const int64_t most = call_rows(kernel, g.a_stride_bytes, g.a_stride_bytes, g.c_stride_bytes);
-  RowTaps rows_used{0, int32_t(w.kh), 0};
+  const size_t tap_bytes = panel_bytes(weights.kernel->format, g.k);
+  const char* nothing = reinterpret_cast<const char*>(taps) + pointer_bytes();
   for (int64_t y = 0; y < out.rows; ++y) {
-    if (!rows.empty()) rows_used = rows[size_t(out.y + y)];
-    EpilogueArgs epi = weights.epilogue.args(panel.column, rows_used.variant);
-    g.epi = &epi;
-    g.batch = (rows_used.end - rows_used.begin) * taps_x;
-    g.b = weights.panel(p) + size_t(rows_used.begin * taps_x) * tap_bytes;
-    const char* row = in + y * w.stride_h * row_stride + panel.a_offset;
-    const char** tap = taps;
-    for (int64_t ky = rows_used.begin; ky < rows_used.end; ++ky)
-      for (int64_t kx = 0; kx < taps_x; ++kx) *tap++ = row + ky * w.dilation_h * row_stride + kx * w.dilation_w * pixel_stride;
-    const int64_t pixel = (image * oh + out.y + y) * ow + out.x;
-    char* c = static_cast<char*>(v.c) + pixel * v.c_pixel_stride_bytes + panel.column * ptrdiff_t(size_of(epi.out));
-    if (v.residual) {
-      epi.residual = static_cast<const char*>(v.residual) + pixel * v.residual_pixel_stride_bytes +
-                     panel.column * ptrdiff_t(size_of(epi.residual_dtype));
-      epi.residual_stride_bytes = v.residual_pixel_stride_bytes;
-    }
-    for (int64_t left = out.cols; left > 0; left -= g.m) {
-      g.m = int32_t(next_call(kernel, most, left));
-      g.c = c;
-      kernel.brgemm(&g);
-      c += g.m * v.c_pixel_stride_bytes;
-      if (epi.residual) epi.residual = static_cast<const char*>(epi.residual) + g.m * v.residual_pixel_stride_bytes;
-      for (const char** i = taps; i < tap; ++i) *i += g.m * g.a_stride_bytes;
+    const ptrdiff_t row = in.origin + y * w.stride_h * in.row + panel.a_offset;
+    const size_t row_variant = row_variants.empty() ? 0 : size_t(row_variants[size_t(out.y + y)]);
+    for (size_t i = 0; i < algorithm.columns.size(); ++i) {
+      const int64_t x = std::max(out.x, algorithm.columns[i].begin), x_end = std::min(out.x + out.cols, algorithm.columns[i].end);
+      if (x >= x_end) continue;
+      const size_t variant = row_variant + i;
+      const Taps& used = variants[variant];
+      EpilogueArgs epi = weights.epilogue.args(panel.column, int64_t(variant));
+      g.epi = &epi;
+      g.a_stride_bytes = w.stride_w * in.pixel;
+      g.b = weights.panel(p);
+      const char** tap = taps;
+      g.b_offsets = nullptr;
+      if (used.none()) {
+        g.a_stride_bytes = 0;
+        for (int64_t kx = 0; kx < (algorithm.fused ? taps_x : 1); ++kx) *tap++ = nothing;
+      } else if (cut()) {
+        g.b_offsets = &b_offsets[i * size_t(w.kh * w.kw) + size_t(used.rows.begin * (used.cols.end - used.cols.begin))];
+        for (int64_t ky = used.rows.begin; ky < used.rows.end; ++ky)
+          for (int64_t kx = used.cols.begin; kx < used.cols.end; ++kx)
+            *tap++ = in.data + (row + ky * in.tap_row + ((x - out.x) * w.stride_w + kx * w.dilation_w) * in.pixel);
+      } else {
+        g.b = weights.panel(p) + size_t(used.rows.begin * taps_x) * tap_bytes;
+        for (int64_t ky = used.rows.begin; ky < used.rows.end; ++ky)
+          for (int64_t kx = 0; kx < taps_x; ++kx) *tap++ = in.data + (row + ky * in.tap_row + kx * w.dilation_w * in.pixel);
+      }
+      g.batch = tap - taps;
+      const int64_t pixel = (image * oh + out.y + y) * ow + x;
+      char* c = static_cast<char*>(v.c) + pixel * v.c_pixel_stride_bytes + panel.column * ptrdiff_t(size_of(epi.out));
+      if (v.residual) {
+        epi.residual = static_cast<const char*>(v.residual) + pixel * v.residual_pixel_stride_bytes +
+                       panel.column * ptrdiff_t(size_of(epi.residual_dtype));
+        epi.residual_stride_bytes = v.residual_pixel_stride_bytes;
+      }
+      const KernelInfo& kernel = call_kernel(weights, x_end - x);
+      const int64_t most = call_rows(weights, kernel, w.stride_w * in.pixel, g.a_stride_bytes, g.c_stride_bytes);
+      for (int64_t left = x_end - x; left > 0; left -= g.m) {
+        g.m = int32_t(next_call(kernel, most, left));
+        g.c = c;
+        kernel.brgemm(&g);
+        c += g.m * v.c_pixel_stride_bytes;
+        if (epi.residual) epi.residual = static_cast<const char*>(epi.residual) + g.m * v.residual_pixel_stride_bytes;
+        for (const char** j = taps; j < tap; ++j) *j += g.m * g.a_stride_bytes;
+      }
     }
   }
 }
@@ -254,6 +328,8 @@ Expected<ConvPlan> ConvPlan::create(const ConvDesc& d) noexcept try {
   if (const KernelInfo* grouped = d.kernel ? nullptr : grouped_kernel(d, **kernel)) kernel = grouped;
   if (Status s = check_numerics(d.numerics, d.a, d.oc, d.ic / d.groups * d.window.kh * d.window.kw); !s.ok()) return s;
   auto impl = std::make_shared<Impl>();
+  impl->d = d;
+  impl->d.w = nullptr, impl->d.packed = nullptr, impl->d.numerics = {};
   impl->w = d.window;
   impl->oh = d.window.oh();
   impl->ow = d.window.ow();
@@ -263,10 +339,12 @@ Expected<ConvPlan> ConvPlan::create(const ConvDesc& d) noexcept try {
   impl->algorithm = conv_algorithm(d, **kernel);
   Weights& weights = impl->weights;
   weights.kernel = *kernel;
+  weights.kernel_asked = d.kernel;
+  weights.choice = d.choice;
   if ((*kernel)->op == Op::grouped) weights.group_n = int32_t(d.oc / d.groups);
-  if (!d.kernel) weights.short_sums = short_sum_kernel(**kernel);
   weights.taps = impl->algorithm.taps;
   weights.k = impl->algorithm.k;
+  weights.short_sums = short_sums(weights);
   impl->make_panels(d);
   const PackedShape shape = impl->packed_shape(d);
   if (d.packed) {
@@ -277,7 +355,11 @@ Expected<ConvPlan> ConvPlan::create(const ConvDesc& d) noexcept try {
     impl->pack(d);
   }
   weights.data = panels_of(weights.packed);
-  impl->make_epilogue(d);
+  impl->make_variants();
+  Buffer<int32_t> sums;
+  if (d.a != DType::f32) sums = impl->variant_sums();
+  weights.epilogue = Epilogue(d.numerics, d.a, d.oc, sums.get(), int64_t(impl->variants.size()), (*kernel)->format.a_offset,
+                              d.window.kh * d.window.kw * (d.ic / d.groups));
   if (!impl->algorithm.flat) impl->blocks = conv_blocks(d.window, impl->pixel_bytes(), weights);
   return ConvPlan(std::move(impl));
 } catch (const std::exception&) {
@@ -315,19 +397,14 @@ int64_t ConvPlan::macs() const noexcept { return impl_->macs; }
 
 std::string ConvPlan::describe() const {
   const Impl& i = *impl_;
-  std::string s = std::string(kernel().name) + ": ";
-  if (i.algorithm.flat) {
-    s += "1x1 as a flat matrix product over all pixels";
-  } else {
-    s += "direct, " + std::to_string(i.weights.taps) + (i.algorithm.fused ? " taps, each a whole kernel row" : " taps") +
-         " of k=" + std::to_string(i.weights.k) +
-         (i.algorithm.copy ? ", from a padded copy of the input rows" : ", from the input in place") + ", " + std::to_string(i.blocks.bands) +
-         "x" + std::to_string(i.blocks.segments) + " blocks of " + std::to_string(i.blocks.band_rows) + "x" + std::to_string(i.blocks.segment_cols) +
-         " pixels";
-  }
-  if (i.algorithm.merged > 1) s += ", " + std::to_string(i.algorithm.merged) + " groups to a panel";
-  return s + "; " + std::to_string(i.weights.panel_count()) + " panels of " + std::to_string(kernel().nr) + " channels" +
-         describe_short_sums(i.weights) + ", " + std::to_string(packed_bytes()) + " bytes packed, workspace " + std::to_string(workspace_bytes()) + " bytes";
+  std::string why;
+  explain_kernel(kernel(), i.weights.kernel_asked, &why);
+  conv_algorithm(i.d, kernel(), &why);
+  short_sums(i.weights, &why);
+  i.algorithm.flat ? void(flat_blocks(i.weights, i.oh * i.ow, &why)) : void(conv_blocks(i.w, i.pixel_bytes(), i.weights, &why));
+  return std::string(kernel().name) + ": " + std::to_string(i.weights.taps) + " taps of k=" + std::to_string(i.weights.k) + ", " +
+         std::to_string(i.weights.panel_count()) + " panels, " + std::to_string(packed_bytes()) + " bytes packed, workspace " +
+         std::to_string(workspace_bytes()) + " bytes. " + why;
 }
 
 }  // namespace octavo

@@ -19,10 +19,6 @@
 namespace octavo {
 using namespace detail;
 
-// Below this many output columns inside, what the edges cost is more than what copies do. (Measured on Zen 4, 7x7 images:
-// 5 columns lose a tenth, 6 columns of stride 2 gain as much.)
-constexpr int64_t kMinInner = 6;
-
 namespace {
 
 // n elements of kBytes bytes, each kTimes times (0: `times`). The compiler makes vectors of what is constant.
@@ -44,6 +40,7 @@ void repeat(const char* in, int64_t n, int64_t times, char* out) {
 }  // namespace
 
 struct DepthwisePlan::Impl {
+  ConvDesc d;  // without its pointers
   Window w;
   int64_t oh = 0, ow = 0, macs = 0;
   PixelTypes types;
@@ -51,29 +48,26 @@ struct DepthwisePlan::Impl {
   const KernelInfo* kernel = nullptr;
   Buffer<char> packed;
   Epilogue epilogue;
-  int64_t inner_begin = 0, inner_end = 0;  // the output columns whose windows have all their columns in the image
-  bool padded = false, in_place = false;   // in place with padding: only if the pixels are dense
-  int64_t band_rows = 1, bands = 1;        // a tile of the plan is a band of output rows
-  int64_t call_rows = 1;                   // the most output rows of a kernel call
-  int64_t row_step = 1;                    // DwconvArgs::stride_h: output rows share pointers if they share input rows
+  DepthwiseBlocks blocks;
+  bool padded = false;  // in place with padding: only if the pixels are dense
 
   static constexpr int64_t kStripRows = 16;  // output rows of a strip: of little memory, and yet of few calls
 
   int64_t pixel_bytes() const noexcept { return types.in * int64_t(size_of(types.a)); }
   int64_t copy_pixel_bytes() const noexcept { return types.out * int64_t(size_of(types.a)); }
-  int64_t in_rows(int64_t out_rows) const noexcept { return (out_rows - 1) * w.stride_h + (w.kh - 1) * w.dilation_h + 1; }
-  int64_t in_cols(int64_t out_cols) const noexcept { return (out_cols - 1) * w.stride_w + (w.kw - 1) * w.dilation_w + 1; }
+  int64_t in_rows(int64_t out_rows) const noexcept { return detail::in_rows(w, out_rows); }
+  int64_t in_cols(int64_t out_cols) const noexcept { return detail::in_cols(w, out_cols); }
 
-  int64_t edge() const noexcept { return std::max(inner_begin, ow - inner_end); }  // columns of the wider one
+  int64_t edge() const noexcept { return std::max(blocks.inner_begin, ow - blocks.inner_end); }  // columns of the wider one
 
   // The pointers of a call, then the ring, or the row of fill and a strip.
-  size_t pointer_bytes() const noexcept { return align_up(size_t((call_rows - 1) * row_step + w.kh) * sizeof(void*)); }
-  size_t fill_bytes() const noexcept { return align_up(size_t(in_cols(inner_end - inner_begin) * pixel_bytes())); }
+  size_t pointer_bytes() const noexcept { return align_up(size_t((blocks.call_rows - 1) * blocks.row_step + w.kh) * sizeof(void*)); }
+  size_t fill_bytes() const noexcept { return align_up(size_t(in_cols(blocks.inner_end - blocks.inner_begin) * pixel_bytes())); }
   size_t workspace_bytes() const noexcept {
-    if (!padded && in_place) return pointer_bytes();
-    const size_t ring = align_up(size_t(in_rows(call_rows) * in_cols(ow) * copy_pixel_bytes()));
+    if (!padded && blocks.in_place) return pointer_bytes();
+    const size_t ring = align_up(size_t(in_rows(blocks.call_rows) * in_cols(ow) * copy_pixel_bytes()));
     const size_t strip = edge() ? size_t(in_rows(std::min(oh, kStripRows)) * in_cols(edge()) * pixel_bytes()) : 0;
-    return pointer_bytes() + (in_place ? std::max(ring, fill_bytes() + align_up(strip)) : ring);
+    return pointer_bytes() + (blocks.in_place ? std::max(ring, fill_bytes() + align_up(strip)) : ring);
   }
   void run(const ConvArgs& v, int64_t begin, int64_t end, void* workspace) const noexcept;
 
@@ -95,8 +89,8 @@ struct DepthwisePlan::Impl {
   template <class RowAt>
   void point(const char** pointers, int64_t y, int64_t rows, const RowAt& row_at) const noexcept {
     for (int64_t r = 0; r < rows; ++r)
-      for (int64_t ky = r == 0 ? 0 : w.kh - row_step; ky < w.kh; ++ky)
-        pointers[r * row_step + ky] = row_at((y + r) * w.stride_h - w.pad_top + ky * w.dilation_h);
+      for (int64_t ky = r == 0 ? 0 : w.kh - blocks.row_step; ky < w.kh; ++ky)
+        pointers[r * blocks.row_step + ky] = row_at((y + r) * w.stride_h - w.pad_top + ky * w.dilation_h);
   }
 };
 
@@ -118,10 +112,10 @@ void DepthwisePlan::Impl::copy_repeated(int64_t iy, int64_t cols, const char* im
 void DepthwisePlan::Impl::run_copies(const Rows& r, DwconvArgs g, EpilogueArgs epi, ptrdiff_t pixel_stride) const noexcept {
   g.epi = &epi;
   g.pixel_stride_bytes = copy_pixel_bytes();
-  const int64_t cols = in_cols(ow), row_bytes = cols * copy_pixel_bytes(), ring = in_rows(call_rows);
+  const int64_t cols = in_cols(ow), row_bytes = cols * copy_pixel_bytes(), ring = in_rows(blocks.call_rows);
   int64_t copied = r.y * w.stride_h - w.pad_top;  // the rows before this one are in the ring, those of them that are needed
   for (int64_t y = r.y; y < r.y_end; y += g.m) {
-    g.m = int32_t(std::min(call_rows, r.y_end - y));
+    g.m = int32_t(std::min(blocks.call_rows, r.y_end - y));
     const auto place = [&](int64_t iy) { return r.space + (iy + w.pad_top) % ring * row_bytes; };
     const int64_t top = y * w.stride_h - w.pad_top, end = top + in_rows(g.m);
     for (int64_t iy = std::max(copied, top); iy < end; ++iy) {
@@ -162,18 +156,18 @@ void DepthwisePlan::Impl::run_edge(const Rows& r, DwconvArgs g, EpilogueArgs epi
 }
 
 void DepthwisePlan::Impl::run_in_place(const Rows& r, DwconvArgs g, EpilogueArgs epi, ptrdiff_t pixel_stride) const noexcept {
-  run_edge(r, g, epi, 0, inner_begin);
-  run_edge(r, g, epi, inner_end, ow);
+  run_edge(r, g, epi, 0, blocks.inner_begin);
+  run_edge(r, g, epi, blocks.inner_end, ow);
   g.epi = &epi;
   g.pixel_stride_bytes = pixel_stride;
-  g.n = inner_end - inner_begin;
+  g.n = blocks.inner_end - blocks.inner_begin;
   for (int64_t y = r.y; y < r.y_end; y += g.m) {
-    g.m = int32_t(std::min(call_rows, r.y_end - y));
+    g.m = int32_t(std::min(blocks.call_rows, r.y_end - y));
     point(r.pointers, y, g.m, [&](int64_t iy) {
       const bool inside = iy >= 0 && iy < w.ih;
-      return inside ? r.in + (iy * w.iw + inner_begin * w.stride_w - w.pad_left) * pixel_stride : r.space;
+      return inside ? r.in + (iy * w.iw + blocks.inner_begin * w.stride_w - w.pad_left) * pixel_stride : r.space;
     });
-    const int64_t first = (y - r.y) * ow + inner_begin;
+    const int64_t first = (y - r.y) * ow + blocks.inner_begin;
     g.c = r.c + first * g.c_stride_bytes;
     if (r.residual) epi.residual = r.residual + first * epi.residual_stride_bytes;
     kernel->dwconv(&g);
@@ -189,7 +183,7 @@ void DepthwisePlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, voi
   g.rows = reinterpret_cast<const void* const*>(pointers);
   g.kh = int32_t(w.kh);
   g.kw = int32_t(w.kw);
-  g.stride_h = int32_t(row_step);
+  g.stride_h = int32_t(blocks.row_step);
   g.stride_w = int32_t(w.stride_w);
   g.dilation_w = int32_t(w.dilation_w);
   g.n = ow;
@@ -198,10 +192,10 @@ void DepthwisePlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, voi
   g.c_stride_bytes = v.c_pixel_stride_bytes;
   g.c_row_stride_bytes = ow * v.c_pixel_stride_bytes;
   g.residual_row_stride_bytes = ow * v.residual_pixel_stride_bytes;
-  const bool here = in_place && (!padded || v.a_pixel_stride_bytes == pixel_bytes());
+  const bool here = blocks.in_place && (!padded || v.a_pixel_stride_bytes == pixel_bytes());
   if (here && padded) std::memset(space, fill, fill_bytes());
-  const int64_t first = begin / bands * oh + begin % bands * band_rows;
-  const int64_t last = end / bands * oh + std::min(oh, end % bands * band_rows);
+  const int64_t first = begin / blocks.bands * oh + begin % blocks.bands * blocks.band_rows;
+  const int64_t last = end / blocks.bands * oh + std::min(oh, end % blocks.bands * blocks.band_rows);
   for (int64_t row = first; row < last;) {
     const int64_t image = row / oh, y = row % oh, y_end = std::min({oh, y + last - row, here ? y + kStripRows : oh});
     const char* residual = static_cast<const char*>(v.residual);
@@ -228,22 +222,16 @@ Expected<DepthwisePlan> DepthwisePlan::create(const ConvDesc& d) noexcept try {
   const int64_t taps = d.window.kh * d.window.kw;
   if (Status s = check_numerics(d.numerics, d.a, d.oc, taps); !s.ok()) return s;
   auto impl = std::make_shared<Impl>();
+  impl->d = d;
+  impl->d.w = nullptr, impl->d.numerics = {};
   const Window& w = impl->w = d.window;
   impl->oh = w.oh();
   impl->ow = w.ow();
   impl->macs = impl->oh * impl->ow * d.oc * taps;
   impl->types = {d.ic, d.oc, d.a, d.numerics.out, d.numerics.residual_dtype, d.numerics.has_residual};
   impl->kernel = *kernel;
-  const int64_t fits = w.iw - 1 - (w.kw - 1) * w.dilation_w + w.pad_left;  // the last place where a window may begin
-  impl->inner_begin = std::min(impl->ow, ceil_div(w.pad_left, w.stride_w));
-  impl->inner_end = fits < 0 ? impl->inner_begin : std::clamp(fits / w.stride_w + 1, impl->inner_begin, impl->ow);
-  const int64_t inner = impl->inner_end - impl->inner_begin;
   impl->padded = w.pad_top || w.pad_left || w.pad_bottom || w.pad_right;
-  impl->in_place =
-      d.ic == d.oc &&
-      (!impl->padded || (inner >= kMinInner && impl->edge() <= inner && w.stride_h * impl->in_cols(impl->edge()) <= INT32_MAX));
-  impl->row_step = w.dilation_h == 1 && w.stride_h <= w.kh ? w.stride_h : w.kh;
-  impl->call_rows = std::min<int64_t>((*kernel)->rows, impl->oh);
+  impl->blocks = depthwise_blocks(d, **kernel);
   const PackFormat& format = (*kernel)->format;
   impl->packed = Buffer<char>(dwconv_bytes(format, w.kh, w.kw, d.oc));
   Buffer<int32_t> sums;
@@ -253,10 +241,6 @@ Expected<DepthwisePlan> DepthwisePlan::create(const ConvDesc& d) noexcept try {
   }
   pack_dwconv(format, d.w, (*kernel)->b, w.kh, w.kw, d.oc, impl->packed.get(), sums.get());
   impl->epilogue = Epilogue(d.numerics, d.a, d.oc, sums.get(), 1, format.a_offset);
-  // Bands are for threads only: one thread runs through the bands of its range as if they were one.
-  constexpr int64_t kBands = 16;
-  impl->band_rows = ceil_div(impl->oh, std::min(impl->oh, kBands));
-  impl->bands = ceil_div(impl->oh, impl->band_rows);
   return DepthwisePlan(std::move(impl));
 } catch (const std::exception&) {
   return Status::error(Code::out_of_memory, "DepthwisePlan::create: no memory for %lld channels", static_cast<long long>(d.oc));
@@ -264,7 +248,7 @@ Expected<DepthwisePlan> DepthwisePlan::create(const ConvDesc& d) noexcept try {
 
 DepthwisePlan::DepthwisePlan(std::shared_ptr<const Impl> impl) noexcept : impl_(std::move(impl)) {}
 
-int64_t DepthwisePlan::tiles(int64_t batch) const noexcept { return batch < 1 ? 0 : batch * impl_->bands; }
+int64_t DepthwisePlan::tiles(int64_t batch) const noexcept { return batch < 1 ? 0 : batch * impl_->blocks.bands; }
 size_t DepthwisePlan::workspace_bytes() const noexcept { return impl_->workspace_bytes(); }
 
 Status DepthwisePlan::run(const ConvArgs& v, int64_t tile_begin, int64_t tile_end, void* workspace) const noexcept {
@@ -290,11 +274,11 @@ size_t DepthwisePlan::packed_bytes() const noexcept { return impl_->packed.bytes
 int64_t DepthwisePlan::macs() const noexcept { return impl_->macs; }
 
 std::string DepthwisePlan::describe() const {
-  const Impl& i = *impl_;
-  return std::string(kernel().name) + ": depthwise, " + std::to_string(i.call_rows) + " rows a call " +
-         (i.in_place ? "from the input in place" : "from padded copies of the input rows") + ", " + std::to_string(i.bands) +
-         " bands of " + std::to_string(i.band_rows) + " rows; " + std::to_string(packed_bytes()) + " bytes packed, workspace " +
-         std::to_string(workspace_bytes()) + " bytes";
+  std::string why;
+  explain_kernel(kernel(), impl_->d.kernel, &why);
+  depthwise_blocks(impl_->d, kernel(), &why);
+  return std::string(kernel().name) + ": depthwise, " + std::to_string(packed_bytes()) + " bytes packed, workspace " +
+         std::to_string(workspace_bytes()) + " bytes. " + why;
 }
 
 }  // namespace octavo

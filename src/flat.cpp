@@ -36,7 +36,7 @@ void run_flat(const Weights& w, const FlatBlocks& blocks, const FlatArgs& f, int
   const KernelInfo& kernel = *blocks.kernel;
   const int64_t panels = w.panel_count();
   const ptrdiff_t c_bytes = ptrdiff_t(size_of(w.epilogue.out())), r_bytes = ptrdiff_t(size_of(w.epilogue.args(0).residual_dtype));
-  const int64_t most = call_rows(kernel, w.k * int64_t(size_of(kernel.a)), f.a_stride,
+  const int64_t most = call_rows(w, kernel, w.k * int64_t(size_of(kernel.a)), f.a_stride,
                                  std::min<int64_t>(blocks.group, panels) * kernel.nr * c_bytes);
   BrgemmArgs g;
   g.k = w.k;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "octavo/ukernel.h"
+#include "src/caches.h"
 #include "src/numerics.h"
 #include "src/pack.h"
 #include "src/packed.h"
@@ -21,7 +22,10 @@ struct Panel {
 
 struct Weights {
   const KernelInfo* kernel = nullptr;
-  const KernelInfo* short_sums = nullptr;  // for the same panels; null if there is none, or the caller asked for `kernel`
+  bool kernel_asked = false;  // the caller did
+  ShortSums short_sums;       // for the same panels
+  Choice choice;
+  Caches caches = detail::caches();
   int32_t group_n = 0;      // a grouped kernel's columns of one group
   int64_t taps = 1, k = 0;  // each panel: `taps` of panel_bytes(format, k), back to back
   std::vector<Panel> panels;

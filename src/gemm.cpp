@@ -40,6 +40,7 @@ Expected<GemmPlan> GemmPlan::create(const GemmDesc& d) noexcept try {
   if (Status s = check_at_least("n", d.n, 1); !s.ok()) return s;
   if (Status s = check_at_least("k", d.k, 1); !s.ok()) return s;
   if (Status s = check_weights("b", d.b, d.packed); !s.ok()) return s;
+  if (Status s = check_choice(d.choice); !s.ok()) return s;
   const Expected<const KernelInfo*> kernel = choose_kernel(Op::brgemm, d.a, d.kernel, d.use_isa, d.isa);
   if (!kernel) return kernel.status();
   if (Status s = check_numerics(d.numerics, d.a, d.n, d.k); !s.ok()) return s;
@@ -59,8 +60,10 @@ Expected<GemmPlan> GemmPlan::create(const GemmDesc& d) noexcept try {
   impl->residual_dtype = d.numerics.residual_dtype;
   Weights& w = impl->weights;
   w.kernel = *kernel;
-  if (!d.kernel) w.short_sums = short_sum_kernel(**kernel);
+  w.kernel_asked = d.kernel;
+  w.choice = d.choice;
   w.k = d.k;
+  w.short_sums = short_sums(w);
   const int64_t panels = ceil_div(d.n, format.nr);
   for (int64_t p = 0; p < panels; ++p)
     w.panels.push_back({p * format.nr, int32_t(std::min<int64_t>(format.nr, d.n - p * format.nr)), 0});
@@ -113,12 +116,15 @@ size_t GemmPlan::packed_bytes() const noexcept { return impl_->weights.bytes(); 
 int64_t GemmPlan::n() const noexcept { return impl_->n; }
 int64_t GemmPlan::k() const noexcept { return impl_->k; }
 
-std::string GemmPlan::describe() const {
+std::string GemmPlan::describe(int64_t m) const {
+  constexpr int64_t kManyRows = 1 << 20;
   const Weights& w = impl_->weights;
+  std::string why;
+  explain_kernel(*w.kernel, w.kernel_asked, &why);
+  short_sums(w, &why);
+  flat_blocks(w, m > 0 ? m : kManyRows, &why);
   return std::string(kernel().name) + ": " + std::to_string(impl_->k) + "x" + std::to_string(impl_->n) + " weights in " +
-         std::to_string(w.panel_count()) + " panels of " + std::to_string(kernel().nr) + " columns, " +
-         std::to_string(w.bytes()) + " bytes packed; A in place in row tiles of at most " + std::to_string(kernel().mr) +
-         describe_short_sums(w) + ", no workspace";
+         std::to_string(w.panel_count()) + " panels, " + std::to_string(w.bytes()) + " bytes; no workspace. " + why;
 }
 
 }  // namespace octavo

@@ -2,11 +2,15 @@
 // u8 elements of B become s8 (xor 0x80), and their zero point loses 128. A zero point z of A is folded into the bias through the
 // column sums of B; one of B that is left would need the row sums of A: these come from one more tap, the same rows of A times
 // columns that are all -z (two taps of 64 where -z is 128).
+// A few rows are multiplied by B as it lies (octavo/rowmat.h), if one of its directions is dense: widened to 16 bits and less their
+// zero point, which leaves that of B times their sum. The sums become the bias of a product with zeros: the kernel's epilogue.
 #include "octavo/matmul.h"
 
+#include <algorithm>
 #include <cstring>
 #include <exception>
 
+#include "octavo/rowmat.h"
 #include "src/buffer.h"
 #include "src/flat.h"
 #include "src/numerics.h"
@@ -16,26 +20,31 @@
 namespace octavo {
 using namespace detail;
 
-namespace {
-constexpr int64_t kBlockRows = 64;  // of a tile of the plan: enough tiles for a few threads
-}  // namespace
-
 struct MatmulPlan::Impl {
   int64_t n = 0, k = 0;
   DType a = DType::u8, b = DType::s8, out = DType::f32, residual_dtype = DType::f32;
   bool has_residual = false;
-  int32_t a_zp = 0, b_zp = 0;  // b_zp: of the packed elements
+  int32_t a_zp = 0, b_zero_point = 0, b_zp = 0;  // b_zp: of the packed elements
   Weights weights;             // all but the panels' data; its bias knows nothing of zero points
   Buffer<char> constant;       // the panel of the other taps
   Buffer<char> ones;           // [k] elements that the kernel multiplies as 1
+  const RowMatrixKernels* row_kernels = nullptr;  // null: f32
+  Buffer<char> zeros;                             // a panel of one row
+  MatmulBlocks plan_blocks;
 
   size_t panels_bytes() const noexcept { return align_up(size_t(weights.panel_count()) * weights.all_taps_bytes()); }
   size_t sums_bytes() const noexcept { return a == DType::f32 ? 0 : align_up(size_t(n) * sizeof(int32_t)); }
-  size_t workspace_bytes() const noexcept { return panels_bytes() + sums_bytes(); }
-  int64_t blocks(int64_t m) const noexcept { return ceil_div(m, kBlockRows); }
+  int64_t padded_k() const noexcept { return ceil_div(k, kRowMatrixPad) * kRowMatrixPad; }
+  size_t row_bytes() const noexcept { return row_kernels ? align_up(size_t(padded_k()) * sizeof(int16_t)) : 0; }
+  size_t workspace_bytes() const noexcept { return panels_bytes() + sums_bytes() + row_bytes(); }
+  int64_t blocks(int64_t m) const noexcept { return ceil_div(m, plan_blocks.tile_rows); }
+  bool direct(const MatmulArgs& g) const noexcept {
+    return row_kernels && g.m <= plan_blocks.direct_rows && (g.b_row_stride == 1 || g.b_col_stride == 1);
+  }
 
   Status check(const MatmulArgs&) const noexcept;
   void pack(const MatmulArgs&, const char* from, char* panels, int32_t* bias) const noexcept;
+  void run_direct(const MatmulArgs&, const FlatArgs&, const char* from, int32_t* sums, int16_t* row) const noexcept;
   void sum_columns(const char* panels, int32_t* sums) const noexcept;
   void run(const MatmulArgs&, int64_t begin, int64_t end, void* workspace) const noexcept;
 };
@@ -78,27 +87,67 @@ void MatmulPlan::Impl::pack(const MatmulArgs& g, const char* from, char* to, int
     bias[j] = int32_t(uint32_t(seed[j]) + products - (offset ? uint32_t(offset) * uint32_t(bias[j]) : 0));
 }
 
+// Each row of f times the matrix at `from`. sums: [n], row: [padded_k()].
+void MatmulPlan::Impl::run_direct(const MatmulArgs& g, const FlatArgs& f, const char* from, int32_t* sums,
+                                  int16_t* row) const noexcept {
+  const bool dense_rows = g.b_col_stride == 1, is_u8 = b == DType::u8;
+  const auto multiply = dense_rows ? (is_u8 ? row_kernels->rows_u8 : row_kernels->rows_s8)
+                                   : (is_u8 ? row_kernels->columns_u8 : row_kernels->columns_s8);
+  const RowMatrixArgs product{row, from, dense_rows ? g.b_row_stride : g.b_col_stride, k, n, sums};
+  const int32_t* seed = weights.epilogue.args(0).bias;
+  const void* any = ones.get();
+  BrgemmArgs call;
+  call.a = &any;
+  call.b = zeros.get();
+  call.k = call.m = 1;
+  std::fill(row + k, row + padded_k(), int16_t(0));
+  for (int64_t i = 0; i < f.m; ++i) {
+    const char* from_a = f.a + i * f.a_stride;
+    int32_t sum = 0;
+    for (int64_t p = 0; p < k; ++p) {
+      row[p] = int16_t((a == DType::u8 ? int32_t(uint8_t(from_a[p])) : int32_t(int8_t(from_a[p]))) - a_zp);
+      sum += row[p];
+    }
+    multiply(&product);
+    const uint32_t zero_point = uint32_t(b_zero_point) * uint32_t(sum);
+    for (int64_t j = 0; j < n; ++j) sums[j] = int32_t(uint32_t(sums[j]) + uint32_t(seed[j]) - zero_point);
+    for (const Panel& p : weights.panels) {
+      EpilogueArgs epi = weights.epilogue.args(p.column);
+      epi.bias = sums + p.column;
+      if (f.residual) epi.residual = f.residual + i * f.residual_stride + p.column * ptrdiff_t(size_of(residual_dtype));
+      call.n = p.n;
+      call.c = f.c + i * f.c_stride + p.column * ptrdiff_t(size_of(out));
+      call.epi = &epi;
+      weights.kernel->brgemm(&call);
+    }
+  }
+}
+
 void MatmulPlan::Impl::run(const MatmulArgs& g, int64_t begin, int64_t end, void* workspace) const noexcept {
   char* packed = static_cast<char*>(workspace);
   FlatArgs f;
   f.a_stride = g.a_row_stride, f.c_stride = g.c_row_stride, f.residual_stride = g.residual_row_stride;
   f.panels = packed;
-  int32_t* bias = a == DType::f32 ? nullptr : reinterpret_cast<int32_t*>(packed + panels_bytes());
-  f.bias = bias;
+  int32_t* sums = a == DType::f32 ? nullptr : reinterpret_cast<int32_t*>(packed + panels_bytes());
+  f.bias = sums;
+  int16_t* wide = reinterpret_cast<int16_t*>(packed + panels_bytes() + sums_bytes());
   FlatBlocks flat;
   const int64_t per_matrix = blocks(g.m);
   for (int64_t tile = begin; tile < end;) {
     const int64_t matrix = tile / per_matrix, first = tile % per_matrix, last = std::min(per_matrix, first + end - tile);
     tile += last - first;
     const auto offset = [&](const MatrixStrides& s) { return matrix / g.heads * s.batch + matrix % g.heads * s.head; };
-    pack(g, static_cast<const char*>(g.b) + offset(g.b_strides), packed, bias);
-    const int64_t row = first * kBlockRows, rows = std::min(last * kBlockRows, g.m) - row;
-    if (rows != f.m) flat = flat_blocks(weights, rows);
+    const char* from = static_cast<const char*>(g.b) + offset(g.b_strides);
+    const int64_t row = first * plan_blocks.tile_rows, rows = std::min(last * plan_blocks.tile_rows, g.m) - row;
+    if (!direct(g)) {
+      pack(g, from, packed, sums);
+      if (rows != f.m) flat = flat_blocks(weights, rows);
+    }
     f.m = rows;
     f.a = static_cast<const char*>(g.a) + offset(g.a_strides) + row * g.a_row_stride;
     f.c = static_cast<char*>(g.c) + offset(g.c_strides) + row * g.c_row_stride;
     if (g.residual) f.residual = static_cast<const char*>(g.residual) + offset(g.residual_strides) + row * g.residual_row_stride;
-    run_flat(weights, flat, f, 0, flat.blocks * weights.panel_count());
+    direct(g) ? run_direct(g, f, from, sums, wide) : run_flat(weights, flat, f, 0, flat.blocks * weights.panel_count());
   }
 }
 
@@ -151,6 +200,7 @@ Status MatmulPlan::Impl::check(const MatmulArgs& g) const noexcept {
 Expected<MatmulPlan> MatmulPlan::create(const MatmulDesc& d) noexcept try {
   if (Status s = check_at_least("n", d.n, 1); !s.ok()) return s;
   if (Status s = check_at_least("k", d.k, 1); !s.ok()) return s;
+  if (Status s = check_choice(d.choice); !s.ok()) return s;
   const Expected<const KernelInfo*> kernel = choose_kernel(Op::brgemm, d.a, d.kernel, d.use_isa, d.isa);
   if (!kernel) return kernel.status();
   const bool integer = d.a != DType::f32;
@@ -182,7 +232,8 @@ Expected<MatmulPlan> MatmulPlan::create(const MatmulDesc& d) noexcept try {
   impl->residual_dtype = d.numerics.residual_dtype;
   Weights& w = impl->weights;
   w.kernel = *kernel;
-  if (!d.kernel) w.short_sums = short_sum_kernel(**kernel);
+  w.kernel_asked = d.kernel;
+  w.choice = d.choice;
   w.k = d.k;
   for (int64_t column = 0; column < d.n; column += format.nr)
     w.panels.push_back({column, int32_t(std::min<int64_t>(format.nr, d.n - column)), 0});
@@ -191,6 +242,7 @@ Expected<MatmulPlan> MatmulPlan::create(const MatmulDesc& d) noexcept try {
     impl->ones = Buffer<char>(size_t(d.k));
     std::memset(impl->ones.get(), 1 - format.a_offset, impl->ones.bytes());
     impl->a_zp = d.numerics.a.zero_point;
+    impl->b_zero_point = d.b_zero_point;
     impl->b_zp = d.b_zero_point - (d.b == DType::u8 ? 128 : 0);
     w.taps = impl->b_zp == 0 ? 1 : impl->b_zp == -128 ? 3 : 2;
     no_sums = Buffer<int32_t>(size_t(d.n));
@@ -200,6 +252,14 @@ Expected<MatmulPlan> MatmulPlan::create(const MatmulDesc& d) noexcept try {
       pack_block(format, {&value, DType::s8, d.k, format.nr, 0, 0}, 0, 0, impl->constant.get(), 0);
     }
   }
+  w.short_sums = short_sums(w);
+  if (integer) {
+    const Expected<Isa> isa = resolve_isa(d.use_isa, d.isa);
+    if (!isa) return isa.status();
+    impl->row_kernels = &row_matrix_kernels(*isa);
+    impl->zeros = Buffer<char>(panel_bytes(format, 1));
+  }
+  impl->plan_blocks = matmul_blocks(w, impl->row_kernels);
   w.epilogue = Epilogue(d.numerics, d.a, d.n, no_sums.get(), 1, 0);
   return MatmulPlan(std::move(impl));
 } catch (const std::exception&) {
@@ -237,9 +297,14 @@ int64_t MatmulPlan::k() const noexcept { return impl_->k; }
 
 std::string MatmulPlan::describe() const {
   const Impl& i = *impl_;
-  return std::string(kernel().name) + ": " + std::to_string(i.k) + "x" + std::to_string(i.n) + " operand packed at run time" +
-         describe_short_sums(i.weights) + (i.weights.taps > 1 ? ", with a second product for its zero point" : "") +
-         ", blocks of " + std::to_string(kBlockRows) + " rows; workspace " + std::to_string(workspace_bytes()) + " bytes";
+  std::string why;
+  explain_kernel(kernel(), i.weights.kernel_asked, &why);
+  matmul_blocks(i.weights, i.row_kernels, &why);
+  short_sums(i.weights, &why);
+  flat_blocks(i.weights, i.plan_blocks.tile_rows, &why);
+  if (i.weights.taps > 1) why += "; a second product, for the zero point of B";
+  return std::string(kernel().name) + ": " + std::to_string(i.k) + "x" + std::to_string(i.n) +
+         " operand packed at run time, workspace " + std::to_string(workspace_bytes()) + " bytes. " + why;
 }
 
 }  // namespace octavo

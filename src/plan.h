@@ -11,6 +11,7 @@
 #include "octavo/threads.h"
 #include "octavo/types.h"
 #include "src/buffer.h"
+#include "src/policy.h"
 
 namespace octavo::detail {
 
@@ -61,9 +62,6 @@ inline Status check_parallel(const Parallel& p) noexcept {
     return {};
   return parallel_error(p);
 }
-
-// Less work than this is done before another thread has woken up.
-constexpr double kMinParallelMacs = 200e3;
 
 // Runs body(begin, end, workspace of the thread) over [0, tiles) on the caller's threads.
 template <class Body>

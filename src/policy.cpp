@@ -1,12 +1,48 @@
 #include "src/policy.h"
 
 #include <algorithm>
+#include <cstdarg>
+#include <cstdio>
 
 #include "octavo/registry.h"
 #include "src/flat.h"
 #include "src/plan.h"
 
 namespace octavo::detail {
+namespace {
+
+// Appends a reason.
+[[gnu::format(printf, 2, 3)]] void say(std::string* why, const char* format, ...) {
+  if (!why) return;
+  char text[256];
+  va_list args;
+  va_start(args, format);
+  std::vsnprintf(text, sizeof text, format, args);
+  va_end(args);
+  if (!why->empty()) *why += "; ";
+  *why += text;
+}
+long long ll(int64_t v) { return static_cast<long long>(v); }
+const char* asked(bool is_asked) { return is_asked ? " (asked for)" : ""; }
+
+// Shares of the caches. What is named first stays in the cache while the rest passes through it.
+int64_t l1_panels(const Caches& c) { return c.l1 * 3 / 8; }  // panels of short sums, beside rows of A and C
+int64_t l1_rows(const Caches& c) { return c.l1 * 3 / 4; }    // rows of A (and C), beside a piece of a panel
+int64_t l2_weights(const Caches& c) { return c.l2 / 2; }     // all of B, beside A and C
+int64_t l2_group(const Caches& c) { return c.l2 / 4; }       // a few panels, while rows pass over them
+int64_t l2_rows(const Caches& c) { return c.l2 / 8; }        // rows of A or input rows, while panels pass over them
+
+// A tile takes as long as one of a third of its height at least: its loads of B are those of a full one.
+int64_t least_rows(const KernelInfo& k) { return ceil_div(k.group > 0 ? k.group : k.mr, 3); }
+
+}  // namespace
+
+Status check_choice(const Choice& c) noexcept {
+  if (c.block_rows)
+    if (Status s = check_at_least("choice.block_rows", *c.block_rows, 1); !s.ok()) return s;
+  if (!c.panel_group || (*c.panel_group >= 1 && *c.panel_group <= kMaxGroup)) return {};
+  return Status::error(Code::invalid_argument, "choice.panel_group is %lld: must be in [1, %lld]", ll(*c.panel_group), ll(kMaxGroup));
+}
 
 const KernelInfo* short_sum_kernel(const KernelInfo& kernel) noexcept {
   if (kernel.group > 0) return nullptr;
@@ -15,31 +51,38 @@ const KernelInfo* short_sum_kernel(const KernelInfo& kernel) noexcept {
   return nullptr;
 }
 
-namespace {
-
 // Short sums: their panel stays in L1 beside A and C, since a kernel in groups reads it once for every few rows. Fewer rows than a
 // few groups are better off in one tile, or in two of equal height.
-constexpr int64_t kShortPanel = 12 << 10, kGroups = 4;
-bool short_sums(const Weights& w) { return w.short_sums && w.taps * int64_t(w.tap_bytes()) <= kShortPanel; }
-
-}  // namespace
-
-const KernelInfo& call_kernel(const Weights& w, int64_t rows) noexcept {
-  return short_sums(w) && rows >= kGroups * w.short_sums->group ? *w.short_sums : *w.kernel;
+ShortSums short_sums(const Weights& w, std::string* why) {
+  constexpr int64_t kGroups = 4;
+  const std::optional<bool>& choice = w.choice.short_sums;
+  const KernelInfo* kernel = w.kernel_asked && !choice ? nullptr : short_sum_kernel(*w.kernel);
+  if (!kernel) return {};
+  const int64_t panel = int64_t(w.all_taps_bytes()), most = l1_panels(w.caches);
+  const bool chosen = choice.value_or(panel <= most);
+  const ShortSums s{chosen ? kernel : nullptr, choice ? 1 : kGroups * kernel->group};
+  say(why, "%s%s: a panel of %lld bytes, of %lld (3/8 of L1)", chosen ? "short sums" : "no short sums", asked(choice.has_value()),
+      ll(panel), ll(most));
+  if (chosen) say(why, "from %lld neighbouring rows on by %s", ll(s.rows), kernel->name);
+  return s;
 }
 
-std::string describe_short_sums(const Weights& w) {
-  if (!short_sums(w)) return "";
-  return " (short sums: " + std::to_string(kGroups * w.short_sums->group) + " neighbouring rows or more by " + w.short_sums->name +
-         ")";
+void explain_kernel(const KernelInfo& kernel, bool asked, std::string* why) {
+  say(why, "%s", asked ? "the kernel was asked for" : "the first kernel of the registry for these types and instructions");
+  if (kernel.op == Op::dwconv) return;
+  say(why, "tiles of %d x %d", int(kernel.mr), int(kernel.nr));
+}
+
+const KernelInfo& call_kernel(const Weights& w, int64_t rows) noexcept {
+  return w.short_sums.kernel && rows >= w.short_sums.rows ? *w.short_sums.kernel : *w.kernel;
 }
 
 // Rows of A a multiple of 4 KiB apart compete for the same few lines of L1 (64 sets of 64 bytes, 8 ways or more): taller tiles than
 // that evict their own rows. A call in groups leaves its rows of A and C in L1 for the next panel.
-int64_t call_rows(const KernelInfo& kernel, int64_t k_bytes, ptrdiff_t a_stride, int64_t c_bytes) noexcept {
-  constexpr int64_t kWays = 7, kL1Part = 24 << 10;  // of eight ways, one is left to B
+int64_t call_rows(const Weights& w, const KernelInfo& kernel, int64_t k_bytes, ptrdiff_t a_stride, int64_t c_bytes) noexcept {
+  constexpr int64_t kWays = 7;  // of eight, one is left to B
   if (kernel.group > 0)
-    return std::clamp<int64_t>(kL1Part / (k_bytes + c_bytes) / kernel.group, 2, kernel.mr / kernel.group) * kernel.group;
+    return std::clamp<int64_t>(l1_rows(w.caches) / (k_bytes + c_bytes) / kernel.group, 2, kernel.mr / kernel.group) * kernel.group;
   return a_stride % 4096 == 0 && kernel.mr > kWays ? std::max<int64_t>(kWays, kernel.mr / 2) : kernel.mr;
 }
 
@@ -51,26 +94,33 @@ int64_t next_call(const KernelInfo& kernel, int64_t most, int64_t rows) noexcept
 // B is read once for each block. While all of it fits L2 that costs little, and A and C may stay in L1; otherwise blocks take a
 // part of L2. A row tile passes over a few neighbouring panels, which stay in L2, before the next one does: rows of C are written
 // in longer runs, which costs fewer page translations.
-FlatBlocks flat_blocks(const Weights& w, int64_t m) noexcept {
-  constexpr int64_t kSmallB = 512 << 10, kL1Block = 24 << 10, kL2Block = 128 << 10, kMinTiles = 4, kGroupBytes = 256 << 10;
+FlatBlocks flat_blocks(const Weights& w, int64_t m, std::string* why) {
+  constexpr int64_t kMinTiles = 4;
   FlatBlocks f;
   if (m < 1) return f;
   f.kernel = &call_kernel(w, m);
-  f.group = std::clamp<int64_t>(kGroupBytes / int64_t(w.tap_bytes()), 1, kMaxGroup);
+  f.group = w.choice.panel_group.value_or(std::clamp<int64_t>(l2_group(w.caches) / int64_t(w.tap_bytes()), 1, kMaxGroup));
   const int64_t unit = f.kernel->group > 0 ? f.kernel->group : f.kernel->mr;
-  const int64_t tile_bytes = unit * w.k * int64_t(size_of(f.kernel->a));
-  const int64_t block_bytes = w.panel_count() * int64_t(w.tap_bytes()) <= kSmallB ? kL1Block : kL2Block;
-  const int64_t tiles = ceil_div(m, unit), most = std::max(kMinTiles, block_bytes / tile_bytes);
+  const int64_t tile_bytes = unit * w.k * int64_t(size_of(f.kernel->a)), b_bytes = w.panel_count() * int64_t(w.tap_bytes());
+  const bool small = b_bytes <= l2_weights(w.caches);
+  const int64_t block_bytes = small ? l1_rows(w.caches) : l2_rows(w.caches);
+  const int64_t tiles = ceil_div(m, unit);
+  const int64_t most = w.choice.block_rows ? ceil_div(*w.choice.block_rows, unit) : std::max(kMinTiles, block_bytes / tile_bytes);
   f.blocks = ceil_div(tiles, most);
   f.rows = std::min(m, ceil_div(tiles, f.blocks) * (f.kernel->group > 0 ? unit : ceil_div(m, tiles)));
   f.blocks = ceil_div(m, f.rows);
+  say(why, "B is %lld bytes, %s %lld (half of L2): blocks of %lld rows%s, A within %lld bytes (%s)", ll(b_bytes),
+      small ? "within" : "above", ll(l2_weights(w.caches)), ll(f.rows), asked(w.choice.block_rows.has_value()), ll(block_bytes),
+      small ? "3/4 of L1" : "1/8 of L2");
+  say(why, "%lld panels a time%s: within %lld bytes (1/4 of L2)", ll(f.group), asked(w.choice.panel_group.has_value()),
+      ll(l2_group(w.caches)));
   return f;
 }
 
 // The columns of a vector take the values of several groups: those of a group must divide it, and be whole words.
 const KernelInfo* grouped_kernel(const ConvDesc& d, const KernelInfo& kernel) noexcept {
   const int64_t icg = d.ic / d.groups, ocg = d.oc / d.groups;
-  if (d.groups == 1) return nullptr;
+  if (d.groups == 1 || !d.choice.grouped.value_or(true)) return nullptr;
   for (const KernelInfo& k : kernels())
     if (k.op == Op::grouped && k.a == kernel.a && k.needs == kernel.needs && ocg > 1 && ocg < k.nr && k.nr % ocg == 0 &&
         icg % k.kr == 0 && icg <= ocg)
@@ -78,50 +128,87 @@ const KernelInfo* grouped_kernel(const ConvDesc& d, const KernelInfo& kernel) no
   return nullptr;
 }
 
-ConvAlgorithm conv_algorithm(const ConvDesc& d, const KernelInfo& kernel) noexcept {
+namespace {
+
+// Where padding is cut off: pixels are computed from the image, those that see the same kernel columns together. That costs tiles of
+// few rows at the edges, and saves products with padding, and copies.
+void cut_columns(const ConvDesc& d, const KernelInfo& kernel, ConvAlgorithm& c, std::string* why) {
+  constexpr size_t kMostPieces = 16;
+  const Window& w = d.window;
+  std::vector<ColumnTaps> cut = column_taps(w);
+  int64_t rows = 0;
+  for (const ColumnTaps& i : cut) rows += std::max(i.end - i.begin, least_rows(kernel)) * (i.taps.end - i.taps.begin);
+  const int64_t all = std::max(w.ow(), least_rows(kernel)) * w.kw;
+  const bool padded_columns = w.pad_left || w.pad_right;
+  const char* refused = d.a == DType::f32             ? "floats multiply padding too"
+                        : c.fused && padded_columns ? "kernel rows are whole"
+                      : cut.size() > kMostPieces    ? "an output row would have too many pieces"
+                                                    : nullptr;
+  if (refused || !d.choice.in_place.value_or(rows <= all)) {
+    c.copy = true;
+    say(why, "padded copies of the input rows%s: %s", refused ? "" : asked(d.choice.in_place.has_value()),
+        refused ? refused : "pieces of an output row would cost more than padding");
+    if (!refused) say(why, "%lld products of rows and taps against %lld", ll(rows), ll(all));
+    return;
+  }
+  say(why, "from the input in place%s, padding cut off: %lld products of rows and taps for an output row against %lld",
+      asked(d.choice.in_place.has_value()), ll(rows), ll(all));
+  c.columns = std::move(cut);
+}
+
+}  // namespace
+
+ConvAlgorithm conv_algorithm(const ConvDesc& d, const KernelInfo& kernel, std::string* why) {
   const PackFormat& format = kernel.format;
   const Window& w = d.window;
   const int64_t icg = d.ic / d.groups, ocg = d.oc / d.groups;
   const bool padded = w.pad_top || w.pad_left || w.pad_bottom || w.pad_right;
   ConvAlgorithm c;
-  c.flat = w.kh == 1 && w.kw == 1 && w.stride_h == 1 && w.stride_w == 1 && !padded;
+  c.columns = {{0, w.ow(), {0, w.kw}}};
+  c.flat = w.kh == 1 && w.kw == 1 && w.stride_h == 1 && w.stride_w == 1 && !padded && d.choice.flat.value_or(true);
+  if (c.flat) say(why, "a flat product over all pixels: 1x1, stride 1, no padding");
   if (kernel.op == Op::grouped) {
     c.merged = std::min<int64_t>(d.groups, format.nr / ocg);
-    c.copy = padded;
-    c.taps = w.kh * w.kw;
-    c.k = icg;
-    return c;
+    say(why, "grouped: %lld channels a group divide a vector of %d", ll(ocg), int(format.nr));
+  } else {
+    // Groups narrower than half of what a kernel takes at a time share it, block-diagonally: as many products, and fewer calls. That
+    // is half a panel, or a part of one so wide that kernels take it in parts; more would only be more products. Not for f32, where
+    // the zeros between the blocks would meet infinities and NaNs of other groups.
+    constexpr int kWidest = 32;
+    const int64_t width = format.nr > kWidest ? kWidest : std::max(1, format.nr / 2);
+    if (d.a != DType::f32 && ocg * 2 <= width) c.merged = std::min(d.groups, width / ocg);
+    if (c.merged > 1) say(why, "%lld groups to a panel: %lld channels a group, within half of %lld", ll(c.merged), ll(ocg), ll(width));
+    // The bytes of a kernel row are contiguous where a panel takes all channels.
+    c.fused = c.merged == d.groups && w.kw > 1 && w.dilation_w == 1 && d.choice.fused.value_or(true);
+    if (c.fused) say(why, "a kernel row is one tap: its %lld values are contiguous", ll(w.kw * d.ic));
   }
-  // Groups narrower than half of what a kernel takes at a time share it, block-diagonally: as many products, and fewer calls. That
-  // is half a panel, or a part of one so wide that kernels take it in parts; more would only be more products. Not for f32, where
-  // the zeros between the blocks would meet infinities and NaNs of other groups.
-  constexpr int kWidest = 32;
-  const int64_t width = format.nr > kWidest ? kWidest : std::max(1, format.nr / 2);
-  if (d.a != DType::f32 && ocg * 2 <= width) c.merged = std::min(d.groups, width / ocg);
-  // The bytes of a kernel row are contiguous where a panel takes all channels.
-  c.fused = c.merged == d.groups && w.kw > 1 && w.dilation_w == 1;
-  c.copy = padded || (c.fused && d.ic % format.kr != 0);
+  if (padded) cut_columns(d, kernel, c, why);
+  if (c.fused && !c.copy && d.ic % format.kr != 0) {
+    c.copy = true;
+    c.columns = {{0, w.ow(), {0, w.kw}}};
+    say(why, "from copies of the input rows: kernel rows are no whole words of %d", int(format.kr));
+  }
+  if (!padded && !c.copy && !c.flat) say(why, "from the input in place: no padding");
   c.taps = c.fused ? w.kh : w.kh * w.kw;
-  c.k = c.fused ? w.kw * d.ic : c.merged * icg;
+  c.k = c.fused ? w.kw * d.ic : kernel.op == Op::grouped ? icg : c.merged * icg;
   if (c.copy && c.fused) c.k = ceil_div(c.k, format.kr) * format.kr;
   return c;
 }
 
-ConvBlocks conv_blocks(const Window& w, int64_t pixel_bytes, const Weights& weights) noexcept {
+ConvBlocks conv_blocks(const Window& w, int64_t pixel_bytes, const Weights& weights, std::string* why) {
   // The input of a band and segment stays in L2 while the panels pass over it.
-  constexpr int64_t kInput = 128 << 10, kTiles = 16, kMinRows = 4, kMinPixelTiles = 4;
-  const auto in_rows = [&](int64_t out_rows) { return (out_rows - 1) * w.stride_h + (w.kh - 1) * w.dilation_h + 1; };
-  const auto in_cols = [&](int64_t out_cols) { return (out_cols - 1) * w.stride_w + (w.kw - 1) * w.dilation_w + 1; };
+  constexpr int64_t kTiles = 16, kMinRows = 4, kMinPixelTiles = 4;
+  const Caches& caches = weights.caches;
+  const std::optional<int64_t>& choice = weights.choice.block_rows;
   const int64_t oh = w.oh(), ow = w.ow(), mr = weights.kernel->mr, panels = weights.panel_count();
+  const auto input = [&](int64_t rows, int64_t cols) { return seen_rows(w, rows) * in_cols(w, cols) * pixel_bytes; };
   ConvBlocks b;
   b.segment_cols = ow;
-  const int64_t rows_that_fit = kInput / (in_cols(ow) * pixel_bytes);
-  if (in_rows(1) > rows_that_fit) {
-    const int64_t cols_that_fit = kInput / (in_rows(1) * pixel_bytes);
-    b.segment_cols = std::clamp((cols_that_fit - in_cols(1)) / w.stride_w + 1, std::min(ow, kMinPixelTiles * mr), ow);
-  } else {
-    b.band_rows = std::min(oh, (rows_that_fit - in_rows(1)) / w.stride_h + 1);
+  if (input(1, ow) > l2_rows(caches)) {
+    const int64_t cols_that_fit = l2_rows(caches) / (seen_rows(w, 1) * pixel_bytes);
+    b.segment_cols = std::clamp((cols_that_fit - in_cols(w, 1)) / w.stride_w + 1, std::min(ow, kMinPixelTiles * mr), ow);
   }
+  while (b.band_rows < oh && input(b.band_rows + 1, b.segment_cols) <= l2_rows(caches)) ++b.band_rows;
   // Enough tiles for a few threads.
   const int64_t wanted = ceil_div(kTiles, panels);
   if (oh > 1) {
@@ -129,15 +216,66 @@ ConvBlocks conv_blocks(const Window& w, int64_t pixel_bytes, const Weights& weig
   } else {
     b.segment_cols = std::min(b.segment_cols, std::max(kMinPixelTiles * mr, ceil_div(ow, wanted)));
   }
+  if (choice) b.band_rows = std::min(oh, *choice);
   b.bands = ceil_div(oh, b.band_rows);
   b.band_rows = ceil_div(oh, b.bands);
   b.bands = ceil_div(oh, b.band_rows);
   b.segments = ceil_div(ow, b.segment_cols);
   b.segment_cols = std::min(ow, ceil_div(ceil_div(ow, b.segments), mr) * mr);
   b.segments = ceil_div(ow, b.segment_cols);
+  say(why, "%lldx%lld blocks of %lldx%lld pixels%s: %lld bytes of input each (of %lld, 1/8 of L2), %lld tiles an image", ll(b.bands),
+      ll(b.segments), ll(b.band_rows), ll(b.segment_cols), asked(choice.has_value()), ll(input(b.band_rows, b.segment_cols)),
+      ll(l2_rows(caches)), ll(b.bands * b.segments * panels));
   // Panels that all stay in L1 leave the input rows of an output row there for each other.
-  constexpr int64_t kL1Panels = 12 << 10;
-  b.rows_first = panels * weights.taps * int64_t(weights.tap_bytes()) <= kL1Panels;
+  const int64_t bytes = panels * int64_t(weights.all_taps_bytes());
+  const std::optional<bool>& order = weights.choice.rows_first;
+  b.rows_first = order.value_or(bytes <= l1_panels(caches));
+  say(why, "%s%s: weights of %lld bytes, of %lld (3/8 of L1)", b.rows_first ? "all panels for a row" : "all rows for a panel",
+      asked(order.has_value()), ll(bytes), ll(l1_panels(caches)));
+  return b;
+}
+
+DepthwiseBlocks depthwise_blocks(const ConvDesc& d, const KernelInfo& kernel, std::string* why) {
+  // Below this many output columns inside, what the edges cost is more than what copies do. (Measured on Zen 4, 7x7 images:
+  // 5 columns lose a tenth, 6 columns of stride 2 gain as much.)
+  constexpr int64_t kMinInner = 6;
+  const Window& w = d.window;
+  const int64_t oh = w.oh(), ow = w.ow();
+  DepthwiseBlocks b;
+  const int64_t fits = w.iw - 1 - (w.kw - 1) * w.dilation_w + w.pad_left;  // the last place where a window may begin
+  b.inner_begin = std::min(ow, ceil_div(w.pad_left, w.stride_w));
+  b.inner_end = fits < 0 ? b.inner_begin : std::clamp(fits / w.stride_w + 1, b.inner_begin, ow);
+  const int64_t inner = b.inner_end - b.inner_begin, edge = std::max(b.inner_begin, ow - b.inner_end);
+  const bool padded = w.pad_top || w.pad_left || w.pad_bottom || w.pad_right;
+  // An edge is one column of pixels at least, its strip no wider than a stride holds.
+  const bool can = d.ic == d.oc && inner >= 1 && w.stride_h * in_cols(w, edge) <= INT32_MAX;
+  const bool pays = !padded || (inner >= kMinInner && edge <= inner);
+  b.in_place = can && (!padded || d.choice.in_place.value_or(pays));
+  say(why, "%s%s: %s%lld of %lld columns see no padding", b.in_place ? "from the input in place" : "from padded copies of the input rows",
+      asked(can && padded && d.choice.in_place.has_value()), d.ic == d.oc ? "" : "channels are repeated; ", ll(inner), ll(ow));
+  const bool share = w.dilation_h == 1 && w.stride_h <= w.kh;
+  b.row_step = share ? w.stride_h : w.kh;
+  b.call_rows = std::min({int64_t(kernel.rows), oh, d.choice.block_rows.value_or(oh)});
+  say(why, "%lld rows a call%s: they %s", ll(b.call_rows), asked(d.choice.block_rows.has_value()),
+      share ? "share input rows" : "share no input rows, but the call");
+  // Bands are for threads only: one thread runs through the bands of its range as if they were one.
+  constexpr int64_t kBands = 16;
+  b.band_rows = ceil_div(oh, std::min(oh, kBands));
+  b.bands = ceil_div(oh, b.band_rows);
+  say(why, "%lld bands of %lld rows, for threads", ll(b.bands), ll(b.band_rows));
+  return b;
+}
+
+// To pack B costs about as much as to multiply a few rows with it as it lies.
+MatmulBlocks matmul_blocks(const Weights& w, const RowMatrixKernels* row_kernel, std::string* why) {
+  constexpr int64_t kTileRows = 64, kDirectRows = 4;
+  MatmulBlocks b;
+  b.tile_rows = w.choice.block_rows.value_or(kTileRows);
+  if (row_kernel && !w.choice.packed.value_or(false)) b.direct_rows = w.choice.packed ? INT64_MAX : kDirectRows;
+  if (b.direct_rows > 0)
+    say(why, "up to %lld rows%s by %s: B is read as it lies, since packing it would cost more than so few products with it",
+        ll(b.direct_rows), asked(w.choice.packed.has_value()), row_kernel->name);
+  say(why, "tiles of %lld rows%s, for threads", ll(b.tile_rows), asked(w.choice.block_rows.has_value()));
   return b;
 }
 

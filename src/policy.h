@@ -1,28 +1,42 @@
 // The policy: which kernel, algorithm, blocking and loop order a plan takes. It decides alone, from the shape, the facts of the
-// kernels (octavo/ukernel.h) and the caches of the smaller cores about. No choice changes a result.
+// kernels (octavo/ukernel.h) and the caches (src/caches.h), unless the caller decides (octavo/choice.h). No choice changes a result,
+// and what a cache's size decides changes no packed weights. Functions that take `why` add their reasons to it, if it is not null.
 #pragma once
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
+#include "octavo/choice.h"
 #include "octavo/conv.h"
+#include "octavo/rowmat.h"
 #include "octavo/ukernel.h"
+#include "src/window.h"
 
 namespace octavo::detail {
 
 struct Weights;
 
+Status check_choice(const Choice&) noexcept;
+
 // The kernel that shares the panels of `kernel` and is made for short sums (KernelInfo::group), or null.
 const KernelInfo* short_sum_kernel(const KernelInfo& kernel) noexcept;
+
+// What calls of `rows` and more neighbouring rows are better served by.
+struct ShortSums {
+  const KernelInfo* kernel = nullptr;  // null: nothing
+  int64_t rows = 0;
+};
+ShortSums short_sums(const Weights&, std::string* why = nullptr);
+
+// Why weights.kernel is the plan's.
+void explain_kernel(const KernelInfo&, bool asked, std::string* why);
 
 // The one of weights.kernel and weights.short_sums for calls on `rows` neighbouring rows.
 const KernelInfo& call_kernel(const Weights&, int64_t rows) noexcept;
 
-// For describe(): what call_kernel() does, or nothing if there is no choice.
-std::string describe_short_sums(const Weights&);
-
 // The most rows that one call should take, where rows of A are a_stride bytes and rows of C c_bytes apart.
-int64_t call_rows(const KernelInfo&, int64_t k_bytes, ptrdiff_t a_stride, int64_t c_bytes) noexcept;
+int64_t call_rows(const Weights&, const KernelInfo&, int64_t k_bytes, ptrdiff_t a_stride, int64_t c_bytes) noexcept;
 
 // Cuts `rows` into calls: the next one's rows.
 int64_t next_call(const KernelInfo&, int64_t most, int64_t rows) noexcept;
@@ -35,7 +49,7 @@ struct FlatBlocks {
   int64_t group = 1;
 };
 constexpr int64_t kMaxGroup = 8;
-FlatBlocks flat_blocks(const Weights&, int64_t m) noexcept;
+FlatBlocks flat_blocks(const Weights&, int64_t m, std::string* why = nullptr);
 
 // The grouped kernel for a convolution that would otherwise run on `kernel`, or null.
 const KernelInfo* grouped_kernel(const ConvDesc&, const KernelInfo& kernel) noexcept;
@@ -46,14 +60,34 @@ struct ConvAlgorithm {
   bool fused = false;     // one tap is a whole kernel row
   int64_t merged = 1;     // groups that share a panel
   int64_t taps = 1, k = 0;
+  std::vector<ColumnTaps> columns;  // of an output row, by the kernel columns that take part: one entry if all do everywhere
 };
-ConvAlgorithm conv_algorithm(const ConvDesc&, const KernelInfo&) noexcept;
+ConvAlgorithm conv_algorithm(const ConvDesc&, const KernelInfo&, std::string* why = nullptr);
 
 // How an output image is cut into bands of rows and segments of columns. A tile of the plan is one of these and one panel.
 struct ConvBlocks {
   int64_t band_rows = 1, bands = 1, segment_cols = 1, segments = 1;
   bool rows_first = false;  // all panels pass over a row of pixels before the next row does; else all rows over a panel
 };
-ConvBlocks conv_blocks(const Window&, int64_t pixel_bytes, const Weights&) noexcept;
+ConvBlocks conv_blocks(const Window&, int64_t pixel_bytes, const Weights&, std::string* why = nullptr);
+
+struct DepthwiseBlocks {
+  bool in_place = false;                   // from the image, its edges by themselves; else from padded copies
+  int64_t inner_begin = 0, inner_end = 0;  // the output columns whose windows have all their columns in the image
+  int64_t call_rows = 1;                   // the most output rows of a kernel call
+  int64_t row_step = 1;                    // DwconvArgs::stride_h: output rows share pointers if they share input rows
+  int64_t band_rows = 1, bands = 1;        // a tile of the plan is a band of output rows
+};
+DepthwiseBlocks depthwise_blocks(const ConvDesc&, const KernelInfo&, std::string* why = nullptr);
+
+// Products of two run-time operands.
+struct MatmulBlocks {
+  int64_t tile_rows = 1;    // of a tile of the plan
+  int64_t direct_rows = 0;  // products of no more rows than this read B as it lies, where it has a dense direction
+};
+MatmulBlocks matmul_blocks(const Weights&, const RowMatrixKernels* row_kernel, std::string* why = nullptr);
+
+// Less work than this is done before another thread has woken up.
+constexpr double kMinParallelMacs = 200e3;
 
 }  // namespace octavo::detail

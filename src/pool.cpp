@@ -132,4 +132,11 @@ Status PoolPlan::run(const ConvArgs& v, void* workspace, const Parallel& paralle
   return {};
 }
 
+std::string PoolPlan::describe() const {
+  const PoolDesc& d = impl_->d;
+  return std::string(impl_->kernels->name) + ": " + (d.kind == PoolKind::max ? "max" : "average") + " of the real pixels under each window, " +
+         "from the input in place, since taps are pointers; tiles of one output row, for threads; workspace " +
+         std::to_string(workspace_bytes()) + " bytes for the pointers";
+}
+
 }  // namespace octavo

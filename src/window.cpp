@@ -54,6 +54,7 @@ Status check_conv(const ConvDesc& d) noexcept {
     return Status::error(Code::invalid_argument, "groups is %lld: must divide ic (%lld) and oc (%lld)",
                          static_cast<long long>(d.groups), static_cast<long long>(d.ic), static_cast<long long>(d.oc));
   if (Status s = check_weights("w", d.w, d.packed); !s.ok()) return s;
+  if (Status s = check_choice(d.choice); !s.ok()) return s;
   constexpr int64_t kMost = INT32_MAX;
   if (d.ic > kMost || d.oc > kMost)
     return Status::error(Code::overflow, "ic is %lld and oc is %lld: at most %lld", static_cast<long long>(d.ic),
@@ -92,6 +93,16 @@ TapRange valid_taps(int64_t first, int64_t taps, int64_t dilation, int64_t size)
   const int64_t begin = first >= 0 ? 0 : std::min(taps, ceil_div(-first, dilation));
   const int64_t end = first >= size ? 0 : std::min(taps, (size - 1 - first) / dilation + 1);
   return {begin, std::max(begin, end)};
+}
+
+std::vector<ColumnTaps> column_taps(const Window& w) {
+  std::vector<ColumnTaps> columns;
+  for (int64_t x = 0; x < w.ow(); ++x) {
+    const TapRange taps = valid_taps(x * w.stride_w - w.pad_left, w.kw, w.dilation_w, w.iw);
+    if (columns.empty() || taps != columns.back().taps) columns.push_back({x, x, taps});
+    columns.back().end = x + 1;
+  }
+  return columns;
 }
 
 void copy_padded(const Window& w, const Region& r, const char* image, ptrdiff_t pixel_stride, int64_t pixel_bytes, int fill,

@@ -1,7 +1,9 @@
 // The geometry that convolutions, depthwise convolutions and pools share: checks, valid taps, padded copies of input rows.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <vector>
 
 #include "octavo/conv.h"
 #include "octavo/types.h"
@@ -27,8 +29,23 @@ ConvArgs with_strides(const PixelTypes&, ConvArgs) noexcept;
 // The kernel taps [begin, end) that fall into [0, size) where tap 0 is at `first`.
 struct TapRange {
   int64_t begin, end;
+  friend bool operator==(const TapRange&, const TapRange&) = default;
 };
 TapRange valid_taps(int64_t first, int64_t taps, int64_t dilation, int64_t size) noexcept;
+
+// Columns [begin, end) of every output row, for which the same kernel columns fall into the image: all of them, from left to right.
+struct ColumnTaps {
+  int64_t begin, end;
+  TapRange taps;
+};
+std::vector<ColumnTaps> column_taps(const Window&);
+
+// Input rows and columns that n neighbouring output ones span.
+inline int64_t in_rows(const Window& w, int64_t n) noexcept { return (n - 1) * w.stride_h + (w.kh - 1) * w.dilation_h + 1; }
+inline int64_t in_cols(const Window& w, int64_t n) noexcept { return (n - 1) * w.stride_w + (w.kw - 1) * w.dilation_w + 1; }
+// The same without rows that none of them sees: what far kernel rows see is by itself. tap_rows: from one kernel row's to the next.
+inline int64_t tap_rows(const Window& w, int64_t n) noexcept { return std::min(w.dilation_h, (n - 1) * w.stride_h + 1); }
+inline int64_t seen_rows(const Window& w, int64_t n) noexcept { return (n - 1) * w.stride_h + (w.kh - 1) * tap_rows(w, n) + 1; }
 
 // A rectangle of an input image, its origin possibly outside of the image.
 struct Region {

@@ -37,6 +37,12 @@ TEST(Conv, NamedShapesEqualReference) {
       {window(6, 6, 1, 0), 8, 10, 1, 3},                        // the kernel covers the image
       {window(4, 3, 1, 5), 8, 10, 1, 1},                        // rows that see nothing but padding
       {window(5, 3, 1, 8, 7), 8, 10, 1, 1},                     // taps that step over the image
+      {window(5, 3, 1, 8, 8), 8, 10, 1, 1},                     // only the middle column of the kernel sees anything
+      {window(25, 3, 1, 9, 9), 24, 20, 1, 1},                   // far dilation: rows are cut in three
+      {window(19, 3, 2, 6, 6), 16, 20, 2, 2},                   // ... with a stride and groups
+      {{20, 4, 5, 1, 2, 1, 3, 1, 7, 0, 5, 0}, 20, 20, 1, 1},    // padding above and below only
+      {{12, 9, 3, 4, 1, 1, 7, 1, 9, 0, 9, 0}, 3, 20, 1, 1},     // ... with kernel rows as taps, far from each other
+      {{40, 9, 3, 2, 1, 1, 7, 1, 5, 1, 5, 0}, 16, 20, 1, 1},    // kernel rows far from each other, copied
       {{1, 1000, 1, 5, 1, 2, 1, 1, 0, 2, 0, 2}, 16, 20, 1, 2},  // 1-D
       {{1, 3000, 1, 9, 1, 1, 1, 4, 0, 0, 0, 0}, 64, 8, 1, 1},   // 1-D, more than one segment
   };

@@ -38,7 +38,7 @@ void check_conv(Noise& noise, const KernelInfo* kernel, DType a, DType out, cons
       C(noise, pixels_out, c_row, c_row + c_gap, DType::u8), R(noise, pixels_out, r_row, r_row + r_gap, r);
   ConvDesc d;
   d.window = w, d.ic = s.ic, d.oc = s.oc, d.groups = s.groups, d.a = a, d.w = W.data, d.numerics = numerics.value,
-  d.kernel = kernel;
+  d.kernel = kernel, d.choice = random_choice(noise);
   ConvArgs v;
   v.batch = s.batch, v.a = A.data, v.c = C.data;
   if (a_gap) v.a_pixel_stride_bytes = a_row + a_gap;

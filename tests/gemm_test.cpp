@@ -15,7 +15,8 @@ void check_gemm(Noise& noise, const KernelInfo* kernel, DType a, DType out, int6
   Operand A(noise, m, a_row, a_row + gap, a), B(noise, 1, k * n * int64_t(size_of(b)), 0, b),
       C(noise, m, c_row, c_row + gap, DType::u8), R(noise, m, r_row, r_row + gap, r);
   GemmDesc d;
-  d.n = n, d.k = k, d.a = a, d.b = B.data, d.numerics = numerics.value, d.kernel = kernel;
+  d.n = n, d.k = k, d.a = a, d.b = B.data, d.numerics = numerics.value, d.kernel = kernel,
+  d.choice = random_choice(noise);
   d.b_row_stride = transposed ? 1 : n;
   d.b_col_stride = transposed ? k : 1;
   GemmArgs g{m, A.data, a_row + gap, C.data, c_row + gap, nullptr, 0};

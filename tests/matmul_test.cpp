@@ -14,7 +14,8 @@ void check_matmul(Noise& noise, const KernelInfo* kernel, DType a, DType b, DTyp
   const DType r = numerics.value.residual_dtype;
   const int64_t r_size = int64_t(size_of(r));
   MatmulDesc d;
-  d.n = n, d.k = k, d.a = a, d.b = b, d.numerics = numerics.value, d.kernel = kernel;
+  d.n = n, d.k = k, d.a = a, d.b = b, d.numerics = numerics.value, d.kernel = kernel,
+  d.choice = random_choice(noise);
   if (b != DType::f32) {
     const int32_t points[] = {qmin_of(b), qmin_of(b) + 128, qmax_of(b), int32_t(noise.integer(qmin_of(b), qmax_of(b)))};
     d.b_zero_point = points[noise.integer(0, 3)];

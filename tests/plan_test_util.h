@@ -64,6 +64,17 @@ struct RandomNumerics {
   }
 };
 
+// Nothing in half of the cases; else anything that a caller may decide.
+inline Choice random_choice(Noise& noise) {
+  Choice c;
+  if (noise.integer(0, 1)) return c;
+  for (std::optional<bool>* b : {&c.short_sums, &c.flat, &c.fused, &c.grouped, &c.in_place, &c.rows_first, &c.packed})
+    if (noise.integer(0, 1)) *b = noise.integer(0, 1);
+  if (noise.integer(0, 1)) c.block_rows = noise.integer(1, 40);
+  if (noise.integer(0, 1)) c.panel_group = noise.integer(1, 8);
+  return c;
+}
+
 // Random elements, or (8-bit) now and then nothing but extremes.
 inline void fill_elements(Noise& noise, char* p, size_t bytes, DType t) {
   if (t == DType::f32) {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "octavo/choice.h"
 #include "octavo/packed.h"
 #include "octavo/quant.h"
 #include "octavo/registry.h"
@@ -41,6 +42,7 @@ struct ConvDesc {
   const KernelInfo* kernel = nullptr;      // null: the best one for `isa`
   Isa isa = Isa::scalar;                   // used if use_isa is set; else active_isa()
   bool use_isa = false;
+  Choice choice;                           // of what else the policy decides
 };
 
 // Pixel strides let input, output and residual be channel slices of wider tensors (concat without a copy).
@@ -72,7 +74,7 @@ class ConvPlan {
   PackedWeights packed() const noexcept;    // shared with this plan
   size_t packed_bytes() const noexcept;
   int64_t macs() const noexcept;            // of one image, unpadded: oh*ow*oc*(ic/groups)*kh*kw
-  std::string describe() const;             // kernel, algorithm, blocking, memory. May throw std::bad_alloc
+  std::string describe() const;             // kernel, algorithm, blocking, memory, each with its reason. May throw std::bad_alloc
 
  private:
   struct Impl;
@@ -93,7 +95,7 @@ class DepthwisePlan {
   const KernelInfo& kernel() const noexcept;
   size_t packed_bytes() const noexcept;
   int64_t macs() const noexcept;
-  std::string describe() const;             // kernel, algorithm, blocking, memory. May throw std::bad_alloc
+  std::string describe() const;             // kernel, algorithm, blocking, memory, each with its reason. May throw std::bad_alloc
 
  private:
   struct Impl;
@@ -125,6 +127,7 @@ class PoolPlan {
   size_t workspace_bytes() const noexcept;
   Status run(const ConvArgs&, int64_t tile_begin, int64_t tile_end, void* workspace) const noexcept;
   Status run(const ConvArgs&, void* workspace, const Parallel& parallel) const noexcept;
+  std::string describe() const;  // routine, tiles and their reasons. May throw std::bad_alloc
 
  private:
   struct Impl;

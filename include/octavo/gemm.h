@@ -14,6 +14,7 @@
 #include <memory>
 #include <string>
 
+#include "octavo/choice.h"
 #include "octavo/packed.h"
 #include "octavo/quant.h"
 #include "octavo/registry.h"
@@ -33,6 +34,7 @@ struct GemmDesc {
   const KernelInfo* kernel = nullptr;  // null: the best one for `isa`
   Isa isa = Isa::scalar;           // used if use_isa is set; else active_isa()
   bool use_isa = false;
+  Choice choice;                   // of what else the policy decides
 };
 
 // Row i of a, c and residual starts i * stride bytes further on; strides are at least a row long (for m = 1 they do not matter).
@@ -67,7 +69,8 @@ class GemmPlan {
   size_t packed_bytes() const noexcept;  // all that the plan holds: panels, folded bias, scales
   int64_t n() const noexcept;
   int64_t k() const noexcept;
-  std::string describe() const;  // kernel, blocking, memory. May throw std::bad_alloc
+  // Kernel, blocking and memory for products of m rows (0: of many), each with its reason. May throw std::bad_alloc.
+  std::string describe(int64_t m = 0) const;
 
  private:
   struct Impl;

@@ -14,6 +14,7 @@
 #include <memory>
 #include <string>
 
+#include "octavo/choice.h"
 #include "octavo/quant.h"
 #include "octavo/registry.h"
 #include "octavo/threads.h"
@@ -30,6 +31,7 @@ struct MatmulDesc {
   const KernelInfo* kernel = nullptr;  // null: the best one for `isa`
   Isa isa = Isa::scalar;               // used if use_isa is set; else active_isa()
   bool use_isa = false;
+  Choice choice;                       // of what else the policy decides
 };
 
 // Where the matrix of one head of one batch begins, in bytes from the first one's beginning. 0: all of them are the same one.
@@ -71,7 +73,7 @@ class MatmulPlan {
   const KernelInfo& kernel() const noexcept;
   int64_t n() const noexcept;
   int64_t k() const noexcept;
-  std::string describe() const;  // kernel, blocking, memory. May throw std::bad_alloc
+  std::string describe() const;  // kernel, blocking and memory, each with its reason. May throw std::bad_alloc
 
  private:
   struct Impl;

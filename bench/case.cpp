@@ -6,8 +6,10 @@
 
 namespace octavo::bench {
 
-Case::Case(const Shape& s, const Operands& operands, const Parallel& parallel)
+Case::Case(const Shape& s, const Operands& operands, const Parallel& parallel, const Choice& choice, const KernelInfo* kernel)
     : shape_(s), operands_(operands), parallel_(parallel) {
+  gemm_desc_.choice = conv_desc_.choice = matmul_desc_.choice = choice;
+  gemm_desc_.kernel = conv_desc_.kernel = matmul_desc_.kernel = kernel;
   create();
   if (!error_.empty()) return;
   const size_t bytes = gemm_     ? gemm_->workspace_bytes()
@@ -28,7 +30,7 @@ void Case::run() {
 }
 
 std::string Case::describe() const {
-  return gemm_        ? gemm_->describe()
+  return gemm_        ? gemm_->describe(shape_.m)
          : conv_      ? conv_->describe()
          : depthwise_ ? depthwise_->describe()
          : matmul_    ? matmul_->describe()

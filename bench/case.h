@@ -12,8 +12,9 @@ namespace octavo::bench {
 class Case {
  public:
   // Makes the plan, runs it once and compares up to 4000 elements, spread evenly, with the reference. `operands` is used as long
-  // as the case is.
-  Case(const Shape&, const Operands& operands, const Parallel& parallel = single_thread());
+  // as the case is. choice, kernel: what the caller decides of the plan.
+  Case(const Shape&, const Operands& operands, const Parallel& parallel = single_thread(), const Choice& choice = {},
+       const KernelInfo* kernel = nullptr);
   const std::string& error() const { return error_; }  // empty: all is well
   void create();                                       // makes the plan anew
   void run();

@@ -1,8 +1,15 @@
-// eltwise/<table>/<routine>: bytes read and written per second on data that fits the second-level cache.
-// eltwise/memcpy is the limit.
+// eltwise/<table>/<routine>/<l1|l2|dram>: bytes read and written per second, and `bound`: the share of what bounds the routine, the
+// longer of
+//   the bytes   memcpy of as many bytes, read and written together, in turns with the routine, in buffers as near; where nothing is
+//               written, a loop that reads
+//   the mix     the vector instructions that the formula takes, Mix, at the rates that this process measures
+// `by` says which: 0 the bytes, 1 the mix. l1: 24 KiB in all, l2: 256 KiB, dram: 128 MiB.
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <limits>
@@ -10,70 +17,207 @@
 #include <vector>
 
 #include "bench.h"
+#include "eltwise_bound.h"
+#include "octavo/conv.h"
 #include "octavo/eltwise.h"
 
 namespace octavo::bench {
 namespace {
 
-constexpr size_t kSize = 1 << 15;  // elements: 128 KB of floats
+struct Level {
+  const char* name;
+  size_t bytes;
+};
+constexpr Level kLevels[] = {{"l1", 24u << 10}, {"l2", 256u << 10}, {"dram", 128u << 20}};
+constexpr size_t kRow = 768;    // of softmax and the norms
+constexpr size_t kSide = 64;    // rows of a matrix to transpose; channels of a pool
+constexpr float kInf = std::numeric_limits<float>::infinity();
 
+// Operands of up to 128 MiB: x, y, z are floats or bytes, z is written.
 struct Data {
-  std::vector<float> x = std::vector<float>(kSize), y = std::vector<float>(kSize), z = std::vector<float>(kSize);
-  std::vector<uint8_t> a = std::vector<uint8_t>(kSize), b = std::vector<uint8_t>(kSize), c = std::vector<uint8_t>(kSize);
-  Data() {
-    for (size_t i = 0; i < kSize; ++i) {
-      x[i] = float(i % 1000) * 0.01f - 5;
-      y[i] = float(i % 777) * 0.02f + 1;
-      a[i] = uint8_t(i * 7), b[i] = uint8_t(i * 11);
+  Buffer x, y, z;
+  explicit Data(size_t bytes) : x(bytes, 2), y(bytes, 3), z(bytes, 4) {}
+  void floats() {
+    for (size_t i = 0; i < x.size / 4; ++i) {
+      x.as<float>()[i] = float(i % 1000) * 0.01f - 5;
+      y.as<float>()[i] = float(i % 777) * 0.02f + 1;
     }
+  }
+  void bytes() {
+    for (size_t i = 0; i < x.size; ++i) x.as<uint8_t>()[i] = uint8_t(i * 7), y.as<uint8_t>()[i] = uint8_t(i * 11);
   }
 };
 
-void run(benchmark::State& state, const std::function<void(Data&)>& routine, size_t bytes_per_element) {
-  Data data;
-  for (auto _ : state) {
-    routine(data);
+// One routine at one size.
+struct Work {
+  double read, written;  // bytes
+  Mix mix;
+  double floats;         // how many the mix is to be taken for (32 of whatever the mix is of)
+  std::function<void()> call;
+};
+struct Routine {
+  std::string name;
+  bool floats;  // whether x and y hold floats
+  std::function<Work(const EltwiseKernels&, Data&, size_t bytes)> at;
+};
+
+void bench(benchmark::State& state, const EltwiseKernels& table, const Routine& r, size_t bytes) {
+  // One set of operands for all, since to fill it takes longer than a routine.
+  static Data data(kLevels[2].bytes);
+  static int holds = -1;
+  if (holds != int(r.floats)) r.floats ? data.floats() : data.bytes(), holds = int(r.floats);
+  const Work w = r.at(table, data, bytes);
+  const std::function<void()> call = [&] {
+    w.call();
     benchmark::ClobberMemory();
-  }
-  state.SetBytesProcessed(int64_t(state.iterations()) * int64_t(kSize * bytes_per_element));
+  };
+  const Beside t = time_beside(call, size_t(w.read), size_t(w.written));
+  const double mix = mix_seconds(table.needs, w.mix, w.floats);
+  for (auto _ : state) call();
+  state.SetBytesProcessed(int64_t(double(state.iterations()) * (w.read + w.written)));
+  state.counters["bound"] = std::max(t.bytes, mix) / t.routine;
+  state.counters["by"] = mix > t.bytes;
+}
+
+// A routine on n elements of which it reads and writes so many bytes each.
+Routine per_element(std::string name, bool floats, double read, double written, Mix mix,
+                    void (*run)(const EltwiseKernels&, Data&, size_t)) {
+  return {std::move(name), floats, [=](const EltwiseKernels& t, Data& d, size_t bytes) {
+            // Whole rows of kRow and whole matrices of kSide rows.
+            const size_t n = size_t(double(bytes) / (read + written)) / kRow * kRow;
+            return Work{double(n) * read, double(n) * written, mix, double(n), [&t, &d, n, run] { run(t, d, n); }};
+          }};
+}
+
+Routine unary(std::string name, Unary op, Mix mix) {
+  return {std::move(name), true, [=](const EltwiseKernels& t, Data& d, size_t bytes) {
+            const size_t n = bytes / 8;
+            return Work{double(n) * 4, double(n) * 4, mix, double(n),
+                        [&t, &d, n, op] { t.unary(op, d.x.as<float>(), d.z.as<float>(), n, 0.2f, 0.5f); }};
+          }};
+}
+
+// Pools of images of kSide channels: a maximum or a sum, and a load, of each tap. An image is read once, whatever the taps.
+Routine pool(std::string name, DType type, PoolKind kind, int64_t size, int64_t stride) {
+  return {std::move(name), type == DType::f32, [=](const EltwiseKernels& t, Data& d, size_t bytes) {
+            const size_t pixel = kSide * size_of(type);
+            PoolDesc desc;
+            int64_t side = bytes < 1u << 16 ? 8 : bytes < 1u << 20 ? 24 : 96;
+            if (size == 7) side = 7;
+            desc.window.ih = desc.window.iw = side, desc.window.kh = desc.window.kw = size;
+            desc.window.stride_h = desc.window.stride_w = stride;
+            desc.channels = int64_t(kSide), desc.dtype = type, desc.kind = kind;
+            desc.in_q = desc.out_q = {0.05f, type == DType::u8 ? 3 : 0};
+            desc.use_isa = true, desc.isa = t.needs;
+            const Expected<PoolPlan> plan = PoolPlan::create(desc);
+            const size_t in = size_t(side * side), out = size_t(desc.window.oh() * desc.window.ow());
+            const size_t images = std::max<size_t>(1, bytes / ((in + out) * pixel));
+            const double taps = double(size * size) * (type == DType::f32 ? 4 : kind == PoolKind::average ? 2 : 1);
+            ConvArgs args;
+            args.batch = int64_t(images), args.a = d.x.data(), args.c = d.z.data();
+            return Work{double(images * in * pixel), double(images * out * pixel), {taps, 0, taps}, double(images * out * kSide),
+                        [plan = *plan, args] {
+                          alignas(64) static char workspace[4096];
+                          if (!plan.run(args, workspace, single_thread()).ok()) std::abort();
+                        }};
+          }};
+}
+
+void transpose(const EltwiseKernels& t, Data& d, size_t rows, size_t cols, size_t size) {
+  t.transpose(d.x.data(), ptrdiff_t(cols), d.z.data(), ptrdiff_t(rows), rows, cols, size);
+}
+
+std::vector<Routine> routines() {
+  constexpr DType u8 = DType::u8, s8 = DType::s8;
+  using K = const EltwiseKernels&;
+  std::vector<Routine> all = {
+      // name, floats, bytes read and written by element, {fma, div, all}
+      per_element("memcpy", true, 4, 4, {}, [](K, Data& d, size_t n) { std::memcpy(d.z.data(), d.x.data(), n * 4); }),
+      per_element("quantize", true, 4, 1, {4 * 4 + 3, 0, 4 * 8 + 7},
+                  [](K t, Data& d, size_t n) { t.quantize(d.x.as<float>(), d.z.data(), u8, n, 0.04f, 128); }),
+      per_element("dequantize", false, 1, 4, {8, 0, 16},
+                  [](K t, Data& d, size_t n) { t.dequantize(d.x.data(), u8, d.z.as<float>(), n, 0.04f, 128); }),
+      per_element("dequantize_s8", false, 1, 4, {8, 0, 16},
+                  [](K t, Data& d, size_t n) { t.dequantize(d.x.data(), s8, d.z.as<float>(), n, 0.04f, 3); }),
+      per_element("dequantize_s32", false, 4, 4, {4, 0, 12},
+                  [](K t, Data& d, size_t n) { t.dequantize(d.x.data(), DType::s32, d.z.as<float>(), n, 0.04f, 3); }),
+      per_element("requantize", false, 1, 1, {6 + 4 + 5, 0, 6 + 4 * 4 + 7},
+                  [](K t, Data& d, size_t n) { t.requantize({d.x.data(), u8, 3, 0.7f}, {d.z.data(), u8, 5, -5, 250}, n); }),
+      per_element("add_quantized", false, 2, 1, {12 + 8 + 4 + 5, 0, 12 + 8 + 8 + 8 + 7},
+                  [](K t, Data& d, size_t n) {
+                    t.add_quantized({d.x.data(), u8, 3, 0.7f}, {d.y.data(), u8, 9, 0.4f}, {d.z.data(), u8, 5, -5, 250}, n);
+                  }),
+      per_element("mul_quantized", false, 2, 1, {12 + 8 + 4 + 5, 0, 12 + 8 + 8 + 8 + 7},
+                  [](K t, Data& d, size_t n) {
+                    t.mul_quantized({d.x.data(), u8, 3, 0.003f}, {d.y.data(), u8, 9, 0}, {d.z.data(), u8, 5, -5, 250}, n);
+                  }),
+      per_element("lut", false, 1, 1, {16 + 15, 0, 16 + 15 + 4},
+                  [](K t, Data& d, size_t n) { t.lut(d.x.data(), d.z.data(), n, d.y.as<uint8_t>()); }),
+      per_element("add", true, 8, 4, {0, 0, 4},
+                  [](K t, Data& d, size_t n) { t.binary(Binary::add, d.x.as<float>(), 1, d.y.as<float>(), 1, d.z.as<float>(), n, -kInf, kInf); }),
+      per_element("add_relu", true, 8, 4, {8, 0, 12},
+                  [](K t, Data& d, size_t n) { t.binary(Binary::add, d.x.as<float>(), 1, d.y.as<float>(), 1, d.z.as<float>(), n, 0, kInf); }),
+      per_element("mul", true, 8, 4, {4, 0, 4},
+                  [](K t, Data& d, size_t n) { t.binary(Binary::mul, d.x.as<float>(), 1, d.y.as<float>(), 1, d.z.as<float>(), n, -kInf, kInf); }),
+      per_element("mul_scalar", true, 4, 4, {4, 0, 4},
+                  [](K t, Data& d, size_t n) { t.binary(Binary::mul, d.x.as<float>(), 1, d.y.as<float>(), 0, d.z.as<float>(), n, -kInf, kInf); }),
+      per_element("clamp", true, 4, 4, {8, 0, 8}, [](K t, Data& d, size_t n) { t.clamp(d.x.as<float>(), d.z.as<float>(), n, 0, 6); }),
+      per_element("min_max", true, 4, 0, {8, 0, 8}, [](K t, Data& d, size_t n) { t.min_max(d.x.as<float>(), n, d.z.as<float>(), d.z.as<float>() + 1); }),
+      per_element("sum", true, 4, 0, {0, 0, 4}, [](K t, Data& d, size_t n) { *d.z.as<float>() = t.sum(d.x.as<float>(), n); }),
+      per_element("softmax", true, 4, 4, {4 * 14, 0, 4 * 24},
+                  [](K t, Data& d, size_t n) {
+                    for (size_t i = 0; i < n; i += kRow) t.softmax(d.x.as<float>() + i, d.z.as<float>() + i, kRow);
+                  }),
+      per_element("layer_norm", true, 4, 4, {8, 0, 20},
+                  [](K t, Data& d, size_t n) {
+                    const float* g = d.y.as<float>();
+                    for (size_t i = 0; i < n; i += kRow) t.layer_norm(d.x.as<float>() + i, g, g, d.z.as<float>() + i, kRow, 1e-5f);
+                  }),
+      per_element("transpose_u8", false, 1, 1, {4, 0, 4}, [](K t, Data& d, size_t n) { transpose(t, d, n / kSide, kSide, 1); }),
+      per_element("transpose_f32", true, 4, 4, {8, 0, 8}, [](K t, Data& d, size_t n) { transpose(t, d, n / kSide, kSide, 4); }),
+      per_element("to_nhwc_u8", false, 1, 1, {4, 0, 4}, [](K t, Data& d, size_t n) { transpose(t, d, kSide, n / kSide, 1); }),
+      per_element("to_nhwc_f32", true, 4, 4, {8, 0, 8}, [](K t, Data& d, size_t n) { transpose(t, d, kSide, n / kSide, 4); }),
+      per_element("rgb_to_nhwc_u8", false, 1, 1, {1.5, 0, 2}, [](K t, Data& d, size_t n) { transpose(t, d, 3, n / 3, 1); }),
+      per_element("rgb_to_nhwc_f32", true, 4, 4, {6, 0, 8}, [](K t, Data& d, size_t n) { transpose(t, d, 3, n / 3, 4); }),
+      pool("max_pool_2x2_u8", u8, PoolKind::max, 2, 2),
+      pool("max_pool_3x3s2_u8", u8, PoolKind::max, 3, 2),
+      pool("max_pool_3x3s2_s8", s8, PoolKind::max, 3, 2),
+      pool("max_pool_3x3s2_f32", DType::f32, PoolKind::max, 3, 2),
+      pool("avg_pool_2x2_u8", u8, PoolKind::average, 2, 2),
+      pool("avg_pool_2x2_f32", DType::f32, PoolKind::average, 2, 2),
+      pool("global_avg_pool_u8", u8, PoolKind::average, 7, 1),
+      pool("global_avg_pool_f32", DType::f32, PoolKind::average, 7, 1),
+  };
+  const struct {
+    const char* name;
+    Unary op;
+    Mix mix;
+  } functions[] = {
+      {"relu", Unary::relu, {4, 0, 4}},
+      {"hardswish", Unary::hardswish, {16, 0, 16}},
+      {"exp", Unary::exp, {4 * 14, 0, 4 * 22}},
+      {"sigmoid", Unary::sigmoid, {4 * 15, 4, 4 * 26}},
+      {"silu", Unary::silu, {4 * 17, 4, 4 * 28}},
+      {"tanh", Unary::tanh, {4 * 15, 4, 4 * 28}},
+      {"erf", Unary::erf, {4 * 30, 0, 4 * 44}},
+      {"gelu", Unary::gelu, {4 * 33, 0, 4 * 47}},
+      {"gelu_tanh", Unary::gelu_tanh, {4 * 20, 4, 4 * 31}},
+  };
+  for (const auto& f : functions) all.push_back(unary(f.name, f.op, f.mix));
+  return all;
 }
 
 }  // namespace
 
 void register_eltwise_benches() {
-  const auto add = [](const std::string& name, size_t bytes, std::function<void(Data&)> routine) {
-    benchmark::RegisterBenchmark(("eltwise/" + name).c_str(), run, std::move(routine), bytes);
-  };
-  constexpr float inf = std::numeric_limits<float>::infinity();
-  constexpr DType u8 = DType::u8;
-  add("memcpy", 8, [](Data& d) { std::memcpy(d.z.data(), d.x.data(), kSize * 4); });
   for (const EltwiseKernels& table : eltwise_tables()) {
     if (!covers(detected_isa(), table.needs)) continue;
-    const EltwiseKernels* t = &table;
-    const std::string prefix = std::string(table.name).substr(std::strlen("eltwise_")) + "/";
-    const auto unary = [&](const char* name, Unary op) {
-      add(prefix + name, 8, [=](Data& d) { t->unary(op, d.x.data(), d.z.data(), kSize, 0.2f, 0.5f); });
-    };
-    unary("relu", Unary::relu);
-    unary("exp", Unary::exp);
-    unary("sigmoid", Unary::sigmoid);
-    unary("tanh", Unary::tanh);
-    unary("gelu", Unary::gelu);
-    add(prefix + "add", 12, [=](Data& d) { t->binary(Binary::add, d.x.data(), 1, d.y.data(), 1, d.z.data(), kSize, -inf, inf); });
-    add(prefix + "quantize", 5, [=](Data& d) { t->quantize(d.x.data(), d.c.data(), u8, kSize, 0.04f, 128); });
-    add(prefix + "dequantize", 5, [=](Data& d) { t->dequantize(d.a.data(), u8, d.z.data(), kSize, 0.04f, 128); });
-    add(prefix + "requantize", 2,
-        [=](Data& d) { t->requantize({d.a.data(), u8, 3, 0.7f}, {d.c.data(), u8, 5, -5, 250}, kSize); });
-    add(prefix + "add_quantized", 3, [=](Data& d) {
-      t->add_quantized({d.a.data(), u8, 3, 0.7f}, {d.b.data(), u8, 9, 0.4f}, {d.c.data(), u8, 5, -5, 250}, kSize);
-    });
-    add(prefix + "lut", 2, [=](Data& d) { t->lut(d.a.data(), d.c.data(), kSize, d.b.data()); });
-    add(prefix + "min_max", 4, [=](Data& d) { t->min_max(d.x.data(), kSize, &d.z[0], &d.z[1]); });
-    add(prefix + "sum", 4, [=](Data& d) { d.z[0] = t->sum(d.x.data(), kSize); });
-    add(prefix + "softmax", 8, [=](Data& d) { t->softmax(d.x.data(), d.z.data(), kSize); });
-    add(prefix + "layer_norm", 8, [=](Data& d) { t->layer_norm(d.x.data(), d.y.data(), d.y.data(), d.z.data(), kSize, 1e-5f); });
-    add(prefix + "transpose_u8", 2, [=](Data& d) { t->transpose(d.a.data(), 128, d.c.data(), 256, 256, 128, 1); });
-    add(prefix + "transpose_f32", 8, [=](Data& d) { t->transpose(d.x.data(), 128, d.z.data(), 256, 256, 128, 4); });
+    const std::string prefix = "eltwise/" + std::string(table.name).substr(std::strlen("eltwise_")) + "/";
+    for (const Routine& r : routines())
+      for (const Level& level : kLevels)
+        benchmark::RegisterBenchmark((prefix + r.name + "/" + level.name).c_str(), [&table, r, level](benchmark::State& state) {
+          bench(state, table, r, level.bytes);
+        });
   }
 }
 

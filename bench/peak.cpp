@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 #include <ctime>
+#include <string>
 #include <vector>
 
 namespace octavo::bench {
@@ -23,6 +24,18 @@ namespace {
 #define MADD(i) "vpmaddwd %%ymm15, %%ymm14, %%ymm13\nvpaddd %%ymm13, %%ymm" #i ", %%ymm" #i "\n"
 #define FMA_ZMM(i) "vfmadd231ps %%zmm15, %%zmm14, %%zmm" #i "\n"
 #define FMA_YMM(i) "vfmadd231ps %%ymm15, %%ymm14, %%ymm" #i "\n"
+// 1 / 1.9999999: some cores are quick to divide zeros.
+#define ONES_ZMM "vpternlogd $255, %%zmm14, %%zmm14, %%zmm14\nvpsrld $2, %%zmm14, %%zmm15\nvpsrld $25, %%zmm14, %%zmm14\nvpslld $23, %%zmm14, %%zmm14\n"
+#define ONES_YMM "vpcmpeqd %%ymm14, %%ymm14, %%ymm14\nvpsrld $2, %%ymm14, %%ymm15\nvpsrld $25, %%ymm14, %%ymm14\nvpslld $23, %%ymm14, %%ymm14\n"
+#define FOUR_DIV(r) DIV(r, 0) DIV(r, 1) DIV(r, 2) DIV(r, 3)
+#define DIV(r, i) "vdivps %%" r "15, %%" r "14, %%" r #i "\n"
+#define ADD(r, i) "vaddps %%" r "15, %%" r "14, %%" r #i "\n"
+#define INT(r, i) "vpsubd %%" r "15, %%" r "14, %%" r #i "\n"
+// A third each of what multiplies, adds and is integer: no unit is the first to be full.
+#define MIX_ZMM FMA_ZMM(0) ADD("zmm", 1) INT("zmm", 2) FMA_ZMM(3) ADD("zmm", 4) INT("zmm", 5) FMA_ZMM(6) ADD("zmm", 7) \
+                INT("zmm", 8) FMA_ZMM(9) ADD("zmm", 10) INT("zmm", 11)
+#define MIX_YMM FMA_YMM(0) ADD("ymm", 1) INT("ymm", 2) FMA_YMM(3) ADD("ymm", 4) INT("ymm", 5) FMA_YMM(6) ADD("ymm", 7) \
+                INT("ymm", 8) FMA_YMM(9) ADD("ymm", 10) INT("ymm", 11)
 
 void dpbusd_zmm(long n) { LOOP(TWELVE(DPBUSD_ZMM)); }
 void dpbusd_evex(long n) { LOOP(TWELVE(DPBUSD_EVEX)); }
@@ -30,11 +43,17 @@ void dpbusd_vex(long n) { LOOP(TWELVE(DPBUSD_VEX)); }
 void madd_ymm(long n) { LOOP(TWELVE(MADD)); }
 void fma_zmm(long n) { LOOP(TWELVE(FMA_ZMM)); }
 void fma_ymm(long n) { LOOP(TWELVE(FMA_YMM)); }
+void mix_zmm(long n) { LOOP(MIX_ZMM); }
+void mix_ymm(long n) { LOOP(MIX_YMM); }
+void div_zmm(long n) { LOOP(ONES_ZMM FOUR_DIV("zmm")); }
+void div_ymm(long n) { LOOP(ONES_YMM FOUR_DIV("ymm")); }
 
 constexpr PeakLoop kLoops[] = {
     {"vpdpbusd_zmm", Isa::avx512vnni, 24 * 64, dpbusd_zmm}, {"vpdpbusd_ymm_evex", Isa::avx512vnni, 24 * 32, dpbusd_evex},
     {"vpdpbusd_ymm", Isa::avxvnni, 24 * 32, dpbusd_vex},    {"vpmaddwd_vpaddd_ymm", Isa::avx2, 24 * 16, madd_ymm},
     {"fma_zmm", Isa::avx512vnni, 24 * 16, fma_zmm},         {"fma_ymm", Isa::avx2, 24 * 8, fma_ymm},
+    {"mix_zmm", Isa::avx512vnni, 24 * 16, mix_zmm},         {"mix_ymm", Isa::avx2, 24 * 8, mix_ymm},
+    {"div_zmm", Isa::avx512vnni, 8 * 16, div_zmm},          {"div_ymm", Isa::avx2, 8 * 8, div_ymm},
 };
 constexpr const char* kName[2][3] = {{"vpdpbusd_zmm", "vpdpbusd_ymm", "vpmaddwd_vpaddd_ymm"}, {"fma_zmm", "fma_ymm", "fma_ymm"}};
 
@@ -46,10 +65,9 @@ const char* loop_name(Isa isa, DType a) {
   return "";
 }
 
-// Reads blocks of 1 KiB in the widest registers.
 #define READ16(op, reg, bytes) \
   asm volatile(".set i, 0\n.rept 16\n" op " i*" bytes "(%0), %%" reg "\n.set i, i+1\n.endr\n" : : "r"(p) : "xmm0", "memory")
-void read_blocks(const char* p, size_t blocks) {
+void read_all(const char* p, size_t blocks) {
   const bool zmm = covers(detected_isa(), Isa::avx512vnni), ymm = covers(detected_isa(), Isa::avx2);
   for (const char* end = p + blocks * 1024; p != end; p += zmm ? 1024 : ymm ? 512 : 256) {
     if (zmm) {
@@ -81,6 +99,11 @@ void read_blocks(const char* p, size_t blocks) {
 #define SDOT(i) "sdot v" #i ".4s, v30.16b, v31.16b\n"
 #define SMMLA(i) "smmla v" #i ".4s, v30.16b, v31.16b\n"
 #define FMLA(i) "fmla v" #i ".4s, v30.4s, v31.4s\n"
+#define FDIV(i) "fdiv v" #i ".4s, v30.4s, v31.4s\n"
+#define FADD(i) "fadd v" #i ".4s, v30.4s, v31.4s\n"
+#define IADD(i) "add v" #i ".4s, v30.4s, v31.4s\n"
+#define MIX FMLA(0) FADD(1) IADD(2) FMLA(3) FADD(4) IADD(5) FMLA(6) FADD(7) IADD(8) FMLA(9) FADD(10) IADD(11) FMLA(12) FADD(13) \
+            IADD(14) FMLA(15) FADD(16) IADD(17) FMLA(18) FADD(19) IADD(20) FMLA(21) FADD(22) IADD(23)
 #define SDOT_Z(i) "sdot z" #i ".s, z30.b, z31.b\n"
 #define SMMLA_Z(i) "smmla z" #i ".s, z30.b, z31.b\n"
 #define FMLA_Z(i) "fmla z" #i ".s, p0/m, z30.s, z31.s\n"
@@ -89,6 +112,8 @@ void smull(long n) { LOOP(TWENTY_FOUR(SMULL)); }
 void sdot(long n) { LOOP(TWENTY_FOUR(SDOT)); }
 void smmla(long n) { LOOP(TWENTY_FOUR(SMMLA)); }
 void fmla(long n) { LOOP(TWENTY_FOUR(FMLA)); }
+void mix(long n) { LOOP(MIX); }
+void fdiv(long n) { LOOP("fmov v30.4s, #1.0\nfmov v31.4s, #1.9375\n" FDIV(0) FDIV(1) FDIV(2) FDIV(3)); }
 void sdot_sve(long n) { LOOP(TWENTY_FOUR(SDOT_Z)); }
 void smmla_sve(long n) { LOOP(TWENTY_FOUR(SMMLA_Z)); }
 void fmla_sve(long n) { LOOP("ptrue p0.s\n" TWENTY_FOUR(FMLA_Z)); }
@@ -108,6 +133,8 @@ const PeakLoop kLoops[] = {
     {"smull_sadalp_q", Isa::neon, 24 * 8, smull},
     {"fmla_z", Isa::sve, 24.0 * sve_bytes() / 4, fmla_sve},
     {"fmla_q", Isa::neon, 24 * 4, fmla},
+    {"mix_q", Isa::neon, 24 * 4, mix},
+    {"div_q", Isa::neon, 4 * 4, fdiv},
 };
 
 // The best that the set has, in the order of the list.
@@ -117,14 +144,13 @@ const char* loop_name(Isa isa, DType a) {
   return "";
 }
 
-// Reads blocks of 1 KiB.
-void read_blocks(const char* p, size_t blocks) {
+void read_all(const char* p, size_t blocks) {
   for (const char* end = p + blocks * 1024; p != end; p += 512)
     asm volatile(".set i, 0\n.rept 16\nldp q0, q1, [%0, #i*32]\n.set i, i+1\n.endr\n" : : "r"(p) : "v0", "v1", "memory");
 }
 #else
 constexpr std::span<const PeakLoop> kLoops;
-void read_blocks(const char* p, size_t blocks) {
+void read_all(const char* p, size_t blocks) {
   for (const char* end = p + blocks * 1024; p != end; p += 8) asm volatile("" : : "r"(*reinterpret_cast<const uint64_t*>(p)));
 }
 
@@ -177,8 +203,15 @@ const PeakLoop* peak_loop_of(const KernelInfo& kernel) {
 
 const PeakLoop* peak_loop_of(Isa isa, DType a) { return find(loop_name(isa, a)); }
 
+const PeakLoop* vector_loop(Isa isa, std::string_view op) {
+  const std::string_view fma = loop_name(isa, DType::f32);
+  return fma.empty() ? nullptr : find(std::string(op) + std::string(fma.substr(fma.rfind('_'))));
+}
+
+void read_blocks(const char* p, size_t blocks) { read_all(p, blocks); }
+
 double read_gbytes(size_t bytes) {
-  constexpr size_t kBlock = 1024;
+  constexpr size_t kBlock = kReadBlock;
   const size_t blocks = bytes / kBlock;
   std::vector<char> buffer((blocks + 1) * kBlock, 1);
   const char* begin = buffer.data() + (kBlock - reinterpret_cast<uintptr_t>(buffer.data()) % kBlock);

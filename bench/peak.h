@@ -26,6 +26,13 @@ const PeakLoop* peak_loop_of(const KernelInfo& kernel);
 // The one for (isa, type) in the widest registers: what plans are measured against.
 const PeakLoop* peak_loop_of(Isa isa, DType a);
 
+// What else a float loop is made of, in the widest registers of the set; null for scalar code. op: "div"; "mix", vector instructions
+// of all kinds, which says how many the core issues.
+const PeakLoop* vector_loop(Isa isa, std::string_view op);
+
+// Reads blocks of kReadBlock bytes in the widest registers.
+constexpr size_t kReadBlock = 1024;
+void read_blocks(const char* p, size_t blocks);
 // 1e9 bytes per second that one thread reads from a buffer of that size again and again.
 double read_gbytes(size_t bytes);
 

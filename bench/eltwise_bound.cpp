@@ -1,0 +1,59 @@
+#include "eltwise_bound.h"
+
+#include <algorithm>
+#include <cstring>
+#include <ctime>
+#include <vector>
+
+#include "peak.h"
+
+namespace octavo::bench {
+namespace {
+
+double seconds_of(long calls, const std::function<void()>& fn) {
+  timespec start, end;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &start);
+  for (long i = 0; i < calls; ++i) fn();
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &end);
+  return (double(end.tv_sec - start.tv_sec) + 1e-9 * double(end.tv_nsec - start.tv_nsec)) / double(calls);
+}
+
+double middle(std::vector<double> v) {
+  std::nth_element(v.begin(), v.begin() + long(v.size() / 2), v.end());
+  return v[v.size() / 2];
+}
+
+}  // namespace
+
+double mix_seconds(Isa isa, const Mix& mix, double floats) {
+  const auto seconds = [&](const PeakLoop* loop, double instructions) {
+    return loop ? instructions / 32 * 8 * floats / (peak_gmacs(*loop) * 1e9) : 0.0;
+  };
+  return std::max({seconds(peak_loop_of(isa, DType::f32), mix.fma), seconds(vector_loop(isa, "div"), mix.div),
+                   seconds(vector_loop(isa, "mix"), mix.all)});
+}
+
+Beside time_beside(const std::function<void()>& routine, size_t bytes_read, size_t bytes_written) {
+  constexpr int kRounds = 11;
+  constexpr double kRound = 5e-4;
+  const size_t total = (bytes_read + bytes_written + kReadBlock - 1) / kReadBlock * kReadBlock, half = total / 2;
+  static Buffer from, to;
+  if (from.size < total) from = Buffer(total, 0), to = Buffer(total, 1);
+  const std::function<void()> bytes = [&] {
+    if (bytes_written > 0)
+      std::memcpy(to.data(), from.data(), half);
+    else
+      read_blocks(from.data(), total / kReadBlock);
+  };
+  routine(), bytes();
+  const long calls = std::max(1L, long(kRound / std::max(1e-9, seconds_of(1, routine))));
+  const long copies = std::max(1L, long(kRound / std::max(1e-9, seconds_of(1, bytes))));
+  std::vector<double> r, b;
+  for (int i = 0; i < kRounds; ++i) {
+    r.push_back(seconds_of(calls, routine));
+    b.push_back(seconds_of(copies, bytes));
+  }
+  return {middle(r), middle(b)};
+}
+
+}  // namespace octavo::bench

@@ -1,4 +1,5 @@
-// Max and average pools: for each output pixel the pointers to the real input pixels under its window, then one row-wise routine.
+// Max and average pools: the pointers to the real input pixels under the window of an output pixel, then one routine for it and for
+// those beside it whose windows have as many.
 #include <algorithm>
 #include <cmath>
 #include <exception>
@@ -19,20 +20,18 @@ struct PoolPlan::Impl {
   const EltwiseKernels* kernels = nullptr;
 
   size_t workspace_bytes() const noexcept { return align_up(size_t(d.window.kh * d.window.kw) * sizeof(void*)); }
-  void pool(const void* const* taps, int64_t count, void* out) const noexcept;
+  void pool(const TapRow& row, void* out) const noexcept;
   void run(const ConvArgs& v, int64_t begin, int64_t end, void* workspace) const noexcept;
 };
 
-void PoolPlan::Impl::pool(const void* const* taps, int64_t count, void* out) const noexcept {
-  const size_t n = size_t(d.channels), used = size_t(count);
-  if (d.kind == PoolKind::max) return kernels->max_taps(taps, used, out, d.dtype, n);
-  const int64_t divisor = d.count_include_pad ? d.window.kh * d.window.kw : count;
-  if (d.dtype == DType::f32)
-    return kernels->avg_taps_f32(reinterpret_cast<const float* const*>(taps), used, static_cast<float*>(out), n, float(divisor));
+void PoolPlan::Impl::pool(const TapRow& row, void* out) const noexcept {
+  if (d.kind == PoolKind::max) return kernels->max_taps(row, out, d.dtype);
+  const int64_t divisor = d.count_include_pad ? d.window.kh * d.window.kw : int64_t(row.taps);
+  if (d.dtype == DType::f32) return kernels->avg_taps_f32(row, static_cast<float*>(out), float(divisor));
   const float m = float(double(d.in_q.scale) / (double(divisor) * double(d.out_q.scale)));
   const int32_t zp = d.out_q.zero_point;
   const QResult result{out, d.dtype, zp, float(qmin_of(d.dtype) - zp), float(qmax_of(d.dtype) - zp)};
-  kernels->avg_taps_quantized(taps, used, d.dtype, d.in_q.zero_point, m, result, n);
+  kernels->avg_taps_quantized(row, d.dtype, d.in_q.zero_point, m, result);
 }
 
 // A tile is one row of output pixels.
@@ -44,14 +43,20 @@ void PoolPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* wo
     const TapRange ys = valid_taps(iy, w.kh, w.dilation_h, w.ih);
     const char* in = static_cast<const char*>(v.a) + image * w.ih * w.iw * v.a_pixel_stride_bytes;
     char* out = static_cast<char*>(v.c) + tile * ow * v.c_pixel_stride_bytes;
-    for (int64_t x = 0; x < ow; ++x, out += v.c_pixel_stride_bytes) {
+    for (int64_t x = 0; x < ow;) {
       const int64_t ix = x * w.stride_w - w.pad_left;
       const TapRange xs = valid_taps(ix, w.kw, w.dilation_w, w.iw);
       const void** tap = taps;
       for (int64_t ky = ys.begin; ky < ys.end; ++ky)
         for (int64_t kx = xs.begin; kx < xs.end; ++kx)
           *tap++ = in + ((iy + ky * w.dilation_h) * w.iw + ix + kx * w.dilation_w) * v.a_pixel_stride_bytes;
-      pool(taps, tap - taps, out);
+      // The last column of a whole window is in the image as long as the window is.
+      int64_t same = 1;
+      if (xs.begin == 0 && xs.end == w.kw) same = std::min(ow - x, (w.iw - 1 - ix - (w.kw - 1) * w.dilation_w) / w.stride_w + 1);
+      pool({taps, size_t(tap - taps), ptrdiff_t(w.stride_w) * v.a_pixel_stride_bytes, v.c_pixel_stride_bytes, size_t(same),
+            size_t(d.channels)}, out);
+      x += same;
+      out += same * v.c_pixel_stride_bytes;
     }
   }
 }

@@ -280,7 +280,6 @@ TEST_F(Calls, Eltwise) {
   const float *fx = reinterpret_cast<const float*>(x.data), *fy = reinterpret_cast<const float*>(y.data);
   float* fz = z.data();
   const void* taps[] = {x.data, y.data};
-  const float* float_taps[] = {fx, fy};
   for (const EltwiseKernels& t : eltwise_tables()) {
     if (!covers(detected_isa(), t.needs)) continue;
     expect_no_calls(t.name, [&] {
@@ -301,10 +300,11 @@ TEST_F(Calls, Eltwise) {
       fz[0] = t.sum(fx, n) + t.sum_squares(fx, n, 0.5f);
       t.softmax(fx, fz, n);
       t.layer_norm(fx, fx, fy, fz, n, 1e-5f);
-      for (DType type : {DType::u8, DType::s8}) t.max_taps(taps, 2, fz, type, n);
-      t.max_taps(taps, 2, fz, DType::f32, n);
-      t.avg_taps_f32(float_taps, 2, fz, n, 2);
-      t.avg_taps_quantized(taps, 2, DType::u8, 3, 0.5f, r, n);
+      t.rms_norm(fx, fy, fz, n, 1e-5f);
+      const TapRow row{taps, 2, 0, 0, 1, n};
+      for (DType type : {DType::u8, DType::s8, DType::f32}) t.max_taps(row, fz, type);
+      t.avg_taps_f32(row, fz, 2);
+      t.avg_taps_quantized(row, DType::u8, 3, 0.5f, r);
       t.transpose(q.data, 37, fz, 9, 9, 37, 1);
       t.transpose(x.data, 37, fz, 9, 9, 37, 4);
     });

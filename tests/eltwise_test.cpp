@@ -73,6 +73,8 @@ struct Bytes {
   size_t n;
 };
 
+TapRow one_pixel(const void* const* taps, size_t count, size_t channels) { return {taps, count, 0, 0, 1, channels}; }
+
 constexpr size_t kMost = 70;
 
 // Runs `call(table, out)` on the scalar table and on every other one, and compares n floats.
@@ -159,12 +161,12 @@ TEST(Eltwise, ClampScaleShiftTapsSameBits) {
     x.fill(noise), s.fill(noise), b.fill(noise), z.fill(noise);
     same_floats(n, "clamp", [&](const EltwiseKernels& t, float* y) { t.clamp(x.p, y, n, -1.5f, 6); });
     same_floats(n, "scale_shift", [&](const EltwiseKernels& t, float* y) { t.scale_shift(x.p, s.p, b.p, y, n); });
-    const float* taps[] = {x.p, s.p, b.p, z.p};
+    const void* taps[] = {x.p, s.p, b.p, z.p};
     for (size_t k = 1; k <= 4; ++k) {
       same_floats(n, "max_taps", [&](const EltwiseKernels& t, float* y) {
-        t.max_taps(reinterpret_cast<const void* const*>(taps), k, y, DType::f32, n);
+        t.max_taps(one_pixel(taps, k, n), y, DType::f32);
       });
-      same_floats(n, "avg_taps_f32", [&](const EltwiseKernels& t, float* y) { t.avg_taps_f32(taps, k, y, n, float(k)); });
+      same_floats(n, "avg_taps_f32", [&](const EltwiseKernels& t, float* y) { t.avg_taps_f32(one_pixel(taps, k, n), y, float(k)); });
     }
   }
 }
@@ -185,6 +187,7 @@ TEST(Eltwise, RowsSameBits) {
       same_floats(2, "min_max", [&](const EltwiseKernels& t, float* y) { t.min_max(x.p, n, y, y + 1); });
       same_floats(n, "softmax", [&](const EltwiseKernels& t, float* y) { t.softmax(x.p, y, n); });
       same_floats(n, "layer_norm", [&](const EltwiseKernels& t, float* y) { t.layer_norm(x.p, g.p, b.p, y, n, 1e-5f); });
+      same_floats(n, "rms_norm", [&](const EltwiseKernels& t, float* y) { t.rms_norm(x.p, g.p, y, n, 1e-5f); });
       same_floats(n, "layer_norm", [&](const EltwiseKernels& t, float* y) { t.layer_norm(x.p, nullptr, nullptr, y, n, 1e-5f); });
     }
 }
@@ -276,9 +279,9 @@ TEST(Eltwise, QuantizedSameBits) {
       same_bytes(n, "mul", [&](const EltwiseKernels& t, uint8_t* y) { t.mul_quantized(qa, qb, {y, tc, zc, 0, hi}, n); });
       const void* taps[] = {a.p, b.p, c.p};
       for (size_t k = 1; k <= 3; ++k) {
-        same_bytes(n, "max_taps", [&](const EltwiseKernels& t, uint8_t* y) { t.max_taps(taps, k, y, ta, n); });
+        same_bytes(n, "max_taps", [&](const EltwiseKernels& t, uint8_t* y) { t.max_taps(one_pixel(taps, k, n), y, ta); });
         same_bytes(n, "avg_taps", [&](const EltwiseKernels& t, uint8_t* y) {
-          t.avg_taps_quantized(taps, k, ta, za, m / float(k), {y, tc, zc, lo, hi}, n);
+          t.avg_taps_quantized(one_pixel(taps, k, n), ta, za, m / float(k), {y, tc, zc, lo, hi});
         });
       }
     }
@@ -302,7 +305,7 @@ TEST(Eltwise, QuantizedFormulas) {
       k->requantize({a.data(), t, 3, ma}, {y.data(), t, 5, lo, hi}, 256);
       for (size_t i = 0; i < 256; ++i) ASSERT_EQ(as(y[i], t), finish(float(as(a[i], t) - 3) * ma)) << k->name << i;
       const void* taps[] = {a.data(), b.data()};
-      k->max_taps(taps, 2, y.data(), t, y.size());
+      k->max_taps(one_pixel(taps, 2, y.size()), y.data(), t);
       for (size_t i = 0; i < y.size(); ++i) ASSERT_EQ(as(y[i], t), std::max(as(a[i], t), as(b[i], t)));
     }
 }

@@ -31,6 +31,14 @@ struct QResult {
   float lo, hi;
 };
 
+// The windows of a row of output pixels that have the same number of real pixels under them.
+struct TapRow {
+  const void* const* in;             // [taps] real pixels under the window of the first output pixel
+  size_t taps;                       // at least 1
+  ptrdiff_t in_step, out_step;       // bytes from one output pixel to the next, and between their windows
+  size_t pixels, channels;
+};
+
 enum class Unary : uint8_t {
   abs, neg, exp, log, sqrt, reciprocal, floor, ceil, round,      // round: half to even
   relu, leaky_relu, elu, sigmoid, tanh, erf, gelu, gelu_tanh, silu, hardsigmoid, hardswish, softplus,
@@ -53,7 +61,7 @@ struct EltwiseKernels {
   void (*mul_quantized)(const QOperand& a, const QOperand& b, const QResult& out, size_t n);
   // out[i] = table[uint8_t(in[i])]
   void (*lut)(const void* in, void* out, size_t n, const uint8_t* table);
-  // Smallest and largest of x; n >= 1. NaNs are skipped (all NaN: +inf, -inf).
+  // Smallest and largest of x; n >= 1. NaNs are skipped (all NaN: +inf, -inf). A zero comes out as +0.
   void (*min_max)(const float* x, size_t n, float* lo, float* hi);
 
   // y = op(x). alpha, beta: leaky_relu and elu slope; hardsigmoid max(0, min(1, alpha*x + beta)); else ignored.
@@ -68,22 +76,24 @@ struct EltwiseKernels {
   // Sum of x, sum of squares of (x - mean), in the 16-lane order.
   float (*sum)(const float* x, size_t n);
   float (*sum_squares)(const float* x, size_t n, float mean);
-  // y = exp(x - max) / sum over one row. y may be x.
+  // y = exp(x - max) * (1 / sum) over one row. y may be x.
   void (*softmax)(const float* x, float* y, size_t n);
-  // y = (x - mean) * (1 / sqrt(var + eps)) * gamma + beta over one row; var divides by n. gamma, beta may be null.
+  // y = fma((x - mean) * (1 / sqrt(var + eps)), gamma, beta) over one row; var divides by n. gamma, beta may be null.
   void (*layer_norm)(const float* x, const float* gamma, const float* beta, float* y, size_t n, float eps);
+  // y = x * (1 / sqrt(mean(x^2) + eps)) * gamma over one row.
+  void (*rms_norm)(const float* x, const float* gamma, float* y, size_t n, float eps);
 
   // One row of a product whose ranges are known only at run time:
   // y[j] = min(max(fma(float(sums[j] - offset[j]), row_scale * w_scale[j], bias[j]), lo), hi). y may be sums.
   void (*dequantize_sums)(const int32_t* sums, const int32_t* offset, float row_scale, const float* w_scale, const float* bias,
                           float* y, size_t n, float lo, float hi);
 
-  // Pools over `taps` pixels: out[c] = max_t in[t][c]; u8, s8, f32. taps >= 1.
-  void (*max_taps)(const void* const* in, size_t taps, void* out, DType dtype, size_t channels);
-  // out[c] = (sum_t in[t][c]) / divisor, summed in the order t.
-  void (*avg_taps_f32)(const float* const* in, size_t taps, float* out, size_t channels, float divisor);
-  // acc = sum_t (in[t][c] - zp) in int32; v = float(acc) * m; result as QResult says (out.data, channels elements).
-  void (*avg_taps_quantized)(const void* const* in, size_t taps, DType dtype, int32_t zp, float m, const QResult& out, size_t channels);
+  // Pools of NHWC pixels: out[x][c] = max_t in[t][x][c]; u8, s8, f32.
+  void (*max_taps)(const TapRow& row, void* out, DType dtype);
+  // out[x][c] = (sum_t in[t][x][c]) / divisor, summed in the order t.
+  void (*avg_taps_f32)(const TapRow& row, float* out, float divisor);
+  // acc = sum_t (in[t][x][c] - zp) in int32; v = float(acc) * m; result as QResult says (out.data: the first pixel).
+  void (*avg_taps_quantized)(const TapRow& row, DType dtype, int32_t zp, float m, const QResult& out);
 
   // out[j][i] = in[i][j], elements of 1 or 4 bytes; strides in elements. NCHW <-> NHWC.
   void (*transpose)(const void* in, ptrdiff_t in_stride, void* out, ptrdiff_t out_stride, size_t rows, size_t cols, size_t elem_bytes);

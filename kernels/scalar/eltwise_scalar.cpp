@@ -8,6 +8,8 @@
 namespace octavo::OCTAVO_ISA {
 namespace {
 
+#include "kernels/eltwise_lane.inl.h"
+
 struct Vec {
   static constexpr int N = 1;
   using F = float;
@@ -63,6 +65,18 @@ struct Vec {
     std::memcpy(&i, p, 4);
     return i;
   }
+
+  static constexpr int kGroup = 1;
+  // Bytes go one by one: there are no groups to convert.
+  struct Widen {
+    static constexpr bool kInOrder = false;
+    Widen(int32_t, uint8_t) {}
+  };
+  struct Narrow {
+    Narrow(int32_t, uint8_t, uint8_t, uint8_t) {}
+  };
+  template <class T>
+  using Zip = OneLane<T>;
 
   struct Bytes {
     static constexpr int N = 1;

@@ -11,6 +11,8 @@
 namespace octavo::OCTAVO_ISA {
 namespace {
 
+#include "kernels/eltwise_lane.inl.h"
+#include "kernels/unroll.inl.h"
 #include "kernels/x86/eltwise_xsimd.inl.h"
 
 struct Vec : XsimdVec<xsimd::fma3<xsimd::avx2>> {
@@ -45,6 +47,67 @@ struct Vec : XsimdVec<xsimd::fma3<xsimd::avx2>> {
     store_u8(buffer, v, All{});
     std::memcpy(p, buffer, l.n);
   }
+
+  // Bytes to floats by the exponent of 2^23, between whose neighbours lie integers: 2^23 + b, minus 2^23 + zp. The unpacks stay
+  // in their 16-byte lanes, as do the packs that undo them.
+  static constexpr int kGroup = 4;
+  struct Widen {
+    static constexpr bool kInOrder = false;
+    __m256i flip;
+    F base;
+    Widen(int32_t zp, uint8_t top) : flip(_mm256_set1_epi8(char(top))), base(float(0x800000 + zp)) {}
+    OCTAVO_INLINE void operator()(__m256i bytes, F (&v)[4]) const {
+      bytes = _mm256_xor_si256(bytes, flip);
+      const __m256i zero = _mm256_setzero_si256(), exponent = _mm256_set1_epi16(0x4b00);
+      const __m256i low = _mm256_unpacklo_epi8(bytes, zero), high = _mm256_unpackhi_epi8(bytes, zero);
+      v[0] = F(_mm256_castsi256_ps(_mm256_unpacklo_epi16(low, exponent))) - base;
+      v[1] = F(_mm256_castsi256_ps(_mm256_unpackhi_epi16(low, exponent))) - base;
+      v[2] = F(_mm256_castsi256_ps(_mm256_unpacklo_epi16(high, exponent))) - base;
+      v[3] = F(_mm256_castsi256_ps(_mm256_unpackhi_epi16(high, exponent))) - base;
+    }
+  };
+  // All saturates, so that the bounds are applied to bytes. What is above int32 converts to the least int32, as a NaN does.
+  struct Narrow {
+    __m256i zp, lo, hi, flip;
+    Narrow(int32_t z, uint8_t least, uint8_t most, uint8_t top)
+        : zp(_mm256_set1_epi16(short(z))), lo(_mm256_set1_epi8(char(least))), hi(_mm256_set1_epi8(char(most))),
+          flip(_mm256_set1_epi8(char(top))) {}
+    static OCTAVO_INLINE I round(F v, F, F most) { return to_int(min(most, v)); }
+    OCTAVO_INLINE __m256i operator()(const I (&v)[4]) const {
+      const __m256i low = _mm256_adds_epi16(_mm256_packs_epi32(v[0], v[1]), zp), high = _mm256_adds_epi16(_mm256_packs_epi32(v[2], v[3]), zp);
+      return _mm256_xor_si256(_mm256_min_epu8(_mm256_max_epu8(_mm256_packus_epi16(low, high), lo), hi), flip);
+    }
+    static OCTAVO_INLINE __m256i in_order(__m256i bytes) {
+      return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    }
+  };
+  // Sums of bytes in 16 bits, in the order of Widen.
+  struct Words {
+    __m256i low, high;
+    explicit Words(__m256i b) : low(_mm256_unpacklo_epi8(b, _mm256_setzero_si256())), high(_mm256_unpackhi_epi8(b, _mm256_setzero_si256())) {}
+    OCTAVO_INLINE void add(__m256i b) {
+      const Words w(b);
+      low = _mm256_add_epi16(low, w.low), high = _mm256_add_epi16(high, w.high);
+    }
+    OCTAVO_INLINE void widen(I (&v)[4]) const {
+      const __m256i zero = _mm256_setzero_si256();
+      v[0] = _mm256_unpacklo_epi16(low, zero), v[1] = _mm256_unpackhi_epi16(low, zero);
+      v[2] = _mm256_unpacklo_epi16(high, zero), v[3] = _mm256_unpackhi_epi16(high, zero);
+    }
+  };
+
+  template <class T>
+  struct Zip {
+    using R = __m256i;
+    static constexpr int kLanes = 2;
+    static OCTAVO_INLINE R load(const T* p, ptrdiff_t stride) {
+      const auto row = [=](int l) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + l * stride)); };
+      return _mm256_inserti128_si256(_mm256_castsi128_si256(row(0)), row(1), 1);
+    }
+    static OCTAVO_INLINE void store(T* p, R r) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), r); }
+    static OCTAVO_INLINE R low(R a, R b) { return sizeof(T) == 1 ? _mm256_unpacklo_epi8(a, b) : _mm256_unpacklo_epi32(a, b); }
+    static OCTAVO_INLINE R high(R a, R b) { return sizeof(T) == 1 ? _mm256_unpackhi_epi8(a, b) : _mm256_unpackhi_epi32(a, b); }
+  };
 
   struct Bytes {
     static constexpr int N = 32;

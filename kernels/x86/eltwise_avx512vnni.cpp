@@ -11,6 +11,8 @@
 namespace octavo::OCTAVO_ISA {
 namespace {
 
+#include "kernels/eltwise_lane.inl.h"
+#include "kernels/unroll.inl.h"
 #include "kernels/x86/eltwise_xsimd.inl.h"
 
 struct Vec : XsimdVec<xsimd::avx512bw> {
@@ -29,6 +31,68 @@ struct Vec : XsimdVec<xsimd::avx512bw> {
   static I load_u8(const uint8_t* p, First l) { return _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(l.mask, p)); }
   static void store_u8(uint8_t* p, I v, All) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v)); }
   static void store_u8(uint8_t* p, I v, First l) { _mm_mask_storeu_epi8(p, l.mask, _mm512_cvtepi32_epi8(v)); }
+
+  // Bytes to floats by the exponent of 2^23, between whose neighbours lie integers: 2^23 + b, minus 2^23 + zp. The unpacks stay
+  // in their 16-byte lanes, as do the packs that undo them.
+  static constexpr int kGroup = 4;
+  struct Widen {
+    static constexpr bool kInOrder = false;
+    __m512i flip;
+    F base;
+    Widen(int32_t zp, uint8_t top) : flip(_mm512_set1_epi8(char(top))), base(float(0x800000 + zp)) {}
+    OCTAVO_INLINE void operator()(__m512i bytes, F (&v)[4]) const {
+      bytes = _mm512_xor_si512(bytes, flip);
+      const __m512i zero = _mm512_setzero_si512(), exponent = _mm512_set1_epi16(0x4b00);
+      const __m512i low = _mm512_unpacklo_epi8(bytes, zero), high = _mm512_unpackhi_epi8(bytes, zero);
+      v[0] = F(_mm512_castsi512_ps(_mm512_unpacklo_epi16(low, exponent))) - base;
+      v[1] = F(_mm512_castsi512_ps(_mm512_unpackhi_epi16(low, exponent))) - base;
+      v[2] = F(_mm512_castsi512_ps(_mm512_unpacklo_epi16(high, exponent))) - base;
+      v[3] = F(_mm512_castsi512_ps(_mm512_unpackhi_epi16(high, exponent))) - base;
+    }
+  };
+  // All saturates, so that the bounds are applied to bytes. What is above int32 converts to the least int32, as a NaN does.
+  struct Narrow {
+    __m512i zp, lo, hi, flip;
+    Narrow(int32_t z, uint8_t least, uint8_t most, uint8_t top)
+        : zp(_mm512_set1_epi16(short(z))), lo(_mm512_set1_epi8(char(least))), hi(_mm512_set1_epi8(char(most))),
+          flip(_mm512_set1_epi8(char(top))) {}
+    static OCTAVO_INLINE I round(F v, F, F most) { return to_int(min(most, v)); }
+    OCTAVO_INLINE __m512i operator()(const I (&v)[4]) const {
+      const __m512i low = _mm512_adds_epi16(_mm512_packs_epi32(v[0], v[1]), zp), high = _mm512_adds_epi16(_mm512_packs_epi32(v[2], v[3]), zp);
+      return _mm512_xor_si512(_mm512_min_epu8(_mm512_max_epu8(_mm512_packus_epi16(low, high), lo), hi), flip);
+    }
+    static OCTAVO_INLINE __m512i in_order(__m512i bytes) {
+      return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), bytes);
+    }
+  };
+  // Sums of bytes in 16 bits, in the order of Widen.
+  struct Words {
+    __m512i low, high;
+    explicit Words(__m512i b) : low(_mm512_unpacklo_epi8(b, _mm512_setzero_si512())), high(_mm512_unpackhi_epi8(b, _mm512_setzero_si512())) {}
+    OCTAVO_INLINE void add(__m512i b) {
+      const Words w(b);
+      low = _mm512_add_epi16(low, w.low), high = _mm512_add_epi16(high, w.high);
+    }
+    OCTAVO_INLINE void widen(I (&v)[4]) const {
+      const __m512i zero = _mm512_setzero_si512();
+      v[0] = _mm512_unpacklo_epi16(low, zero), v[1] = _mm512_unpackhi_epi16(low, zero);
+      v[2] = _mm512_unpacklo_epi16(high, zero), v[3] = _mm512_unpackhi_epi16(high, zero);
+    }
+  };
+
+  template <class T>
+  struct Zip {
+    using R = __m512i;
+    static constexpr int kLanes = 4;
+    static OCTAVO_INLINE R load(const T* p, ptrdiff_t stride) {
+      const auto row = [=](int l) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + l * stride)); };
+      const __m512i two = _mm512_inserti32x4(_mm512_castsi128_si512(row(0)), row(1), 1);
+      return _mm512_inserti32x4(_mm512_inserti32x4(two, row(2), 2), row(3), 3);
+    }
+    static OCTAVO_INLINE void store(T* p, R r) { _mm512_storeu_si512(p, r); }
+    static OCTAVO_INLINE R low(R a, R b) { return sizeof(T) == 1 ? _mm512_unpacklo_epi8(a, b) : _mm512_unpacklo_epi32(a, b); }
+    static OCTAVO_INLINE R high(R a, R b) { return sizeof(T) == 1 ? _mm512_unpackhi_epi8(a, b) : _mm512_unpackhi_epi32(a, b); }
+  };
 
   struct Bytes {
     static constexpr int N = 64;

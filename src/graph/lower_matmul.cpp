@@ -107,8 +107,7 @@ class RowStep : public Step {
   void compute(const float* x, float* y, const float* scale, const float* bias) const noexcept {
     if (function_ == Function::softmax) return k_.softmax(x, y, size_t(n_));
     if (function_ == Function::layer_norm) return k_.layer_norm(x, scale, bias, y, size_t(n_), epsilon_);
-    const float inverse = 1 / std::sqrt(k_.sum_squares(x, size_t(n_), 0) / float(n_) + epsilon_);
-    for (int64_t i = 0; i < n_; ++i) y[i] = x[i] * inverse * scale[i];
+    k_.rms_norm(x, scale, y, size_t(n_), epsilon_);
   }
 
   const EltwiseKernels& k_;

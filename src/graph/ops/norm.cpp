@@ -176,10 +176,7 @@ Status eval_rms_norm(const EvalContext& ctx) {
   const int64_t n = scale.count(), rows = n ? x.count() / n : 0;
   const float epsilon = float_attribute(ctx.node, "epsilon", 1e-5f);
   for (int64_t row = 0; row < rows; ++row) {
-    const float* in = f32(x) + row * n;
-    float* out = f32_out(y) + row * n;
-    const float inverse = 1 / std::sqrt(ctx.eltwise.sum_squares(in, size_t(n), 0) / float(n) + epsilon);
-    for (int64_t i = 0; i < n; ++i) out[i] = in[i] * inverse * f32(scale)[i];
+    ctx.eltwise.rms_norm(f32(x) + row * n, f32(scale), f32_out(y) + row * n, size_t(n), epsilon);
   }
   return {};
 }

@@ -1,0 +1,155 @@
+// Routines on rows: reductions in the fixed order of 16 lanes, and what is made of them. A sum adds 16 elements in the time of one
+// addition, since each waits for the one before: that, not memory, bounds sum, sum_squares and the norms in the nearest cache.
+
+inline float fold16(float* lane) {
+  for (int w = 8; w >= 1; w /= 2)
+    for (int l = 0; l < w; ++l) lane[l] = lane[l] + lane[l + w];
+  return lane[0];
+}
+
+// acc[j] = step(acc[j], x) over the 16 lanes that every float reduction keeps; lanes past the end see `fill`.
+template <class V>
+struct Lanes16 {
+  static constexpr int kCount = 16 / V::N;
+  typename V::F acc[kCount];
+  explicit Lanes16(float start) {
+    for (auto& a : acc) a = typename V::F(start);
+  }
+  template <class Step>
+  void run(const float* x, size_t n, float fill, Step step) {
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16)
+      for (int j = 0; j < kCount; ++j) acc[j] = step(acc[j], V::load(x + i + j * V::N, typename V::All{}));
+    for (int j = 0; j < kCount && i < n; ++j, i += V::N) {
+      if (i + V::N <= n) {
+        acc[j] = step(acc[j], V::load(x + i, typename V::All{}));
+      } else if constexpr (V::N > 1) {
+        acc[j] = step(acc[j], V::load(x + i, V::first(n - i), fill));
+      }
+    }
+  }
+  void store(float* lane) const {
+    for (int j = 0; j < kCount; ++j) V::store(lane + j * V::N, acc[j], typename V::All{});
+  }
+  float fold() const {
+    float lane[16];
+    store(lane);
+    return fold16(lane);
+  }
+};
+
+template <class V>
+float sum(const float* x, size_t n) {
+  using F = typename V::F;
+  Lanes16<V> s(0);
+  s.run(x, n, 0, [](F acc, F v) OCTAVO_LAMBDA { return acc + v; });
+  return s.fold();
+}
+
+template <class V>
+float sum_squares(const float* x, size_t n, float mean) {
+  using F = typename V::F;
+  Lanes16<V> s(0);
+  s.run(x, n, mean, [m = F(mean)](F acc, F v) OCTAVO_LAMBDA { return V::fma(v - m, v - m, acc); });
+  return s.fold();
+}
+
+// Minima and maxima are the same in any order but for the sign of a zero, which is made positive: four vectors at a time.
+// min(x, acc) gives acc where x is NaN.
+template <class V, bool kLow, bool kHigh>
+OCTAVO_INLINE void extremes(const float* x, size_t n, float* lo, float* hi) {
+  using F = typename V::F;
+  constexpr float inf = __builtin_huge_valf();
+  constexpr int kChains = 4;
+  F least[kChains], largest[kChains];
+  for (int j = 0; j < kChains; ++j) least[j] = F(inf), largest[j] = F(-inf);
+  const auto step = [&](int j, F v) OCTAVO_LAMBDA {
+    if constexpr (kLow) least[j] = V::min(v, least[j]);
+    if constexpr (kHigh) largest[j] = V::max(v, largest[j]);
+  };
+  size_t i = 0;
+  for (; i + kChains * V::N <= n; i += kChains * V::N) {
+    OCTAVO_UNROLL
+    for (int j = 0; j < kChains; ++j) step(j, V::load(x + i + j * V::N, typename V::All{}));
+  }
+  for (; i + V::N <= n; i += V::N) step(0, V::load(x + i, typename V::All{}));
+  if constexpr (V::N > 1) {
+    if (i < n) {
+      if constexpr (kLow) least[1] = V::min(V::load(x + i, V::first(n - i), inf), least[1]);
+      if constexpr (kHigh) largest[1] = V::max(V::load(x + i, V::first(n - i), -inf), largest[1]);
+    }
+  }
+  float low[V::N], high[V::N];
+  V::store(low, V::min(V::min(least[0], least[1]), V::min(least[2], least[3])), typename V::All{});
+  V::store(high, V::max(V::max(largest[0], largest[1]), V::max(largest[2], largest[3])), typename V::All{});
+  for (int l = 1; l < V::N; ++l) {
+    if (low[l] < low[0]) low[0] = low[l];
+    if (high[l] > high[0]) high[0] = high[l];
+  }
+  *lo = low[0] + 0.0f;
+  *hi = high[0] + 0.0f;
+}
+template <class V>
+void min_max(const float* x, size_t n, float* lo, float* hi) {
+  extremes<V, true, true>(x, n, lo, hi);
+}
+
+// 16 lanes as one vector, where a register has 8.
+template <class V, int N>
+struct Sixteen {
+  using W = V;
+};
+template <class V>
+struct Sixteen<V, 8> {
+  using W = Twice<V>;
+};
+
+// The exponentials are added up as they are computed.
+template <class V>
+void softmax(const float* x, float* y, size_t n) {
+  using F = typename V::F;
+  using W = typename Sixteen<V, V::N>::W;
+  float lo, hi;
+  extremes<V, false, true>(x, n, &lo, &hi);
+  Lanes16<W> s(0);
+  constexpr int kCount = Lanes16<W>::kCount;
+  const typename W::F top(hi);
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16)
+    for (int j = 0; j < kCount; ++j) {
+      const typename W::F e = exp<W>(W::load(x + i + j * W::N, typename W::All{}) - top);
+      W::store(y + i + j * W::N, e, typename W::All{});
+      s.acc[j] = s.acc[j] + e;
+    }
+  map_long<V>(x + i, y + i, n - i, [=](auto u, auto v) OCTAVO_LAMBDA { return exp<decltype(u)>(v - typename decltype(u)::F(hi)); });
+  float lane[16];
+  s.store(lane);
+  for (size_t l = 0; i + l < n; ++l) lane[l] = lane[l] + y[i + l];
+  map<V>(y, y, n, [r = F(1.0f / fold16(lane))](F v) OCTAVO_LAMBDA { return v * r; });
+}
+
+template <class V>
+void layer_norm(const float* x, const float* gamma, const float* beta, float* y, size_t n, float eps) {
+  using F = typename V::F;
+  const float mean = sum<V>(x, n) / float(n);
+  const F m(mean), inv(1.0f / __builtin_sqrtf(sum_squares<V>(x, n, mean) / float(n) + eps));
+  const auto run = [=](auto finish) OCTAVO_LAMBDA {
+    for_each<V, 2>(n, [=](size_t i, auto lanes) OCTAVO_LAMBDA {
+      V::store(y + i, finish(i, lanes, (V::load(x + i, lanes) - m) * inv), lanes);
+    });
+  };
+  if (gamma && beta)
+    return run([=](size_t i, auto lanes, F v) OCTAVO_LAMBDA { return V::fma(v, V::load(gamma + i, lanes), V::load(beta + i, lanes)); });
+  if (gamma) return run([=](size_t i, auto lanes, F v) OCTAVO_LAMBDA { return v * V::load(gamma + i, lanes); });
+  if (beta) return run([=](size_t i, auto lanes, F v) OCTAVO_LAMBDA { return v + V::load(beta + i, lanes); });
+  run([=](size_t, auto, F v) OCTAVO_LAMBDA { return v; });
+}
+
+template <class V>
+void rms_norm(const float* x, const float* gamma, float* y, size_t n, float eps) {
+  using F = typename V::F;
+  const F inv(1.0f / __builtin_sqrtf(sum_squares<V>(x, n, 0) / float(n) + eps));
+  for_each<V, 2>(n, [=](size_t i, auto lanes) OCTAVO_LAMBDA {
+    V::store(y + i, V::load(x + i, lanes) * inv * V::load(gamma + i, lanes), lanes);
+  });
+}

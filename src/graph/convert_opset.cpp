@@ -10,7 +10,8 @@ namespace {
 
 constexpr int64_t kTarget = 13;
 
-// Operators whose meaning for a node written for opset 7 to 12 is the same in opset 13, attributes included.
+// Operators whose meaning for a node written for opset 7 to 12 is the same in opset 13, attributes included. (ONNX has a
+// LayerNormalization from opset 17 on; ONNX Runtime's optimizer writes it into older graphs.)
 constexpr std::string_view kUnchanged[] = {"Abs",
                                            "Acos",
                                            "Acosh",
@@ -36,7 +37,9 @@ constexpr std::string_view kUnchanged[] = {"Abs",
                                            "Cosh",
                                            "CumSum",
                                            "DepthToSpace",
+                                           "DequantizeLinear",
                                            "Div",
+                                           "DynamicQuantizeLinear",
                                            "Einsum",
                                            "Elu",
                                            "Equal",
@@ -63,6 +66,7 @@ constexpr std::string_view kUnchanged[] = {"Abs",
                                            "IsNaN",
                                            "LRN",
                                            "LSTM",
+                                           "LayerNormalization",
                                            "LeakyRelu",
                                            "Less",
                                            "LessOrEqual",
@@ -87,6 +91,9 @@ constexpr std::string_view kUnchanged[] = {"Abs",
                                            "Or",
                                            "PRelu",
                                            "Pow",
+                                           "QLinearConv",
+                                           "QLinearMatMul",
+                                           "QuantizeLinear",
                                            "RNN",
                                            "Range",
                                            "Reciprocal",
@@ -161,6 +168,7 @@ class Raiser {
     if (type == "Squeeze" || type == "Unsqueeze" || type == "ReduceSum") return ints_to_input(node, "axes", 1);
     if (type == "Split") return ints_to_input(node, "split", 1);
     if (type == "Softmax" || type == "LogSoftmax" || type == "Hardmax") return softmax(node);
+    if (type == "Resize" && opset >= 11) return {};
     if (type == "Clip") return opset < 11 ? clip(node) : Status();
     if (type == "Slice") return opset < 10 ? slice(node) : Status();
     if (type == "Pad") return opset < 11 ? pad(node) : Status();

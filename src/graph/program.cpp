@@ -77,13 +77,17 @@ Expected<Net> rewritten(Graph graph, const std::map<std::string, Shape>& shapes,
   Expected<Net> net = Net::from(graph, *types, options.keep);
   if (!net) return net;
   net->sweep();
+  if (!options.simulate) net::spell_out_integer(*net);
   if (Status s = net::recognize(*net, options.simulate); !s.ok()) return s;
   net::dequantize_constants(*net, 1);  // limits of Clip, the constant of Pad
   net::move_quantization(*net);
   net::fuse_shuffles(*net);
   net::recognize_recurrent(*net);
   if (Status s = net::recognize_linear(*net); !s.ok()) return s;
-  if (!options.simulate) net::recognize_dynamic(*net);
+  if (!options.simulate) {
+    if (Status s = net::recognize_integer(*net); !s.ok()) return s;
+    net::recognize_dynamic(*net);
+  }
   net::fuse_epilogues(*net);
   net::recognize_matmul(*net);
   if (Status s = net::fuse_tables(*net); !s.ok()) return s;

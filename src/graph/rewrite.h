@@ -5,6 +5,9 @@
 
 namespace octavo::net {
 
+// QLinearConv and QLinearMatMul whose parameters are constants become DequantizeLinear -> Conv or MatMul -> QuantizeLinear.
+void spell_out_integer(Net& net);
+
 // QuantizeLinear and DequantizeLinear with constant per-tensor parameters become Kind::quantize and Kind::dequantize;
 // operators that only rename bytes (Reshape, Flatten, Squeeze, Identity ...) become Kind::alias; pools Kind::pool; batch norm
 // that found no convolution Kind::affine. simulate: QuantizeLinear and DequantizeLinear stay what they are.
@@ -34,6 +37,10 @@ void dequantize_constants(Net& net, int64_t max_count = std::numeric_limits<int6
 
 // Conv, Gemm and MatMul with constant weights become Kind::linear: int8 where input and weights are quantized, else f32.
 Status recognize_linear(Net& net);
+
+// ConvInteger and MatMulInteger with constant weights and zero point become Kind::linear with s32 results, or with f32 ones where
+// Cast -> Mul by constants follows.
+Status recognize_integer(Net& net);
 
 // MatMulInteger -> Cast -> Mul by scales -> [Add of a bias] -> [Relu | Clip] becomes Kind::dynamic_linear; the operators that stand
 // for a row-wise DynamicQuantizeLinear become Kind::quantize_rows.

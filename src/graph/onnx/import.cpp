@@ -7,6 +7,7 @@
 #include <new>
 #include <unordered_set>
 
+#include "onnx/contrib.h"
 #include "onnx/opset6.h"
 #include "onnx/proto.h"
 
@@ -28,6 +29,7 @@ class Importer {
     if (status.ok() && graph_.opset < kMinOpset) status = check_old_operators();
     if (status.ok()) status = sort_topologically(graph_);
     if (status.ok() && graph_.opset < 7) status = raise_opset_6(graph_);
+    if (status.ok()) status = expand_contrib(graph_);
     if (!status.ok()) return status;
     return std::move(graph_);
   }

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "octavo/conv.h"
+#include "octavo/conv_transpose.h"
 #include "octavo/gemm.h"
 #include "octavo/matmul.h"
 #include "octavo/quant.h"
@@ -179,6 +180,48 @@ inline void conv(const ConvDesc& d, const ConvArgs& v) {
     for (int64_t y = 0; y < d.window.oh(); ++y)
       for (int64_t x = 0; x < d.window.ow(); ++x)
         for (int64_t o = 0; o < d.oc; ++o) conv_element(d, v, b, y, x, o);
+}
+
+// Output channel o of pixel (y, x) of image b:
+//   acc = seed[o] + sum_{ky, kx, i} (in(b, iy, ix, group(o)*ic/groups + i) - a_zp) * W[group(o)*ic/groups + i][o % (oc/groups)][ky][kx]
+// over the taps whose iy = (y + pad_top - ky*dilation_h) / stride_h and ix are whole, by rising iy and ix. Pixels beside the image are
+// real zero. f32: one fma for each (iy, ix, i), in order, from 0.
+inline void conv_transpose_element(const ConvTransposeDesc& d, const ConvArgs& v, int64_t b, int64_t y, int64_t x, int64_t o) {
+  const TransposedWindow& w = d.window;
+  const ptrdiff_t a_stride = pixel_stride(v.a_pixel_stride_bytes, d.ic, d.a);
+  const int64_t icg = d.ic / d.groups, ocg = d.oc / d.groups, first = o / ocg * icg;
+  const int64_t pixel = (b * w.oh() + y) * w.ow() + x;
+  char* c = static_cast<char*>(v.c) + pixel * pixel_stride(v.c_pixel_stride_bytes, d.oc, d.numerics.out);
+  const char* r = v.residual ? static_cast<const char*>(v.residual) +
+                                   pixel * pixel_stride(v.residual_pixel_stride_bytes, d.oc, d.numerics.residual_dtype)
+                             : nullptr;
+  float facc = 0;
+  int32_t acc = d.a == DType::f32 ? 0 : seed(d.numerics, o);
+  for (int64_t ky = w.kh; ky-- > 0;) {
+    for (int64_t kx = w.kw; kx-- > 0;) {
+      const int64_t at_y = y + w.pad_top - ky * w.dilation_h, at_x = x + w.pad_left - kx * w.dilation_w;
+      if (at_y % w.stride_h != 0 || at_x % w.stride_w != 0) continue;
+      const int64_t iy = at_y / w.stride_h, ix = at_x / w.stride_w;
+      if (iy < 0 || iy >= w.ih || ix < 0 || ix >= w.iw) continue;
+      const char* in = static_cast<const char*>(v.a) + ((b * w.ih + iy) * w.iw + ix) * a_stride;
+      for (int64_t i = 0; i < icg; ++i) {
+        const ptrdiff_t at = (((first + i) * ocg + o % ocg) * w.kh + ky) * w.kw + kx;
+        if (d.a == DType::f32)
+          facc = std::fma(load<float>(in, first + i), load<float>(d.w, at), facc);
+        else
+          acc = add_wrap(acc, (load_q(in, first + i, d.a) - d.numerics.a.zero_point) * load<int8_t>(d.w, at));
+      }
+    }
+  }
+  if (d.a == DType::f32) return epilogue(d.numerics, o, facc, c, r);
+  epilogue(d.numerics, o, acc, c, r);
+}
+
+inline void conv_transpose(const ConvTransposeDesc& d, const ConvArgs& v) {
+  for (int64_t b = 0; b < v.batch; ++b)
+    for (int64_t y = 0; y < d.window.oh(); ++y)
+      for (int64_t x = 0; x < d.window.ow(); ++x)
+        for (int64_t o = 0; o < d.oc; ++o) conv_transpose_element(d, v, b, y, x, o);
 }
 
 // max over the real pixels under the window, starting with the first one: m = x > m ? x : m.

@@ -16,8 +16,9 @@ struct OnnxLimits {
   size_t max_rank = 8;
 };
 
-// Reads opsets 6 to 28 (6 becomes 7; older ones where no operator has changed since), floats and QDQ. Errors (`invalid_argument`, `unsupported`, `io`, `overflow`) name the
-// node or tensor.
+// Reads opsets 6 to 28 (6 becomes 7; older ones where no operator has changed since), floats and QDQ. Operators of com.microsoft that
+// ONNX Runtime's quantizer and optimizer write become standard ones: QLinearAdd a QDQ form, FusedConv its parts, Attention its
+// products; the graph is then of opset 13 at least. Errors (`invalid_argument`, `unsupported`, `io`, `overflow`) name the node or tensor.
 // External data must lie in the model's own folder.
 Expected<Graph> load_onnx(const std::string& path, const OnnxLimits& limits = {});
 Expected<Graph> parse_onnx(std::span<const std::byte> bytes, const OnnxLimits& limits = {});

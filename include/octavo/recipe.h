@@ -31,7 +31,8 @@ struct TensorConfig {
 };
 
 // static_range: scales and zero points of activations come from calibration. dynamic_range: they are computed at run time, of
-// each tensor (u8, affine) or each of its rows (s8, symmetric); for MatMul and Gemm. weight_only: activations stay float; for
+// each tensor (u8, affine) or each of its rows (s8, symmetric; for Conv, whose padding needs one zero point, of the tensor all the
+// same); for MatMul, Gemm and Conv. weight_only: activations stay float; for
 // MatMul, Gemm, Conv, and Gather from a table.
 enum class QuantMode : uint8_t { static_range, dynamic_range, weight_only };
 

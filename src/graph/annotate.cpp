@@ -75,7 +75,7 @@ class Annotator {
       }
       if (Status s = check_config(*info_[n].config); !s.ok())
         return Status::error(s.code(), "config of node '%.100s': %s", node.name.c_str(), s.text());
-      if (info_[n].config->mode != QuantMode::static_range) {
+      if (info_[n].config->mode != QuantMode::static_range || is_lookup(node)) {
         classify_float(n);
         continue;
       }
@@ -132,20 +132,27 @@ class Annotator {
 
   void take_weight(size_t n, QuantizedWeight weight) {
     weight.config = info_[n].config->weight;
+    if (weight.one_scale) weight.config.per_channel = false;
     plan_.nodes[n].weight = weight;
     plan_.nodes[n].config = *info_[n].config;
   }
 
-  // Nodes between float values: dynamic ranges, and weights alone.
+  // Gather from a constant of floats.
+  bool is_lookup(const Node& node) const {
+    const auto table = node.op_type == "Gather" && node.domain.empty() ? graph_.initializers.find(node.inputs[0]) : graph_.initializers.end();
+    return table != graph_.initializers.end() && table->second.dtype() == DType::f32;
+  }
+
+  // Nodes that read float values, or indices: dynamic ranges, weights alone, tables.
   void classify_float(size_t n) {
     const Node& node = graph_.nodes[n];
     NodeInfo& i = info_[n];
     const bool dynamic = i.config->mode == QuantMode::dynamic_range;
     QuantizedWeight weight;
-    if (dynamic ? is_matrix_product(node) : role_of(graph_, node) == Role::linear)
-      i.why_not = find_weight(graph_, node, weight);
-    else if (!dynamic && node.op_type == "Gather" && node.domain.empty())
+    if (is_lookup(node))
       i.why_not = find_table(graph_, node, weight);
+    else if (dynamic ? has_dynamic_form(node) : role_of(graph_, node) == Role::linear)
+      i.why_not = find_weight(graph_, node, weight);
     else
       i.why_not = std::string(dynamic ? "dynamic ranges are" : "quantized weights alone are") + " not for operator " + node.op_type;
     if (!i.why_not.empty()) return;
@@ -208,8 +215,9 @@ class Annotator {
       take(n, n);
       const QuantizedWeight& w = *plan_.nodes[size_t(n)].weight;
       const int64_t channels = graph_.initializers.at(node(n).inputs[w.input]).shape()[size_t(w.axis)];
+      const bool conv = node(n).op_type == "Conv" || node(n).op_type == "ConvTranspose";
       int user = only_user(n);
-      if (node(n).op_type != "Conv" && !w.bias && user != kNone && info(user).role == Role::add &&
+      if (!conv && !w.bias && user != kNone && info(user).role == Role::add &&
           is_bias(graph_, other_operand(user, node(n).outputs[0]), channels)) {
         take(n, user);
         user = only_user(user);

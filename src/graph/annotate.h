@@ -16,13 +16,14 @@ struct QuantizedWeight {
   int64_t axis = 0;  // of the output channels
   TensorConfig config;
   std::optional<size_t> bias;  // position of the bias
+  bool one_scale = false;      // whatever the config says: groups share the axis
 };
 
 struct NodePlan {
   bool quantized = false;
   std::string reason;                     // where not quantized
   QuantConfig config;                     // where there is a weight
-  std::optional<QuantizedWeight> weight;  // Conv, Gemm, MatMul; weight_only: also the table of a Gather
+  std::optional<QuantizedWeight> weight;  // Conv, ConvTranspose, Gemm, MatMul; the table of a Gather
   std::optional<QuantizedWeight> state_weight;  // LSTM, GRU: R beside W
   std::vector<size_t> dequantized;        // inputs that are read through QuantizeLinear-DequantizeLinear
 };
@@ -47,11 +48,12 @@ struct QuantPlan {
   std::map<size_t, DerivedGroup> derived;
 };
 
-// Conv, Gemm and MatMul with constant weights are quantized together with what one kernel computes with them:
+// Conv, ConvTranspose, Gemm and MatMul with constant weights are quantized together with what one kernel computes with them:
 //   linear -> [Add of a constant bias] -> [Add of a residual] -> [Relu | Clip],
 // so values inside of such a region stay as they are; where two linear nodes meet in an Add, the later one takes it.
 // Other nodes follow: Add of two int8 values; pools; and whatever only moves elements, which shares parameters.
 // Nodes with dynamic ranges or quantized weights alone read and write float values, and no region grows from them.
+// The table of a Gather of rows has a scale for each row: its result is float until somebody reads it in int8.
 // A value is quantized only where somebody wants it in int8; the residual of a region with a float result stays float.
 // Errors name a node whose config no kernel honours, a node that is already quantized, and a value whose rule cannot be met.
 Expected<QuantPlan> annotate(const Graph& graph, const Recipe& recipe);

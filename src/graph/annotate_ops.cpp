@@ -44,6 +44,7 @@ Role role_of(const Graph& graph, const Node& node) noexcept {
     Role role;
   } kRoles[] = {
       {"Conv", Role::linear},
+      {"ConvTranspose", Role::linear},
       {"Gemm", Role::linear},
       {"MatMul", Role::linear},
       {"Add", Role::add},
@@ -106,7 +107,7 @@ std::string find_weight(const Graph& graph, const Node& node, QuantizedWeight& w
   const Tensor* w = constant(graph, node, 1);
   if (!w) return "its weights are not constant";
   if (w->dtype() != DType::f32) return std::string("its weights are ") + name_of(w->dtype()) + ", not f32";
-  const bool conv = node.op_type == "Conv", gemm = node.op_type == "Gemm";
+  const bool spread = node.op_type == "ConvTranspose", conv = node.op_type == "Conv" || spread, gemm = node.op_type == "Gemm";
   const size_t rank = w->shape().size();
   if (conv ? rank != 3 && rank != 4 : rank != 2) return "weights of shape " + to_string(w->shape()) + " have no int8 kernel";
   if (w->count() == 0) return "its weights are empty";
@@ -116,12 +117,16 @@ std::string find_weight(const Graph& graph, const Node& node, QuantizedWeight& w
   if (gemm && (node.get_float("alpha", 1) != 1 || node.get_float("beta", 1) != 1)) return "alpha or beta is not 1";
 
   weight.input = 1;
-  weight.axis = conv || (gemm && node.get_int("transB", 0) != 0) ? 0 : 1;
+  weight.axis = (conv && !spread) || (gemm && node.get_int("transB", 0) != 0) ? 0 : 1;
   weight.bias.reset();
-  const int64_t depth = w->count() / w->shape()[size_t(weight.axis)];
+  // The weights of a ConvTranspose have the channels of one group along that axis.
+  const int64_t groups = spread ? node.get_int("group", 1) : 1;
+  if (groups < 1 || groups > w->shape()[0]) return "its groups do not fit its weights";
+  weight.one_scale = groups > 1;
+  const int64_t channels = w->shape()[size_t(weight.axis)] * groups, depth = w->count() / channels;
   if (depth > kMaxDepth) return "sums of " + std::to_string(depth) + " products can overflow int32";
   if (node.op_type == "MatMul" || absent(node, 2)) return "";
-  if (!is_bias(graph, node.inputs[2], w->shape()[size_t(weight.axis)])) return "its bias is not one constant per channel";
+  if (!is_bias(graph, node.inputs[2], channels)) return "its bias is not one constant per channel";
   const Tensor& bias = *constant(graph, node, 2);
   if (!std::all_of(bias.as<float>(), bias.as<float>() + bias.count(), [](float x) { return std::isfinite(x); }))
     return "its bias contains NaN or infinity";
@@ -169,8 +174,8 @@ std::string find_table(const Graph& graph, const Node& node, QuantizedWeight& we
   return "";
 }
 
-bool is_matrix_product(const Node& node) noexcept {
-  return node.domain.empty() && (node.op_type == "MatMul" || node.op_type == "Gemm");
+bool has_dynamic_form(const Node& node) noexcept {
+  return node.domain.empty() && (node.op_type == "MatMul" || node.op_type == "Gemm" || node.op_type == "Conv");
 }
 
 }  // namespace octavo

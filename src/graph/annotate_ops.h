@@ -9,7 +9,7 @@ namespace octavo {
 
 enum class Role : uint8_t {
   none,       // no int8 form
-  linear,     // Conv, Gemm, MatMul
+  linear,     // Conv, ConvTranspose, Gemm, MatMul
   add,        // of two operands
   mul,        // likewise
   pointwise,  // a function of one element, alone or with its neighbours: a table of 256 entries
@@ -33,7 +33,7 @@ std::string find_weight(const Graph& graph, const Node& node, QuantizedWeight& w
 
 // The same for Gather from a constant table of rows: one scale for each row.
 std::string find_table(const Graph& graph, const Node& node, QuantizedWeight& weight);
-bool is_matrix_product(const Node& node) noexcept;  // MatMul, Gemm
+bool has_dynamic_form(const Node& node) noexcept;  // MatMul, Gemm, Conv: of ranges that are found at run time
 
 // Fills in where W and R of an LSTM or GRU are; or says why it has no int8 form.
 std::string find_recurrent_weights(const Graph& graph, const Node& node, QuantizedWeight& w, QuantizedWeight& r);

@@ -30,7 +30,7 @@ class Converter {
     for (size_t n = 0; n < source_.nodes.size(); ++n) {
       Node node = source_.nodes[n];
       const NodePlan& plan = plan_.nodes[n];
-      if (plan.weight && plan.config.mode == QuantMode::dynamic_range) {
+      if (plan.weight && plan.config.mode == QuantMode::dynamic_range && node.op_type != "Gather") {
         if (Status s = multiply_dynamically(*plan.weight, plan.config.activation, node); !s.ok()) return s;
         for (const std::string& output : node.outputs) quantize(output);
         continue;
@@ -173,7 +173,8 @@ class Converter {
   }
 
   Status quantize_weight(const QuantizedWeight& plan, QuantMode mode, Node& node) {
-    const float x_scale = mode == QuantMode::static_range ? params_.at(node.inputs[0]).q.scale : 0;
+    const auto x = params_.find(node.inputs[0]);  // none of a table
+    const float x_scale = mode == QuantMode::static_range && x != params_.end() ? x->second.q.scale : 0;
     const Expected<std::vector<float>> scales = scales_of(plan, node, x_scale);
     if (!scales) return scales.status();
     const auto axis = [&](int64_t a) { return plan.config.per_channel ? std::optional(a) : std::nullopt; };
@@ -235,28 +236,32 @@ class Converter {
     return names;
   }
 
-  // y = float(MatMulInteger(q, w, zero_point)) * (scale * w_scale[j]) + bias[j]; for rows the scales are multiplied with one after the
-  // other, because ONNX Runtime (1.31) takes a product of scales for that of whole tensors when it fuses.
-  Status multiply_dynamically(const QuantizedWeight& plan, const TensorConfig& activation, const Node& node) {
+  // y = float(MatMulInteger(q, w, zero_point)) * (scale * w_scale[j]) + bias[j], or ConvInteger, whose padding needs one zero point
+  // for all; for rows the scales are multiplied with one after the other, because ONNX Runtime (1.31) takes a product of scales for
+  // that of whole tensors when it fuses.
+  Status multiply_dynamically(const QuantizedWeight& plan, TensorConfig activation, const Node& node) {
     const Expected<std::vector<float>> scales = scales_of(plan, node, 0);
     if (!scales) return scales.status();
+    const bool conv = node.op_type == "Conv", transposed = !conv && plan.axis == 0;
+    if (conv) activation.per_row = false;
     const ParamNames x = quantize_dynamically(node.inputs[0], activation);
     const std::string& name = node.inputs[plan.input];
-    Tensor w = quantize_weights(source_.initializers.at(name), plan.axis, *scales, range_of(plan.config));
-    const bool transposed = plan.axis == 0;
+    const Tensor& weight = source_.initializers.at(name);
+    Tensor w = quantize_weights(weight, plan.axis, *scales, range_of(plan.config));
+    Shape channels = {weight.shape()[size_t(plan.axis)]};  // as a factor of the result
+    if (conv) channels.resize(weight.shape().size() - 1, 1);
     // What reads the same weights may want them in the other order.
     std::optional<ParamNames>& names = matrices_[{name, transposed, *scales}];
-    if (!names) {
-      const Shape shape = plan.config.per_channel ? Shape{int64_t(scales->size())} : Shape{};
+    if (!names)
       names = {add_constant(name + "_quantized", transposed ? transpose(w) : std::move(w)),
-               add_constant(name + "_scale", Tensor::from(DType::f32, shape, *scales)), ""};
-    }
+               add_constant(name + "_scale", Tensor::from(DType::f32, plan.config.per_channel ? channels : Shape{}, *scales)), ""};
     const std::string& y = node.outputs[0];
     std::vector<std::string> operands = {x.quantized, names->quantized};
     if (!x.zero_point.empty()) operands.push_back(x.zero_point);
     Node product;
-    product.op_type = "MatMulInteger";
+    product.op_type = conv ? "ConvInteger" : "MatMulInteger";
     product.name = node.name;
+    if (conv) product.attributes = node.attributes;
     product.inputs = std::move(operands);
     product.outputs = {unique(y + "_sums")};
     const std::string sums = product.outputs[0];
@@ -277,7 +282,9 @@ class Converter {
     Node add;
     add.op_type = "Add";
     add.name = unique(node.name + "_bias");
-    add.inputs = {scaled, node.inputs[*plan.bias]};
+    std::string bias = node.inputs[*plan.bias];
+    if (conv) bias = add_constant(bias + "_channels", source_.initializers.at(bias).reshaped(channels));
+    add.inputs = {scaled, bias};
     add.outputs = {y};
     graph_.nodes.push_back(std::move(add));
     return {};

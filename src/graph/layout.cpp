@@ -123,7 +123,7 @@ class Layouts {
     const Op& op = net_.ops[id];
     if (op.in.empty()) return {};
     const bool wants_last = op.kind == Kind::pool || op.kind == Kind::affine || op.kind == Kind::shuffle ||
-                            (op.kind == Kind::linear && op.linear->conv);
+                            ((op.kind == Kind::linear || op.kind == Kind::dynamic_linear) && op.linear->conv);
     if (wants_last) {
       convert_inputs(id, true);
       mark_outputs(id);

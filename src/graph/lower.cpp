@@ -15,6 +15,7 @@ const char* precision_of(const Net& net, const net::Op& op) {
   const DType out = op.out.empty() || op.out[0] < 0 ? DType::f32 : net.values[op.out[0]].dtype;
   switch (op.kind) {
     case Kind::linear:
+    case Kind::linears:
     case Kind::affine:
     case Kind::matmul:
       return op.in_q.empty() ? "float" : "int8";
@@ -22,6 +23,7 @@ const char* precision_of(const Net& net, const net::Op& op) {
       return op.in_q.empty() && out == DType::f32 ? "float" : "int8";
     case Kind::pool:
       return out == DType::f32 ? "float" : "int8";
+    case Kind::embedding:
     case Kind::dynamic_linear:
     case Kind::quantize_rows:
     case Kind::quantize:
@@ -93,6 +95,12 @@ Expected<Lowered> lower(const Net& net, const net::Op& op, Isa isa) {
     Expected<std::unique_ptr<Step>> step = lower_linear(net, op, isa, r.report);
     if (!step) return named(op, step.status());
     r.step = *std::move(step);
+  } else if (op.kind == Kind::linears) {
+    Expected<std::unique_ptr<Step>> step = lower_linears(net, op, isa, r.report);
+    if (!step) return named(op, step.status());
+    r.step = *std::move(step);
+  } else if (op.kind == Kind::embedding) {
+    r.step = lower_embedding(net, op, kernels);
   } else if (op.kind == Kind::dynamic_linear) {
     Expected<std::unique_ptr<Step>> step = lower_dynamic(net, op, isa, r.report);
     if (!step) return named(op, step.status());

@@ -109,6 +109,7 @@ class QuantizeRowsStep : public Step {
 }  // namespace
 
 Expected<std::unique_ptr<Step>> lower_dynamic(const Net& net, const net::Op& op, Isa isa, NodeReport& report) {
+  if (op.linear->conv) return lower_dynamic_conv(net, op, isa, report);
   const net::Linear& linear = *op.linear;
   const float one = 1;
   GemmDesc desc;

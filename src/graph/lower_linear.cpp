@@ -1,5 +1,6 @@
 // Conv, Gemm and MatMul with constant weights; pools: steps that run a plan.
 #include "octavo/conv.h"
+#include "octavo/conv_transpose.h"
 #include "octavo/gemm.h"
 #include "step.h"
 
@@ -77,8 +78,8 @@ Numerics numerics_of(const Net& net, const net::Op& op) {
   return n;
 }
 
-template <class Plan>
-Expected<std::unique_ptr<Step>> window_step(const ConvDesc& desc, int64_t batch, NodeReport& report) {
+template <class Plan, class Desc>
+Expected<std::unique_ptr<Step>> window_step(const Desc& desc, int64_t batch, NodeReport& report) {
   Expected<Plan> plan = Plan::create(desc);
   if (!plan) return plan.status();
   report.kernel = plan->kernel().name;
@@ -90,10 +91,11 @@ Expected<std::unique_ptr<Step>> window_step(const ConvDesc& desc, int64_t batch,
   return step;
 }
 
-Expected<std::unique_ptr<Step>> lower_conv(const Net& net, const net::Op& op, Isa isa, NodeReport& report) {
+// The descriptor of a convolution but its window.
+template <class Desc>
+Desc conv_desc(const Net& net, const net::Op& op, Isa isa) {
   const Linear& linear = *op.linear;
-  ConvDesc desc;
-  desc.window = linear.window;
+  Desc desc;
   desc.ic = linear.ic;
   desc.oc = linear.oc;
   desc.groups = linear.groups;
@@ -102,7 +104,19 @@ Expected<std::unique_ptr<Step>> lower_conv(const Net& net, const net::Op& op, Is
   desc.numerics = numerics_of(net, op);
   desc.isa = isa;
   desc.use_isa = true;
+  return desc;
+}
+
+Expected<std::unique_ptr<Step>> lower_conv(const Net& net, const net::Op& op, Isa isa, NodeReport& report) {
+  const Linear& linear = *op.linear;
   const int64_t batch = net.values[op.in[0]].shape[0];
+  if (linear.spread) {
+    ConvTransposeDesc desc = conv_desc<ConvTransposeDesc>(net, op, isa);
+    desc.window = *linear.spread;
+    return window_step<ConvTransposePlan>(desc, batch, report);
+  }
+  ConvDesc desc = conv_desc<ConvDesc>(net, op, isa);
+  desc.window = linear.window;
   if (linear.groups > 1 && linear.groups == linear.ic) {
     Expected<std::unique_ptr<Step>> step = window_step<DepthwisePlan>(desc, batch, report);
     if (step || step.status().code() != Code::unsupported) return step;
@@ -110,7 +124,7 @@ Expected<std::unique_ptr<Step>> lower_conv(const Net& net, const net::Op& op, Is
   return window_step<ConvPlan>(desc, batch, report);
 }
 
-Expected<std::unique_ptr<Step>> lower_gemm(const Net& net, const net::Op& op, Isa isa, NodeReport& report) {
+Expected<GemmPlan> gemm_plan(const Net& net, const net::Op& op, Isa isa) {
   const Linear& linear = *op.linear;
   GemmDesc desc;
   desc.n = linear.oc;
@@ -122,20 +136,87 @@ Expected<std::unique_ptr<Step>> lower_gemm(const Net& net, const net::Op& op, Is
   desc.numerics = numerics_of(net, op);
   desc.isa = isa;
   desc.use_isa = true;
+  return GemmPlan::create(desc);
+}
+
+Expected<std::unique_ptr<Step>> lower_gemm(const Net& net, const net::Op& op, Isa isa, NodeReport& report) {
+  const Linear& linear = *op.linear;
   const int64_t m = product(net.values[op.in[0]].shape) / linear.ic;
-  Expected<GemmPlan> plan = GemmPlan::create(desc);
+  Expected<GemmPlan> plan = gemm_plan(net, op, isa);
   if (!plan) return plan.status();
   report.kernel = plan->kernel().name;
   report.macs = m * linear.oc * linear.ic;
   const size_t packed = plan->packed_bytes();
-  std::unique_ptr<Step> step = std::make_unique<GemmStep>(*std::move(plan), m, size_of(desc.a), size_of(desc.numerics.out),
-                                                          size_of(desc.numerics.residual_dtype));
+  const auto size = [&](int v) { return size_of(net.values[v].dtype); };
+  std::unique_ptr<Step> step =
+      std::make_unique<GemmStep>(*std::move(plan), m, size(op.in[0]), size(op.out[0]), op.in.size() > 1 ? size(op.in[1]) : 0);
   step->work = report.macs;
   step->weight_bytes = packed;
   return step;
 }
 
+// Products of the same rows: the tiles of all are one range, so that threads are woken once.
+class LinearsStep : public Step {
+ public:
+  LinearsStep(std::vector<GemmPlan> plans, std::vector<size_t> c_sizes, int64_t m, size_t a_size)
+      : plans_(std::move(plans)), c_sizes_(std::move(c_sizes)), m_(m), a_size_(a_size) {
+    ends_.push_back(0);
+    for (const GemmPlan& plan : plans_) {
+      ends_.push_back(ends_.back() + plan.tiles(m));
+      scratch_bytes = std::max(scratch_bytes, plan.workspace_bytes());
+    }
+  }
+  Status run(const Frame& f) const noexcept override {
+    split(f, ends_.back(), f.parallel.threads > 1 ? std::max<int64_t>(1, ends_.back() / (4 * f.parallel.threads)) : ends_.back(),
+          [&](int64_t begin, int64_t end) {
+            for (size_t p = 0; p < plans_.size(); ++p) run_part(f, p, std::max(begin, ends_[p]), std::min(end, ends_[p + 1]));
+          });
+    return {};
+  }
+
+ private:
+  void run_part(const Frame& f, size_t p, int64_t begin, int64_t end) const noexcept {
+    if (begin >= end) return;
+    const GemmPlan& plan = plans_[p];
+    GemmArgs args;
+    args.m = m_;
+    args.a = f.at(in[0]);
+    args.a_stride_bytes = ptrdiff_t(size_t(plan.k()) * a_size_);
+    args.c = f.at(out[p]);
+    args.c_stride_bytes = ptrdiff_t(size_t(plan.n()) * c_sizes_[p]);
+    // What run() checks was checked when the plans were made; a GemmPlan needs no workspace.
+    (void)plan.run(args, begin - ends_[p], end - ends_[p], nullptr);
+  }
+
+  std::vector<GemmPlan> plans_;
+  std::vector<size_t> c_sizes_;
+  std::vector<int64_t> ends_;  // of the plans' tiles
+  int64_t m_;
+  size_t a_size_;
+};
+
 }  // namespace
+
+Expected<std::unique_ptr<Step>> lower_linears(const Net& net, const net::Op& op, Isa isa, NodeReport& report) {
+  const int64_t m = product(net.values[op.in[0]].shape) / op.parts[0].linear->ic;
+  std::vector<GemmPlan> plans;
+  std::vector<size_t> c_sizes;
+  size_t packed = 0;
+  for (const net::Op& part : op.parts) {
+    Expected<GemmPlan> plan = gemm_plan(net, part, isa);
+    if (!plan) return plan.status();
+    if (plan->workspace_bytes() > 0) return Status::error(Code::internal, "a GemmPlan asks for a workspace");
+    report.kernel = plan->kernel().name;
+    report.macs += m * plan->n() * plan->k();
+    packed += plan->packed_bytes();
+    c_sizes.push_back(size_of(net.values[part.out[0]].dtype));
+    plans.push_back(*std::move(plan));
+  }
+  std::unique_ptr<Step> step = std::make_unique<LinearsStep>(std::move(plans), std::move(c_sizes), m, size_of(net.values[op.in[0]].dtype));
+  step->work = report.macs;
+  step->weight_bytes = packed;
+  return step;
+}
 
 Expected<std::unique_ptr<Step>> lower_linear(const Net& net, const net::Op& op, Isa isa, NodeReport& report) {
   Expected<std::unique_ptr<Step>> step = op.linear->conv ? lower_conv(net, op, isa, report) : lower_gemm(net, op, isa, report);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "octavo/conv.h"
+#include "octavo/conv_transpose.h"
 #include "octavo/graph.h"
 #include "octavo/quant.h"
 
@@ -21,8 +22,10 @@ inline constexpr float kInf = std::numeric_limits<float>::infinity();
 enum class Kind : uint8_t {
   generic,     // what node.op_type says
   alias,       // the bytes of in[0] under another shape
-  linear,      // Conv, Gemm or MatMul with constant weights: op.linear; in = {x} or {x, residual}
-  // MatMul of bytes whose range is known only at run time: op.linear; in = {q, scale, zero point or -1}. scale: one, or one a row
+  linear,      // Conv, ConvTranspose, Gemm or MatMul with constant weights: op.linear; in = {x} or {x, residual}
+  linears,     // several Gemm or MatMul of one input: op.parts, each with its output; in = {x}
+  // MatMul or Conv of bytes whose range is known only at run time: op.linear; in = {q, scale, zero point or -1}. scale: one, or for
+  // MatMul one a row
   dynamic_linear,
   quantize_rows,  // f32 -> s8 in [-row_steps, row_steps] and the scale of each row of the last axis: out = {q, scale}
   matmul,      // MatMul of two computed operands: op.matmul; in = {a, b} or {a, b, residual}
@@ -35,6 +38,7 @@ enum class Kind : uint8_t {
   add,         // two quantized tensors of one shape: in_q[0], in_q[1], out_q
   mul,         // likewise
   table,       // u8, s8 -> u8, s8 through 256 entries: op.table
+  embedding,   // rows of a constant matrix of bytes: op.embedding; in = {matrix, indices}, to f32 or bytes
   affine,      // clamp(x * channel_scale + channel_bias): one scale and bias for each channel
   shuffle,     // channel shuffle: channels [groups][c/groups] become [c/groups][groups]
   to_last,     // [n, c, spatial...] -> [n, spatial..., c]
@@ -42,13 +46,14 @@ enum class Kind : uint8_t {
   copy,        // in[0] into a graph output that cannot be computed in place
 };
 
-// Weights and window of a Conv, Gemm or MatMul.
+// Weights and window of a Conv, ConvTranspose, Gemm or MatMul.
 struct Linear {
-  bool conv = false;
-  Window window;           // conv
+  bool conv = false;       // Conv, ConvTranspose
+  Window window;           // Conv
+  std::optional<TransposedWindow> spread;  // ConvTranspose
   int64_t groups = 1;      // conv
   int64_t ic = 0, oc = 0;  // Gemm and MatMul: k and n
-  Tensor weight;           // f32 or s8: [oc][ic/groups][kh][kw], [k][n], or [n][k] where transposed
+  Tensor weight;           // f32 or s8: [oc][ic/groups][kh][kw], ConvTranspose [ic][oc/groups][kh][kw], [k][n], or [n][k] where transposed
   bool transposed = false;
   std::vector<float> w_scale;     // s8: one or oc
   std::vector<float> bias;        // empty, or [oc]
@@ -71,6 +76,12 @@ struct Recurrence {
   Tensor w, r;                          // s8 [1][gates * hidden][n]
   std::vector<float> w_scale, r_scale;  // one, or one for each row
   std::vector<float> bias;              // [2 * gates * hidden]: of W, of R
+};
+
+// One scale and zero point, or one for each row of the matrix.
+struct Embedding {
+  std::vector<float> scale;
+  std::vector<int32_t> zero;
 };
 
 struct Pool {
@@ -100,6 +111,8 @@ struct Op {
   std::optional<Matmul> matmul;
   std::optional<Recurrence> recurrence;
   std::optional<Pool> pool;
+  std::optional<Embedding> embedding;
+  std::vector<Op> parts;           // linears
   int64_t row = 0;
   std::vector<QParams> in_q;
   QParams out_q;

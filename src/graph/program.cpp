@@ -83,10 +83,11 @@ Expected<Net> rewritten(Graph graph, const std::map<std::string, Shape>& shapes,
   net::move_quantization(*net);
   net::fuse_shuffles(*net);
   net::recognize_recurrent(*net);
+  net::recognize_embedding(*net);
   if (Status s = net::recognize_linear(*net); !s.ok()) return s;
   if (!options.simulate) {
-    if (Status s = net::recognize_integer(*net); !s.ok()) return s;
     net::recognize_dynamic(*net);
+    if (Status s = net::recognize_integer(*net); !s.ok()) return s;
   }
   net::fuse_epilogues(*net);
   net::recognize_matmul(*net);
@@ -94,6 +95,7 @@ Expected<Net> rewritten(Graph graph, const std::map<std::string, Shape>& shapes,
   net::fuse_quantized(*net);
   net::fuse_float(*net);
   if (Status s = net::explain(*net, options.strict); !s.ok()) return s;
+  net::merge_linear(*net);
   if (Status s = net::choose_layouts(*net); !s.ok()) return s;
   return net;
 }
@@ -243,6 +245,7 @@ Expected<Program> Program::compile(const Graph& graph, const CompileOptions& opt
     impl->reports.push_back(std::move(lowered->report));
     // The plan has its own packed copy.
     if (net->ops[id].linear) net->ops[id].linear->weight = Tensor();
+    for (net::Op& part : net->ops[id].parts) part.linear->weight = Tensor();
   }
   if (Status s = impl->plan(*net, order, outputs); !s.ok()) return s;
 

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "rewrite.h"
+#include "window.h"
 
 namespace octavo::net {
 namespace {
@@ -72,10 +73,10 @@ void fuse_rows(Net& net, int id) {
 
 // ---- dynamic_linear
 
-// s8 weights [k][n] with zero point 0; u8 ones with zero point 128 become such.
+// s8 weights with zero point 0; u8 ones with zero point 128 become such.
 std::optional<Tensor> weights_of(const Net& net, const Op& op) {
   const Tensor* w = net.constant(op, 1);
-  if (!w || w->shape().size() != 2 || w->count() == 0) return std::nullopt;
+  if (!w || w->count() == 0) return std::nullopt;
   const bool has_zero = op.in.size() > 3 && op.in[3] >= 0;
   const Tensor* zero = net.constant(op, 3);
   if (has_zero && !zero) return std::nullopt;
@@ -122,13 +123,34 @@ std::optional<Scales> scales_behind(const Net& net, int real) {
   return r;
 }
 
+// Shape and window of the product; false: it stays generic.
+bool set_geometry(const Net& net, const Op& op, const Shape& x, const Shape& w, Linear& linear) {
+  linear.conv = op.node.op_type == "ConvInteger";
+  int64_t depth;
+  if (linear.conv) {
+    if (w.size() < 3 || x.size() != w.size()) return false;
+    const Expected<Window> window = window_of(op.node, x, net.values[op.out[0]].shape, Shape(w.begin() + 2, w.end()));
+    if (!window) return false;  // three dimensions, or what inference has refused already
+    linear.window = *window;
+    linear.groups = op.node.get_int("group", 1);
+    linear.ic = x[1];
+    linear.oc = w[0];
+    depth = w[1] * linear.window.kh * linear.window.kw;
+  } else {
+    if (w.size() != 2 || x.size() < 2 || x.back() != w[0]) return false;
+    linear.ic = depth = w[0];
+    linear.oc = w[1];
+  }
+  return depth <= 65793;  // the plan's own bound
+}
+
 void fuse_product(Net& net, int id) {
   const Op& op = net.ops[id];
   const int a = op.in[0], zero = op.in.size() > 2 ? op.in[2] : -1;
   std::optional<Tensor> w = weights_of(net, op);
-  const Shape& a_shape = net.values[a].shape;
-  if (!w || a_shape.size() < 2 || net.values[a].constant || a_shape.back() != w->shape()[0]) return;
-  if (w->shape()[0] > 65793) return;  // the plan's own bound: such a product stays generic
+  const Shape a_shape = net.values[a].shape;
+  Linear linear;
+  if (!w || net.values[a].constant || !set_geometry(net, op, a_shape, w->shape(), linear)) return;
   if (zero >= 0 && (net.values[zero].shape.size() > 1 || net.values[zero].dtype != net.values[a].dtype)) return;
   int64_t zeros = 1;
   for (int64_t d : zero >= 0 ? net.values[zero].shape : Shape{}) zeros *= d;
@@ -141,19 +163,17 @@ void fuse_product(Net& net, int id) {
   const int a_scale = scales->a;
   const Tensor* w_scale = scales->w;
   if (net.values[a_scale].dtype != DType::f32 || w_scale->dtype() != DType::f32) return;
-  const int64_t n = w->shape()[1];
-  const std::optional<std::vector<float>> columns = per_channel(*w_scale, 1, 0, n);
+  const int64_t n = linear.oc;
+  const size_t rank = a_shape.size(), channels = linear.conv ? 1 : rank - 1;
+  const std::optional<std::vector<float>> columns = per_channel(*w_scale, rank, channels, n);
   if (!columns) return;
   // One scale for all, or one for each row: [..., m, 1].
   const Shape& s = net.values[a_scale].shape;
   const bool whole = std::all_of(s.begin(), s.end(), [](int64_t d) { return d == 1; });
   Shape per_row = a_shape;
   per_row.back() = 1;
-  if (!whole && (s != per_row || zero >= 0)) return;
+  if (!whole && (s != per_row || zero >= 0 || linear.conv)) return;
 
-  Linear linear;
-  linear.ic = w->shape()[0];
-  linear.oc = n;
   linear.weight = *std::move(w);
   linear.w_scale = *columns;
   net.absorb(id, cast);
@@ -161,8 +181,7 @@ void fuse_product(Net& net, int id) {
   const int y = net.ops[id].out[0];
   if (const int add = net.only_user(y); add >= 0 && is_op(&net.ops[add], "Add") && net.ops[add].in.size() == 2) {
     const Tensor* c = net.constant(net.ops[add], net.ops[add].in[0] == y ? 1 : 0);
-    const size_t rank = net.values[y].shape.size();
-    const auto bias = c ? per_channel(*c, rank, rank - 1, n) : std::nullopt;
+    const auto bias = c ? per_channel(*c, rank, channels, n) : std::nullopt;
     if (bias && net.values[net.ops[add].out[0]].shape == net.values[y].shape) {
       linear.bias = *bias;
       net.absorb(id, add);
@@ -189,7 +208,7 @@ void recognize_dynamic(Net& net) {
     if (net.ops[id].dead || net.ops[id].out.empty() || net.ops[id].in.empty() || net.ops[id].in[0] < 0) continue;
     if (is_op(&net.ops[id], "Cast"))
       fuse_rows(net, id);
-    else if (is_op(&net.ops[id], "MatMulInteger"))
+    else if (is_op(&net.ops[id], "MatMulInteger") || is_op(&net.ops[id], "ConvInteger"))
       fuse_product(net, id);
   }
   net.sweep();

@@ -160,7 +160,7 @@ Status recognize_one(Net& net, int id) {
   }
   const std::optional<Tensor>& w_f = net.values[o.w].constant;
   const Shape x_shape = net.values[o.x].shape, w_shape = net.values[o.w].shape, y_shape = net.values[op.out[0]].shape;
-  const bool conv = node.op_type == "Conv", gemm = node.op_type == "Gemm";
+  const bool spread = node.op_type == "ConvTranspose", conv = node.op_type == "Conv" || spread, gemm = node.op_type == "Gemm";
   if (!w_q && !w_f) {
     net.ops[id].why_not_int8 = "weights '" + net.values[o.w].name + "' are no constant";
     return {};
@@ -177,20 +177,35 @@ Status recognize_one(Net& net, int id) {
     if (w_shape.size() < 3 || x_shape.size() != w_shape.size()) return malformed(net, op, "ranks of input and weights differ");
     const Shape kernel(w_shape.begin() + 2, w_shape.end());
     if (node.get_ints("kernel_shape", kernel) != kernel) return malformed(net, op, "kernel_shape is not that of the weights");
-    Expected<Window> window = window_of(node, x_shape, y_shape, kernel);
-    if (!window && window.status().code() != Code::unsupported) return window.status();
-    if (!window) {
-      net.ops[id].why_not_int8 = window.status().text();
+    Status unsupported;
+    if (spread) {
+      Expected<TransposedWindow> window = transposed_window_of(node, x_shape, y_shape, kernel);
+      if (window)
+        linear.spread = *window;
+      else
+        unsupported = window.status();
+    } else {
+      Expected<Window> window = window_of(node, x_shape, y_shape, kernel);
+      if (window)
+        linear.window = *window;
+      else
+        unsupported = window.status();
+    }
+    if (!unsupported.ok()) {
+      if (unsupported.code() != Code::unsupported) return unsupported;
+      net.ops[id].why_not_int8 = unsupported.text();
       return {};
     }
-    linear.window = *window;
     linear.groups = node.get_int("group", 1);
     linear.ic = x_shape[1];
-    linear.oc = o.oc = w_shape[0];
-    if (linear.groups < 1 || linear.ic % linear.groups != 0 || o.oc % linear.groups != 0 ||
-        w_shape[1] != linear.ic / linear.groups || o.oc < 1 || linear.ic < 1)
+    const int64_t given = w_shape[spread ? 0 : 1], per_group = w_shape[spread ? 1 : 0];
+    const bool grouped = linear.groups >= 1 && linear.groups <= linear.ic && linear.ic % linear.groups == 0;
+    linear.oc = o.oc = spread && grouped ? per_group * linear.groups : per_group;
+    if (!grouped || o.oc < 1 || o.oc % linear.groups != 0 || given != (spread ? linear.ic : linear.ic / linear.groups))
       return malformed(net, op, "channels and groups do not fit");
-    o.depth = w_shape[1] * linear.window.kh * linear.window.kw;
+    o.oc_axis = spread ? 1 : 0;
+    o.depth = linear.ic / linear.groups;
+    for (const int64_t k : kernel) o.depth *= k;
   } else {
     linear.transposed = gemm && node.get_int("transB", 0) != 0;
     o.oc_axis = linear.transposed ? 0 : 1;
@@ -216,6 +231,9 @@ Status recognize_one(Net& net, int id) {
     x_q = dq->in_q[0];
     linear.weight = *w_q->q;
     linear.w_scale = w_q->scale;
+    // The groups of a transposed convolution share the scales of their channels.
+    const size_t given = linear.w_scale.size();
+    for (size_t j = given; spread && given > 1 && j < size_t(o.oc); ++j) linear.w_scale.push_back(linear.w_scale[j - given]);
     for (float& s : linear.w_scale) s *= alpha;
     for (float s : linear.w_scale)
       if (!(s > 0) || !std::isfinite(s)) return malformed(net, op, "alpha is no positive number");
@@ -290,7 +308,7 @@ Status recognize_linear(Net& net) {
   for (int id : net.sorted()) {
     const Op& op = net.ops[id];
     if (op.kind != Kind::generic || !op.node.domain.empty()) continue;
-    if (op.node.op_type == "Conv" || op.node.op_type == "Gemm" || op.node.op_type == "MatMul")
+    if (op.node.op_type == "Conv" || op.node.op_type == "ConvTranspose" || op.node.op_type == "Gemm" || op.node.op_type == "MatMul")
       if (Status s = recognize_one(net, id); !s.ok()) return s;
   }
   net.sweep();

@@ -32,19 +32,23 @@ std::optional<QuantizedConstant> quantized_constant(const Net& net, int value);
 // LSTM and GRU whose input, weights and Y are quantized become Kind::recurrent; to be called while the weights still are.
 void recognize_recurrent(Net& net);
 
+// Gather of rows of a quantized constant becomes Kind::embedding, with the QuantizeLinear behind it; to be called while the table
+// still is quantized.
+void recognize_embedding(Net& net);
+
 // DequantizeLinear of constants of up to max_count elements become f32 constants.
 void dequantize_constants(Net& net, int64_t max_count = std::numeric_limits<int64_t>::max());
 
 // Conv, Gemm and MatMul with constant weights become Kind::linear: int8 where input and weights are quantized, else f32.
 Status recognize_linear(Net& net);
 
-// ConvInteger and MatMulInteger with constant weights and zero point become Kind::linear with s32 results, or with f32 ones where
-// Cast -> Mul by constants follows.
-Status recognize_integer(Net& net);
-
-// MatMulInteger -> Cast -> Mul by scales -> [Add of a bias] -> [Relu | Clip] becomes Kind::dynamic_linear; the operators that stand
-// for a row-wise DynamicQuantizeLinear become Kind::quantize_rows.
+// MatMulInteger or ConvInteger -> Cast -> Mul by scales -> [Add of a bias] -> [Relu | Clip] becomes Kind::dynamic_linear; the
+// operators that stand for a row-wise DynamicQuantizeLinear become Kind::quantize_rows.
 void recognize_dynamic(Net& net);
+
+// What is left of ConvInteger and MatMulInteger with constant weights and zero point becomes Kind::linear with s32 results, or with
+// f32 ones where Cast -> Mul by constants follows.
+Status recognize_integer(Net& net);
 
 // Linear operators take over what follows: bias, residual Add, Relu or Clip, QuantizeLinear.
 void fuse_epilogues(Net& net);
@@ -63,6 +67,9 @@ void fuse_quantized(Net& net);
 
 // Relu and Clip after float elementwise operators; Mul and Add by channel constants after Kind::affine.
 void fuse_float(Net& net);
+
+// Gemm and MatMul with constant weights that read one value (Q, K and V of an attention) become one Kind::linears.
+void merge_linear(Net& net);
 
 // Chooses the memory layout of every value: channels last around linear operators and pools, as ONNX has it elsewhere.
 Status choose_layouts(Net& net);

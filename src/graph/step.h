@@ -69,7 +69,10 @@ Expected<Lowered> lower(const net::Net& net, const net::Op& op, Isa isa);
 
 // The parts of lower(): each returns a null step where the operator is not of its kind.
 Expected<std::unique_ptr<Step>> lower_linear(const net::Net& net, const net::Op& op, Isa isa, NodeReport& report);
+Expected<std::unique_ptr<Step>> lower_linears(const net::Net& net, const net::Op& op, Isa isa, NodeReport& report);
+std::unique_ptr<Step> lower_embedding(const net::Net& net, const net::Op& op, const EltwiseKernels& kernels);
 Expected<std::unique_ptr<Step>> lower_dynamic(const net::Net& net, const net::Op& op, Isa isa, NodeReport& report);
+Expected<std::unique_ptr<Step>> lower_dynamic_conv(const net::Net& net, const net::Op& op, Isa isa, NodeReport& report);
 Expected<std::unique_ptr<Step>> lower_matmul(const net::Net& net, const net::Op& op, Isa isa, NodeReport& report);
 Expected<std::unique_ptr<Step>> lower_recurrent(const net::Net& net, const net::Op& op, const EltwiseKernels& kernels, Isa isa,
                                                 NodeReport& report);

@@ -182,7 +182,8 @@ class Tuner {
     for (size_t i = 0; i < a.steps().size(); ++i) {
       const NodeReport& step = a.steps()[i];
       const std::vector<std::string> nodes = nodes_of(step, known_, followers_);
-      if (!is_step_of_int8(step) || nodes.empty()) continue;
+      // A table is in int8 for its size.
+      if (!is_step_of_int8(step) || step.op_type == "Gather" || nodes.empty()) continue;
       NodeTiming t{nodes[0], step.op_type, a.least(i), 0, true};
       bool found = false;
       for (const std::string& node : nodes) {

@@ -10,4 +10,7 @@ namespace octavo::net {
 // Errors name the node.
 Expected<Window> window_of(const Node& node, const Shape& input, const Shape& output, const Shape& kernel);
 
+// The same for ConvTranspose; output_shape becomes pads.
+Expected<TransposedWindow> transposed_window_of(const Node& node, const Shape& input, const Shape& output, const Shape& kernel);
+
 }  // namespace octavo::net

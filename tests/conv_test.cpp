@@ -12,7 +12,7 @@ TEST(Conv, RandomShapesEqualReference) {
     for (const KernelInfo* kernel : runnable_kernels(Op::brgemm, a))
       for (DType out : {DType::s32, DType::f32, DType::u8, DType::s8}) {
         if (a == DType::f32 && out != DType::f32) continue;
-        for (int i = 0; i < 60; ++i) check_conv<ConvPlan>(noise, kernel, a, out, random_shape(noise));
+        for (int i = 0; i < thinned(60); ++i) check_conv<ConvPlan>(noise, kernel, a, out, random_shape(noise));
       }
 }
 

@@ -12,7 +12,7 @@ TEST(Depthwise, RandomShapesEqualReference) {
     for (const KernelInfo* kernel : runnable_kernels(Op::dwconv, a))
       for (DType out : {DType::s32, DType::f32, DType::u8, DType::s8}) {
         if (a == DType::f32 && out != DType::f32) continue;
-        for (int i = 0; i < 60; ++i) {
+        for (int i = 0; i < thinned(60); ++i) {
           const Shape s = random_shape(noise);
           const int64_t channels = noise.integer(1, 150), times = i % 4 ? 1 : noise.integer(2, 4);
           check_conv<DepthwisePlan>(noise, kernel, a, out, {s.window, channels, channels * times, channels, s.batch});

@@ -119,7 +119,7 @@ TEST(Eltwise, UnarySameBits) {
 
 TEST(Eltwise, UnarySameBitsManyValues) {
   Noise noise(2);
-  constexpr size_t n = 20000;
+  const size_t n = size_t(test::thinned(20000));
   for (Unary op : kUnary) {
     Floats x(n);
     x.fill(noise);
@@ -351,11 +351,11 @@ TEST(Eltwise, Transpose) {
     }
 }
 
-// Largest error of op in units in the last place of the true result, over every 1021st float of [lo, hi].
+// Largest error of op in units in the last place of the true result, over every 1021st float of [lo, hi] (fewer where sweeps are thinned).
 double worst_ulp(Unary op, double (*f)(double), float lo, float hi) {
   double worst = 0;
   std::vector<float> x;
-  for (uint64_t b = 0; b < uint64_t(1) << 32; b += 1021) {
+  for (uint64_t b = 0; b < uint64_t(1) << 32; b += 1021 * test::thinning()) {
     const float v = std::bit_cast<float>(uint32_t(b));
     if (v >= lo && v <= hi) x.push_back(v);
   }

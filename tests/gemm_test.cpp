@@ -43,7 +43,7 @@ TEST(Gemm, EqualsReference) {
     for (const KernelInfo* kernel : runnable_kernels(Op::brgemm, a))
       for (DType out : {DType::s32, DType::f32, DType::u8, DType::s8}) {
         if (a == DType::f32 && out != DType::f32) continue;
-        for (int i = 0; i < 40; ++i) check_gemm(noise, kernel, a, out, size(), size(), size());
+        for (int i = 0; i < thinned(40); ++i) check_gemm(noise, kernel, a, out, size(), size(), size());
       }
 }
 

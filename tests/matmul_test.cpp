@@ -68,7 +68,7 @@ TEST(Matmul, EqualsReference) {
       for (DType b : {DType::u8, DType::s8, DType::f32})
         for (DType out : {DType::s32, DType::f32, DType::u8, DType::s8}) {
           if ((a == DType::f32) != (b == DType::f32) || (a == DType::f32 && out != DType::f32)) continue;
-          for (int i = 0; i < 12; ++i) check_matmul(noise, kernel, a, b, out, size(), size(), size());
+          for (int i = 0; i < thinned(12); ++i) check_matmul(noise, kernel, a, b, out, size(), size(), size());
         }
 }
 

@@ -14,6 +14,25 @@
 
 namespace octavo::test {
 
+// Sweeps of many cases take one of this many: OCTAVO_TEST_THIN in the environment, which tests/CMakeLists.txt sets; else 1.
+inline size_t thinning() {
+  static const size_t factor = [] {
+    const char* text = std::getenv("OCTAVO_TEST_THIN");
+    const int value = text ? std::atoi(text) : 1;
+    if (value < 1) {
+      std::fprintf(stderr, "OCTAVO_TEST_THIN is '%s', not a number from 1 on\n", text);
+      std::abort();
+    }
+    if (value > 1) std::printf("[ note     ] sweeps take one case of %d (OCTAVO_TEST_THIN)\n", value);
+    return size_t(value);
+  }();
+  return factor;
+}
+// How many random cases to try where `n` are wanted; at least one.
+inline int thinned(int n) { return int((size_t(n) + thinning() - 1) / thinning()); }
+// Whether a systematic sweep takes its case number `turn`.
+inline bool taken(size_t turn) { return turn % thinning() == 0; }
+
 // Memory between two pages that trap on any access. Ask for `right(n)` to have n bytes end at the upper trap, and for
 // `left(n)` to have them begin at the lower one. Both may be asked for again and again: the place is reused.
 class GuardedBuffer {

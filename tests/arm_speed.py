@@ -3,7 +3,9 @@
 
 How fast the Arm kernels of this build are on models of cores. Each kernel runs once in qemu on a whole tile; the instructions it
 executes, copies of A and epilogue included, go to llvm-mca. Cycles are compared with the fewest that the kernel's own
-multiplications take on that core. Fails where an inner loop or a call is below its target, or an inner loop touches the stack.
+multiplications take on that core, and the bytes that it loads per MAC with those of the tiles of Arm's arm_gemm. Depthwise kernels
+run on rows of pixels; their cycles are compared with the fewest that all their vector instructions take. Fails where an inner loop
+or a call is below its target, or an inner loop touches the stack.
 
 Exit code 77 (skipped) if a tool is missing.
 """
@@ -65,8 +67,27 @@ ROWS = [
     Row('brgemm_f32f32_neon_', 'neoverse-n1', None, None, None),
 ]
 
+# Depthwise kernels: vector instructions a cycle on the core, windows and strides. Only reported.
+Depthwise = collections.namedtuple('Depthwise', 'kernel core pipes quads')
+DEPTHWISE = [
+    Depthwise('dwconv_u8s8_neon_', 'cortex-a72', 2, 1),
+    Depthwise('dwconv_s8s8_neon_', 'cortex-a72', 2, 1),
+    Depthwise('dwconv_u8s8_neondot_', 'neoverse-n1', 2, 1),
+    Depthwise('dwconv_s8s8_neondot_', 'neoverse-n1', 2, 1),
+    Depthwise('dwconv_s8s8_neondot_', 'neoverse-v1', 4, 1),
+    Depthwise('dwconv_u8s8_neoni8mm_', 'neoverse-n2', 2, 1),
+    Depthwise('dwconv_u8s8_neoni8mm_', 'neoverse-v1', 4, 1),
+    Depthwise('dwconv_u8s8_sve_', 'a64fx', 2, 4),
+]
+DEPTHWISE_WINDOWS = [(3, 1), (3, 2), (5, 1)]
+
+# Bytes that a step of a tile loads per MAC: mr rows and nr columns for mr * nr products, whatever the length of the step.
+TILES_OF_ARM_GEMM = {'8x12, A and B packed': (8 + 12) / (8 * 12), '6x16, A as it lies': (6 + 16) / (6 * 16)}
+
 DOT = re.compile(r'(?:[su]|us|su)dot\b|(?:[su]|us)mmla\b|fmla\b')
 WIDENING = re.compile(r'[su]m[ul]l+2?\b|[su]mlal2?\b|[su]adalp\b|smull2?\b')
+VECTOR = re.compile(r'\b[vzqds]\d+\b')
+MEMORY = re.compile(r'(ld|st|prf)\w*\b')
 BRANCH = re.compile(r'(b|b\.\w+|cbn?z|tbn?z|bl|ret)\b')
 
 
@@ -89,9 +110,9 @@ def loaded_bytes(instruction, quads):
     """Bytes that an instruction reads from memory into vector registers."""
     if re.match(r'ld1r[qw]', instruction):
         return 16 if 'ld1rq' in instruction else 4
-    if re.match(r'ld1[bhwd]\s+\{z', instruction):
-        return 16 * quads
-    size = {'b': 1, 'h': 2, 's': 4, 'd': 8, 'q': 16}
+    size = {'b': 1, 'h': 2, 's': 4, 'w': 4, 'd': 8, 'q': 16}
+    if found := re.match(r'ld1s?([bhwd])\s+\{z\d+\.([bhsd])', instruction):  # may widen
+        return 16 * quads * size[found[1]] // size[found[2]]
     found = re.match(r'ld(p|u?r)\s+([bhsdq])\d', instruction)
     if found:
         return size[found[2]] * (2 if found[1] == 'p' else 1)
@@ -99,19 +120,24 @@ def loaded_bytes(instruction, quads):
     return 16 * len(found[1].split(',')) if found else 0
 
 
+def listing_of(program, objdump):
+    """{address: instruction} and {symbol: address} of a program."""
+    code, symbols = {}, {}
+    listing = subprocess.run([objdump, '-d', '--no-show-raw-insn', program], check=True, capture_output=True, text=True).stdout
+    for line in listing.splitlines():
+        if found := re.match(r'([0-9a-f]+) <(.*)>:$', line):
+            symbols[found[2]] = int(found[1], 16)
+        elif found := re.match(r' *([0-9a-f]+):\s+(.*)$', line):
+            code[int(found[1], 16)] = re.sub(r'\s*(//|;).*', '', found[2]).strip()
+    return code, symbols
+
+
 class Tracer:
     """The instructions that a call of a kernel executes."""
 
     def __init__(self, program, objdump):
         self.program = program
-        self.code = {}
-        listing = subprocess.run([objdump, '-d', '--no-show-raw-insn', program], check=True, capture_output=True, text=True).stdout
-        self.symbols = {}
-        for line in listing.splitlines():
-            if found := re.match(r'([0-9a-f]+) <(.*)>:$', line):
-                self.symbols[found[2]] = int(found[1], 16)
-            elif found := re.match(r' *([0-9a-f]+):\s+(.*)$', line):
-                self.code[int(found[1], 16)] = re.sub(r'\s*(//|;).*', '', found[2]).strip()
+        self.code, self.symbols = listing_of(program, objdump)
 
     def call(self, kernel, quads, *arguments):
         """[(address, instruction)] from the first of the kernel to its return, its name, and the rows and columns of the tile."""
@@ -181,6 +207,24 @@ def bound(trace, core, isa, iterations):
     return cycles('\n'.join(free), core, iterations)
 
 
+def depthwise(tracer, row, window, stride):
+    """What 16 outputs more cost, far from the ends of a row: of two traces of rows that differ in length."""
+    long, name, pixels, channels = tracer.call(row.kernel, row.quads, window, stride, 24)
+    short, _, fewer, _ = tracer.call(row.kernel, row.quads, window, stride, 8)
+    outputs = (pixels - fewer) * channels
+    vectors = lambda trace: sum(bool(VECTOR.search(t)) and not MEMORY.match(t) for _, t in trace)
+    more = lambda f: 16 * (f(long) - f(short)) / outputs
+    result = {'kernel': name, 'core': row.core, 'window': window, 'stride': stride,
+              'cycles': more(lambda trace: cycles(for_mca(trace), row.core, 1)), 'bound': more(vectors) / row.pipes,
+              'instructions': more(len), 'bytes_per_mac': more(lambda t: sum(loaded_bytes(i, row.quads) for _, i in t)) / (16 * window**2)}
+    result['percent'] = 100 * result['bound'] / result['cycles']
+    return result
+
+
+def table(titles, rows):
+    return [f'| {" | ".join(titles)} |', '|---' * len(titles) + '|', *(f'| {" | ".join(map(str, row))} |' for row in rows)]
+
+
 def check_rates():
     """llvm-mca's models and the table of rates agree."""
     for core, rates in RATES.items():
@@ -213,7 +257,7 @@ def main():
         loop = hot_loop(trace)
         if not loop:
             fail(f'{name}: no loop multiplies')
-        result = {'kernel': name, 'core': row.core, 'stack': sum('[sp' in t for _, t in loop)}
+        result = {'kernel': name, 'core': row.core, 'register_bits': 128 * quads, 'stack': sum('[sp' in t for _, t in loop)}
         if result['stack'] and row.loop:
             missed.append(f'{name}: the inner loop touches the stack')
         result['loop_cycles'] = cycles(for_mca(loop), row.core, 200)
@@ -228,28 +272,38 @@ def main():
             result[f'k{k}_cycles'] = cycles(for_mca(trace), row.core, 4)
             result[f'k{k}'] = 100 * bound(trace, row.core, isa, 4) / result[f'k{k}_cycles']
             result[f'k{k}_instructions_per_kmac'] = 1000 * len(trace) / (m * n * k)
+            result[f'k{k}_bytes_per_mac'] = sum(loaded_bytes(t, quads) for _, t in trace) / (m * n * k)
             if target and result[f'k{k}'] < target:
                 missed.append(f'{name} on {row.core}: a call with k={k} reaches {result[f"k{k}"]:.1f} %, not {target} %')
         if row.loop and result['loop'] < row.loop:
             missed.append(f'{name} on {row.core}: the inner loop reaches {result["loop"]:.1f} %, not {row.loop} %')
         results.append(result)
 
-    lines = ['| kernel | core | inner loop: cycles | bound | % | call k=64 % | k=256 % | bytes/MAC | instructions per 1000 MAC: loop | k=64 | stack accesses in the loop |',
-             '|---|---|---|---|---|---|---|---|---|---|---|']
-    for r in results:
-        lines.append(f'| {r["kernel"]} | {r["core"]} | {r["loop_cycles"]:.1f} | {r["loop_bound"]:.1f} | {r["loop"]:.0f} '
-                     f'| {r["k64"]:.0f} | {r["k256"]:.0f} | {r["loop_bytes_per_mac"]:.3f} '
-                     f'| {r["loop_instructions_per_kmac"]:.0f} | {r["k64_instructions_per_kmac"]:.0f} | {r["stack"]} |')
+    windows = [depthwise(tracer, row, *window) for row in DEPTHWISE for window in DEPTHWISE_WINDOWS]
+
+    lines = table(['kernel', 'core', 'inner loop: cycles', 'bound', '%', 'call k=64 %', 'k=256 %', 'instructions per 1000 MACs: loop',
+                   'k=64', 'k=256', 'stack accesses in the loop'],
+                  [[r['kernel'], r['core'], f'{r["loop_cycles"]:.1f}', f'{r["loop_bound"]:.1f}', f'{r["loop"]:.0f}', f'{r["k64"]:.0f}',
+                    f'{r["k256"]:.0f}', f'{r["loop_instructions_per_kmac"]:.0f}', f'{r["k64_instructions_per_kmac"]:.0f}',
+                    f'{r["k256_instructions_per_kmac"]:.0f}', r['stack']] for r in results])
+    loads = {(r['kernel'], r['register_bits']): [f'{r["loop_bytes_per_mac"]:.3f}', f'{r["k256_bytes_per_mac"]:.3f}'] for r in results}
+    lines += ['', *table(['tile', 'bits of a register', 'bytes loaded per MAC: inner loop', 'a call with k=256'],
+                         [[*tile, *b] for tile, b in loads.items()] +
+                         [[f'arm_gemm {tile}', 128, f'{b:.3f}', ''] for tile, b in TILES_OF_ARM_GEMM.items()])]
+    lines += ['', *table(['kernel', 'core', 'window', 'stride', 'cycles for 16 outputs', 'bound', '%', 'instructions', 'bytes loaded per MAC'],
+                         [[r['kernel'], r['core'], f'{r["window"]}x{r["window"]}', r['stride'], f'{r["cycles"]:.1f}', f'{r["bound"]:.1f}',
+                           f'{r["percent"]:.0f}', f'{r["instructions"]:.0f}', f'{r["bytes_per_mac"]:.2f}'] for r in windows])]
     print('\n'.join(lines))
     if options.markdown:
         with open(options.markdown, 'w') as file:
             file.write('\n'.join(lines) + '\n')
     if options.json:
         with open(options.json, 'w') as file:
-            json.dump(results, file, indent=1)
+            json.dump({'brgemm': results, 'dwconv': windows, 'arm_gemm_bytes_per_mac': TILES_OF_ARM_GEMM}, file, indent=1)
     for text in missed:
         print(text)
     sys.exit(bool(missed))
 
 
-main()
+if __name__ == '__main__':
+    main()

@@ -58,7 +58,9 @@ void write_bits(const std::vector<Tensor>& outputs) {
   EXPECT_TRUE(file.good()) << folder;
 }
 
-void expect_same_bytes(const Graph& graph, const std::vector<int>& thread_counts) {
+void expect_same_bytes(const Graph& graph) {
+  // One thread less or more is tried where sweeps are whole.
+  const std::vector<int> thread_counts = test::thinning() > 1 ? std::vector{3} : std::vector{1, 2, 3};
   const std::map<std::string, Tensor> inputs = noise_inputs(graph, 1);
   const std::vector<Tensor> expected = run(graph, inputs, Isa::scalar, 1);
   ASSERT_FALSE(expected.empty());
@@ -88,7 +90,7 @@ class Shared : public testing::TestWithParam<const char*> {
 TEST(Demo, SameBytesInFloat) {
   Expected<Graph> graph = load_onnx(kDemo);
   ASSERT_TRUE(bool(graph)) << graph.status().text();
-  expect_same_bytes(*graph, {1, 2, 3});
+  expect_same_bytes(*graph);
 }
 
 // In int8 after calibration with noise; every multiplication is then one of integers.
@@ -104,7 +106,7 @@ void expect_same_bytes_in_int8(const std::string& path, const char* recipe) {
   Expected<Program> program = Program::compile(*quantized);
   ASSERT_TRUE(bool(program)) << program.status().text();
   EXPECT_EQ(program->int8_mac_share(), 1);
-  expect_same_bytes(*quantized, {1, 2, 3});
+  expect_same_bytes(*quantized);
 }
 
 TEST(Demo, SameBytesInInt8) { expect_same_bytes_in_int8(kDemo, "x86_static"); }
@@ -122,7 +124,7 @@ TEST_P(Bits, AreTheSameEverywhere) {
   if (absent()) GTEST_SKIP() << path() << " is absent";
   Expected<Graph> graph = load_onnx(path());
   ASSERT_TRUE(bool(graph)) << graph.status().text();
-  expect_same_bytes(*graph, {1, 2, 3});
+  expect_same_bytes(*graph);
 }
 INSTANTIATE_TEST_SUITE_P(Models, Bits,
                          testing::Values("mlperf-tiny/ic_resnet8_fp32.onnx", "mlperf-tiny/ic_resnet8_int8_qdq.onnx",

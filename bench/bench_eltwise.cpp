@@ -164,7 +164,7 @@ std::vector<Routine> routines() {
       per_element("clamp", true, 4, 4, {8, 0, 8}, [](K t, Data& d, size_t n) { t.clamp(d.x.as<float>(), d.z.as<float>(), n, 0, 6); }),
       per_element("min_max", true, 4, 0, {8, 0, 8}, [](K t, Data& d, size_t n) { t.min_max(d.x.as<float>(), n, d.z.as<float>(), d.z.as<float>() + 1); }),
       per_element("sum", true, 4, 0, {0, 0, 4}, [](K t, Data& d, size_t n) { *d.z.as<float>() = t.sum(d.x.as<float>(), n); }),
-      per_element("softmax", true, 4, 4, {4 * 14, 0, 4 * 24},
+      per_element("softmax", true, 4, 4, {4 * 14, 0, 4 * 20},
                   [](K t, Data& d, size_t n) {
                     for (size_t i = 0; i < n; i += kRow) t.softmax(d.x.as<float>() + i, d.z.as<float>() + i, kRow);
                   }),
@@ -195,13 +195,13 @@ std::vector<Routine> routines() {
   } functions[] = {
       {"relu", Unary::relu, {4, 0, 4}},
       {"hardswish", Unary::hardswish, {16, 0, 16}},
-      {"exp", Unary::exp, {4 * 14, 0, 4 * 22}},
-      {"sigmoid", Unary::sigmoid, {4 * 15, 4, 4 * 26}},
-      {"silu", Unary::silu, {4 * 17, 4, 4 * 28}},
-      {"tanh", Unary::tanh, {4 * 15, 4, 4 * 28}},
-      {"erf", Unary::erf, {4 * 30, 0, 4 * 44}},
-      {"gelu", Unary::gelu, {4 * 33, 0, 4 * 47}},
-      {"gelu_tanh", Unary::gelu_tanh, {4 * 20, 4, 4 * 31}},
+      {"exp", Unary::exp, {4 * 13, 0, 4 * 22}},
+      {"sigmoid", Unary::sigmoid, {4 * 12, 4, 4 * 18}},
+      {"silu", Unary::silu, {4 * 13, 4, 4 * 19}},
+      {"tanh", Unary::tanh, {4 * 11, 4, 4 * 20}},
+      {"erf", Unary::erf, {4 * 24, 0, 4 * 33}},
+      {"gelu", Unary::gelu, {4 * 18, 0, 4 * 24}},
+      {"gelu_tanh", Unary::gelu_tanh, {4 * 16, 4, 4 * 22}},
   };
   for (const auto& f : functions) all.push_back(unary(f.name, f.op, f.mix));
   return all;

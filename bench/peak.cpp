@@ -29,13 +29,14 @@ namespace {
 #define ONES_YMM "vpcmpeqd %%ymm14, %%ymm14, %%ymm14\nvpsrld $2, %%ymm14, %%ymm15\nvpsrld $25, %%ymm14, %%ymm14\nvpslld $23, %%ymm14, %%ymm14\n"
 #define FOUR_DIV(r) DIV(r, 0) DIV(r, 1) DIV(r, 2) DIV(r, 3)
 #define DIV(r, i) "vdivps %%" r "15, %%" r "14, %%" r #i "\n"
+#define MUL(r, i) "vmulps %%" r "15, %%" r "14, %%" r #i "\n"
 #define ADD(r, i) "vaddps %%" r "15, %%" r "14, %%" r #i "\n"
 #define INT(r, i) "vpsubd %%" r "15, %%" r "14, %%" r #i "\n"
 // A third each of what multiplies, adds and is integer: no unit is the first to be full.
-#define MIX_ZMM FMA_ZMM(0) ADD("zmm", 1) INT("zmm", 2) FMA_ZMM(3) ADD("zmm", 4) INT("zmm", 5) FMA_ZMM(6) ADD("zmm", 7) \
-                INT("zmm", 8) FMA_ZMM(9) ADD("zmm", 10) INT("zmm", 11)
-#define MIX_YMM FMA_YMM(0) ADD("ymm", 1) INT("ymm", 2) FMA_YMM(3) ADD("ymm", 4) INT("ymm", 5) FMA_YMM(6) ADD("ymm", 7) \
-                INT("ymm", 8) FMA_YMM(9) ADD("ymm", 10) INT("ymm", 11)
+#define MIX_ZMM MUL("zmm", 0) ADD("zmm", 1) INT("zmm", 2) MUL("zmm", 3) ADD("zmm", 4) INT("zmm", 5) MUL("zmm", 6) ADD("zmm", 7) \
+                INT("zmm", 8) MUL("zmm", 9) ADD("zmm", 10) INT("zmm", 11)
+#define MIX_YMM MUL("ymm", 0) ADD("ymm", 1) INT("ymm", 2) MUL("ymm", 3) ADD("ymm", 4) INT("ymm", 5) MUL("ymm", 6) ADD("ymm", 7) \
+                INT("ymm", 8) MUL("ymm", 9) ADD("ymm", 10) INT("ymm", 11)
 
 void dpbusd_zmm(long n) { LOOP(TWELVE(DPBUSD_ZMM)); }
 void dpbusd_evex(long n) { LOOP(TWELVE(DPBUSD_EVEX)); }
@@ -102,8 +103,9 @@ void read_all(const char* p, size_t blocks) {
 #define FDIV(i) "fdiv v" #i ".4s, v30.4s, v31.4s\n"
 #define FADD(i) "fadd v" #i ".4s, v30.4s, v31.4s\n"
 #define IADD(i) "add v" #i ".4s, v30.4s, v31.4s\n"
-#define MIX FMLA(0) FADD(1) IADD(2) FMLA(3) FADD(4) IADD(5) FMLA(6) FADD(7) IADD(8) FMLA(9) FADD(10) IADD(11) FMLA(12) FADD(13) \
-            IADD(14) FMLA(15) FADD(16) IADD(17) FMLA(18) FADD(19) IADD(20) FMLA(21) FADD(22) IADD(23)
+#define FMUL(i) "fmul v" #i ".4s, v30.4s, v31.4s\n"
+#define MIX FMUL(0) FADD(1) IADD(2) FMUL(3) FADD(4) IADD(5) FMUL(6) FADD(7) IADD(8) FMUL(9) FADD(10) IADD(11) FMUL(12) FADD(13) \
+            IADD(14) FMUL(15) FADD(16) IADD(17) FMUL(18) FADD(19) IADD(20) FMUL(21) FADD(22) IADD(23)
 #define SDOT_Z(i) "sdot z" #i ".s, z30.b, z31.b\n"
 #define SMMLA_Z(i) "smmla z" #i ".s, z30.b, z31.b\n"
 #define FMLA_Z(i) "fmla z" #i ".s, p0/m, z30.s, z31.s\n"

@@ -42,7 +42,7 @@ void unary(Unary op, const float* x, float* y, size_t n, float alpha, float beta
       return map_long<V>(x, y, n, [=](auto u, auto v) OCTAVO_LAMBDA {
         using U = decltype(u);
         using G = typename U::F;
-        return U::select(U::lt(v, G(0.0f)), G(alpha) * expm1<U>(v), v);
+        return U::select(U::lt(v, G(0.0f)), G(alpha) * expm1<U>(U::min(G(0.0f), U::max(G(-30.0f), v))), v);
       });
     case Unary::sigmoid:
       return map_long<V>(x, y, n, [](auto u, auto v) OCTAVO_LAMBDA { return sigmoid<decltype(u)>(v); });

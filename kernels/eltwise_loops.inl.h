@@ -67,10 +67,11 @@ struct Twice {
   static void store(float* p, F v, All all) { V::store(p, v.a, all), V::store(p + V::N, v.b, all); }
 };
 
-// A long function, written for any vocabulary: fn(U{}, x) with U = V or Twice<V>.
+// A long function, written for any vocabulary: fn(U{}, x) with U = V or four of them. What an out-of-order core looks ahead is about
+// one such function: it takes four chains side by side to fill two multipliers.
 template <class V, class Fn>
 OCTAVO_INLINE void map_long(const float* x, float* y, size_t n, Fn fn) {
-  using W = Twice<V>;
+  using W = Twice<Twice<V>>;
   size_t i = 0;
   if constexpr (V::N > 1) {
     for (; i + W::N <= n; i += W::N) W::store(y + i, fn(W{}, W::load(x + i, typename W::All{})), typename W::All{});

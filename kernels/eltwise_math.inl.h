@@ -17,42 +17,65 @@ inline typename V::F horner(typename V::F x, float c0, C... c) {  // c0 + x*(c1 
   }
 }
 
-// x = n*ln2 + r with |r| <= ln2/2. Returns expm1(r); s1*s2 = 2^n, in two steps so that denormal results come out right.
+// (e^r - 1 - r) / r^2 for |r| <= ln2/2: times r^2, error 2^-27.7.
 template <class V>
-struct ExpParts {
-  typename V::F p, s1, s2;
-};
-template <class V>
-inline ExpParts<V> exp_parts(typename V::F x) {
-  using F = typename V::F;
-  using I = typename V::I;
-  const F n = V::rint(x * F(0x1.715476p+0f));
-  F r = V::fma(n, F(-0x1.62e4p-1f), x);  // ln2 to 14 bits: n times it is exact
-  r = V::fma(n, F(-0x1.7f7d1cp-20f), r);
-  // (e^r - 1 - r) / r^2, times r^2: error 2^-27.7
-  const F q = horner<V>(r, 0x1.000000p-1f, 0x1.55548ep-3f, 0x1.55545ep-5f, 0x1.123be0p-7f, 0x1.6db4e4p-10f);
-  const I k = V::to_int(n), half = k >> 1;
-  const I bias(127);
-  return {V::fma(r * r, q, r), V::from_bits((half + bias) << 23), V::from_bits((k - half + bias) << 23)};
+inline typename V::F exp_rest(typename V::F r) {
+  return horner<V>(r, 0x1.000000p-1f, 0x1.55548ep-3f, 0x1.55545ep-5f, 0x1.123be0p-7f, 0x1.6db4e4p-10f);
 }
 
 // exp, <= 1.1 ulp (denormal results: 1 unit). inf -> inf, -inf -> 0.
 template <class V>
 inline typename V::F exp(typename V::F x) {
   using F = typename V::F;
-  const ExpParts<V> e = exp_parts<V>(V::min(F(89.0f), V::max(F(-105.0f), x)));
-  return (F(1.0f) + e.p) * e.s1 * e.s2;
+  using I = typename V::I;
+  x = V::min(F(89.0f), V::max(F(-105.0f), x));
+  const F n = V::rint(x * F(0x1.715476p+0f));
+  F r = V::fma(n, F(-0x1.62e4p-1f), x);  // ln2 to 14 bits: n times it is exact
+  r = V::fma(n, F(-0x1.7f7d1cp-20f), r);
+  const F p = F(1.0f) + V::fma(r * r, exp_rest<V>(r), r);
+  // 2^n in two steps, so that denormal results come out right.
+  const I k = V::to_int(n), half = k >> 1;
+  return p * V::from_bits((half + I(127)) << 23) * V::from_bits((k - half + I(127)) << 23);
 }
 
-// exp(x) - 1. inf -> inf, -inf -> -1.
+// 2^t for |t| <= 1/2: error 2^-28.9.
+template <class V>
+inline typename V::F exp2_near_zero(typename V::F t) {
+  return horner<V>(t, 1.0f, 0x1.62e430p-1f, 0x1.ebfbdcp-3f, 0x1.c6aee8p-5f, 0x1.3b2d4cp-7f, 0x1.5f3e52p-10f, 0x1.41fbbcp-13f);
+}
+// 2^n for the integers -127 (which gives 0) to 128 (infinity).
+template <class V>
+inline typename V::F power_of_two(typename V::F n) {
+  return V::from_bits((V::to_int(n) + typename V::I(127)) << 23);
+}
+// 2^t, -127.4 <= t <= 128. What would be denormal is 0; so is 2^-126.5, and 2^127.5 is infinity.
+template <class V>
+inline typename V::F exp2_flushed(typename V::F t) {
+  const typename V::F n = V::rint(t);
+  return exp2_near_zero<V>(t - n) * power_of_two<V>(n);
+}
+// exp(-x) for any x: from 87.7 on 0, below -88.4 infinity.
+template <class V>
+inline typename V::F exp_of_minus(typename V::F x) {
+  using F = typename V::F;
+  x = V::min(F(88.0f), V::max(F(-88.7f), x));
+  const F n = V::rint(x * F(-0x1.715476p+0f));
+  F r = V::fma(n, F(0x1.62e4p-1f), x);  // -x = n*ln2 - r
+  r = V::fma(n, F(0x1.7f7d1cp-20f), r);
+  return horner<V>(r, 1.0f, -1.0f, 0x1.000000p-1f, -0x1.55548ep-3f, 0x1.55545ep-5f, -0x1.123be0p-7f, 0x1.6db4e4p-10f) *
+         power_of_two<V>(n);
+}
+
+// exp(x) - 1 for -80 <= x <= 80.
 template <class V>
 inline typename V::F expm1(typename V::F x) {
   using F = typename V::F;
-  const ExpParts<V> e = exp_parts<V>(V::min(F(89.0f), V::max(F(-30.0f), x)));
-  // 2^n * (p + 1) - 1 = 2^n * p + (2^n - 1); the halving keeps 2^128 in range.
-  const F s = e.s1 * F(0.5f) * e.s2;
-  const F y = V::fma(s, e.p, s - F(0.5f));
-  return y + y;
+  const F n = V::rint(x * F(0x1.715476p+0f));
+  F r = V::fma(n, F(-0x1.62e4p-1f), x);
+  r = V::fma(n, F(-0x1.7f7d1cp-20f), r);
+  const F q = V::fma(r * r, exp_rest<V>(r), r);
+  const F s = power_of_two<V>(n);  // s * (q + 1) - 1 = s * q + (s - 1)
+  return V::fma(s, q, s - F(1.0f));
 }
 
 // Natural logarithm. 0 -> -inf, negative -> NaN, inf -> inf.
@@ -78,12 +101,11 @@ inline typename V::F log(typename V::F x) {
   return V::select(V::lt(x, F(0.0f)), V::from_bits(I(0x7fc00000)), y);
 }
 
-// 1 / (1 + exp(-x)), from exp(-|x|), so that nothing overflows and small results keep their digits.
+// 1 / (1 + exp(-x)). Below -88.4: 0.
 template <class V>
 inline typename V::F sigmoid(typename V::F x) {
   using F = typename V::F;
-  const F e = exp<V>(F(0.0f) - V::abs(x));
-  return V::select(V::lt(x, F(0.0f)), e, F(1.0f)) / (F(1.0f) + e);
+  return F(1.0f) / (F(1.0f) + exp_of_minus<V>(x));
 }
 
 // t / (t + 2), t = expm1(2|x|), with the sign of x. tanh(x) = 1 from 9.01 on.
@@ -102,35 +124,38 @@ inline typename V::F erf(typename V::F x) {
   // |x| <= 1: (erf(a) - a) / a in a^2, error 2^-28.2
   const F small = horner<V>(a * a, 0x1.06eba8p-3f, -0x1.81273ep-2f, 0x1.ce2cf8p-4f, -0x1.b7f90ep-6f, 0x1.5405b8p-8f,
                             -0x1.a3f722p-11f, 0x1.496a86p-14f);
-  // |x| > 1: log(erfc(a)), error of erf 2^-29.2
-  const F large = horner<V>(a, -0x1.502590p-12f, -0x1.208e52p+0f, -0x1.46a98ap-1f, -0x1.a6c820p-4f, 0x1.66a3cep-6f,
-                            -0x1.83fcf0p-9f, 0x1.896f88p-13f);
-  const F y = V::select(V::lt(F(1.0f), a), F(1.0f) - exp<V>(large), V::fma(a, small, a));
+  // |x| > 1: log2(erfc(a)), error of erf 2^-29.3
+  const F large = horner<V>(a, -0x1.0b8c90p-11f, -0x1.a03fe6p+0f, -0x1.d76e84p-1f, -0x1.307032p-3f, 0x1.01b51ap-5f,
+                            -0x1.15ef74p-8f, 0x1.18bb56p-12f);
+  const F y = V::select(V::lt(F(1.0f), a), F(1.0f) - exp2_flushed<V>(large), V::fma(a, small, a));
   return V::copysign(y, x);
 }
 
-// x/2 * (1 + erf(x / sqrt(2))). -inf -> -0.
+// x/2 * (1 + erf(x / sqrt(2))) = max(x, 0) - |x| * erfc(|x| / sqrt(2)) / 2, which cancels nowhere. -inf -> 0.
 template <class V>
 inline typename V::F gelu(typename V::F x) {
   using F = typename V::F;
-  const F c = V::max(F(-16.0f), x);
-  const F h = F(0.5f) * c;
-  return V::fma(h, erf<V>(c * F(0x1.6a09e6p-1f)), h);
+  const F a = V::min(F(10.510f), V::abs(x));  // from here on 2^-127, which is 0
+  // log2(erfc(a / sqrt(2)) / 2), relative error of the result 2^-25.5 where x > 0
+  const F t = horner<V>(a, -1.0f, -0x1.26aedcp+0f, -0x1.d63900p-2f, -0x1.ae4bbap-5f, 0x1.d2f576p-8f, -0x1.a36568p-13f,
+                        -0x1.40a8a4p-13f, 0x1.01d838p-15f, -0x1.080f58p-19f);
+  return V::fma(F(-0.0f) - a, exp2_flushed<V>(t), V::max(F(0.0f), x));
 }
 
-// x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))) = x * sigmoid(2 sqrt(2/pi) * (...)).
+// x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))) = x / (1 + exp(-2 sqrt(2/pi) * (...))).
 template <class V>
 inline typename V::F gelu_tanh(typename V::F x) {
   using F = typename V::F;
   const F c = V::max(F(-16.0f), x);
-  return c * sigmoid<V>(c * V::fma(c * c, F(0x1.2444eap-4f), F(0x1.988454p+0f)));
+  return c / (F(1.0f) + exp_of_minus<V>(c * V::fma(c * c, F(0x1.2444eap-4f), F(0x1.988454p+0f))));
 }
 
-// x * sigmoid(x). -inf -> -0.
+// x / (1 + exp(-x)). Below -88.4: -0.
 template <class V>
 inline typename V::F silu(typename V::F x) {
-  const typename V::F c = V::max(typename V::F(-128.0f), x);
-  return c * sigmoid<V>(c);
+  using F = typename V::F;
+  const F c = V::max(F(-128.0f), x);
+  return c / (F(1.0f) + exp_of_minus<V>(c));
 }
 
 // log(1 + exp(x)) = max(x, 0) + log1p(u), u = exp(-|x|); log1p(u) = log(w) + (u - (w - 1)) / w, w = 1 + u rounded.

@@ -104,27 +104,33 @@ struct Sixteen<V, 8> {
   using W = Twice<V>;
 };
 
-// The exponentials are added up as they are computed.
+// Two vectors of 16 lanes are computed side by side and added up in their order.
 template <class V>
 void softmax(const float* x, float* y, size_t n) {
   using F = typename V::F;
   using W = typename Sixteen<V, V::N>::W;
+  using W2 = Twice<W>;
+  using All = typename V::All;
   float lo, hi;
   extremes<V, false, true>(x, n, &lo, &hi);
-  Lanes16<W> s(0);
-  constexpr int kCount = Lanes16<W>::kCount;
-  const typename W::F top(hi);
+  const auto exponential = [=](auto u, auto v) OCTAVO_LAMBDA {
+    using U = decltype(u);
+    return exp_of_minus<U>(typename U::F(hi) - v);
+  };
+  float lane[16] = {};
   size_t i = 0;
-  for (; i + 16 <= n; i += 16)
-    for (int j = 0; j < kCount; ++j) {
-      const typename W::F e = exp<W>(W::load(x + i + j * W::N, typename W::All{}) - top);
-      W::store(y + i + j * W::N, e, typename W::All{});
-      s.acc[j] = s.acc[j] + e;
+  if constexpr (W::N == 16) {
+    typename W::F s(0.0f);
+    for (; i + 32 <= n; i += 32) {
+      const typename W2::F e = exponential(W2{}, W2::load(x + i, All{}));
+      W2::store(y + i, e, All{});
+      s = s + e.a;
+      s = s + e.b;
     }
-  map_long<V>(x + i, y + i, n - i, [=](auto u, auto v) OCTAVO_LAMBDA { return exp<decltype(u)>(v - typename decltype(u)::F(hi)); });
-  float lane[16];
-  s.store(lane);
-  for (size_t l = 0; i + l < n; ++l) lane[l] = lane[l] + y[i + l];
+    W::store(lane, s, All{});
+  }
+  map_long<V>(x + i, y + i, n - i, exponential);
+  for (; i < n; ++i) lane[i % 16] = lane[i % 16] + y[i];
   map<V>(y, y, n, [r = F(1.0f / fold16(lane))](F v) OCTAVO_LAMBDA { return v * r; });
 }
 

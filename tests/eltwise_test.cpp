@@ -387,7 +387,8 @@ TEST(EltwiseAccuracy, Elu) {
   EXPECT_LE(worst_ulp(Unary::elu, [](double x) { return x < 0 ? std::expm1(x) : x; }, -kInf, kInf), 1.5);
 }
 TEST(EltwiseAccuracy, Sigmoid) {
-  EXPECT_LE(worst_ulp(Unary::sigmoid, [](double x) { return 1 / (1 + std::exp(-x)); }, -110, kInf), 2.5);
+  // What would be denormal is 0.
+  EXPECT_LE(worst_ulp(Unary::sigmoid, [](double x) { return 1 / (1 + std::exp(-x)); }, -87, kInf), 2.5);
 }
 TEST(EltwiseAccuracy, Tanh) {
   EXPECT_LE(worst_ulp(Unary::tanh, [](double x) { return std::tanh(x); }, -kInf, kInf), 3);

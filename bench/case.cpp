@@ -6,18 +6,28 @@
 
 namespace octavo::bench {
 
-Case::Case(const Shape& s, const Operands& operands, const Parallel& parallel, const Choice& choice, const KernelInfo* kernel)
+Case::Case(const Shape& s, const Operands& operands, const Parallel& parallel)
     : shape_(s), operands_(operands), parallel_(parallel) {
+  create();
+  if (!error_.empty()) return;
+  make_workspace();
+  check();
+}
+
+Case::Case(const Shape& s, const Operands& operands, const Choice& choice, const KernelInfo* kernel)
+    : shape_(s), operands_(operands), parallel_(single_thread()) {
   gemm_desc_.choice = conv_desc_.choice = matmul_desc_.choice = choice;
   gemm_desc_.kernel = conv_desc_.kernel = matmul_desc_.kernel = kernel;
   create();
-  if (!error_.empty()) return;
+  if (error_.empty()) make_workspace();
+}
+
+void Case::make_workspace() {
   const size_t bytes = gemm_     ? gemm_->workspace_bytes()
                        : conv_   ? conv_->workspace_bytes()
                        : matmul_ ? matmul_->workspace_bytes()
                                  : depthwise_->workspace_bytes();
   workspace_ = Bytes(bytes * size_t(parallel_.threads));
-  check();
 }
 
 void Case::create() { shape_.conv ? make_conv() : shape_.matmul ? make_matmul() : make_gemm(); }

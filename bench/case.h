@@ -12,15 +12,17 @@ namespace octavo::bench {
 class Case {
  public:
   // Makes the plan, runs it once and compares up to 4000 elements, spread evenly, with the reference. `operands` is used as long
-  // as the case is. choice, kernel: what the caller decides of the plan.
-  Case(const Shape&, const Operands& operands, const Parallel& parallel = single_thread(), const Choice& choice = {},
-       const KernelInfo* kernel = nullptr);
+  // as the case is.
+  Case(const Shape&, const Operands& operands, const Parallel& parallel = single_thread());
+  // What the caller decides of the plan, which is neither run nor checked.
+  Case(const Shape&, const Operands& operands, const Choice& choice, const KernelInfo* kernel);
   const std::string& error() const { return error_; }  // empty: all is well
   void create();                                       // makes the plan anew
   void run();
   std::string describe() const;
 
  private:
+  void make_workspace();
   void make_gemm();
   void make_conv();
   void make_matmul();

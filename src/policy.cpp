@@ -196,19 +196,28 @@ ConvAlgorithm conv_algorithm(const ConvDesc& d, const KernelInfo& kernel, std::s
 }
 
 ConvBlocks conv_blocks(const Window& w, int64_t pixel_bytes, const Weights& weights, std::string* why) {
-  // The input of a band and segment stays in L2 while the panels pass over it.
   constexpr int64_t kTiles = 16, kMinRows = 4, kMinPixelTiles = 4;
   const Caches& caches = weights.caches;
   const std::optional<int64_t>& choice = weights.choice.block_rows;
   const int64_t oh = w.oh(), ow = w.ow(), mr = weights.kernel->mr, panels = weights.panel_count();
-  const auto input = [&](int64_t rows, int64_t cols) { return seen_rows(w, rows) * in_cols(w, cols) * pixel_bytes; };
+  // Panels that all stay in L1 leave the input rows of an output row there for each other.
   ConvBlocks b;
+  const int64_t bytes = panels * int64_t(weights.all_taps_bytes());
+  const std::optional<bool>& order = weights.choice.rows_first;
+  b.rows_first = order.value_or(bytes <= l1_panels(caches));
+  // The input of a band and segment stays in L2 while the panels pass over it; in L1, with the output, beside panels that do too.
+  const int64_t c_bytes = (weights.panels.back().column + weights.panels.back().n) * int64_t(size_of(weights.epilogue.out()));
+  const int64_t most = b.rows_first ? l1_rows(caches) : l2_rows(caches);
+  const auto input = [&](int64_t rows, int64_t cols) {
+    return std::min(seen_rows(w, rows), w.ih + w.pad_top + w.pad_bottom) * in_cols(w, cols) * pixel_bytes +
+           (b.rows_first ? rows * cols * c_bytes : 0);
+  };
   b.segment_cols = ow;
   if (input(1, ow) > l2_rows(caches)) {
     const int64_t cols_that_fit = l2_rows(caches) / (seen_rows(w, 1) * pixel_bytes);
     b.segment_cols = std::clamp((cols_that_fit - in_cols(w, 1)) / w.stride_w + 1, std::min(ow, kMinPixelTiles * mr), ow);
   }
-  while (b.band_rows < oh && input(b.band_rows + 1, b.segment_cols) <= l2_rows(caches)) ++b.band_rows;
+  while (b.band_rows < oh && input(b.band_rows + 1, b.segment_cols) <= most) ++b.band_rows;
   // Enough tiles for a few threads.
   const int64_t wanted = ceil_div(kTiles, panels);
   if (oh > 1) {
@@ -223,13 +232,9 @@ ConvBlocks conv_blocks(const Window& w, int64_t pixel_bytes, const Weights& weig
   b.segments = ceil_div(ow, b.segment_cols);
   b.segment_cols = std::min(ow, ceil_div(ceil_div(ow, b.segments), mr) * mr);
   b.segments = ceil_div(ow, b.segment_cols);
-  say(why, "%lldx%lld blocks of %lldx%lld pixels%s: %lld bytes of input each (of %lld, 1/8 of L2), %lld tiles an image", ll(b.bands),
+  say(why, "%lldx%lld blocks of %lldx%lld pixels%s: %lld bytes of %s each (of %lld, %s), %lld tiles an image", ll(b.bands),
       ll(b.segments), ll(b.band_rows), ll(b.segment_cols), asked(choice.has_value()), ll(input(b.band_rows, b.segment_cols)),
-      ll(l2_rows(caches)), ll(b.bands * b.segments * panels));
-  // Panels that all stay in L1 leave the input rows of an output row there for each other.
-  const int64_t bytes = panels * int64_t(weights.all_taps_bytes());
-  const std::optional<bool>& order = weights.choice.rows_first;
-  b.rows_first = order.value_or(bytes <= l1_panels(caches));
+      b.rows_first ? "input and output" : "input", ll(most), b.rows_first ? "3/4 of L1" : "1/8 of L2", ll(b.bands * b.segments * panels));
   say(why, "%s%s: weights of %lld bytes, of %lld (3/8 of L1)", b.rows_first ? "all panels for a row" : "all rows for a panel",
       asked(order.has_value()), ll(bytes), ll(l1_panels(caches)));
   return b;
@@ -272,9 +277,11 @@ MatmulBlocks matmul_blocks(const Weights& w, const RowMatrixKernels* row_kernel,
   MatmulBlocks b;
   b.tile_rows = w.choice.block_rows.value_or(kTileRows);
   if (row_kernel && !w.choice.packed.value_or(false)) b.direct_rows = w.choice.packed ? INT64_MAX : kDirectRows;
-  if (b.direct_rows > 0)
-    say(why, "up to %lld rows%s by %s: B is read as it lies, since packing it would cost more than so few products with it",
-        ll(b.direct_rows), asked(w.choice.packed.has_value()), row_kernel->name);
+  if (b.direct_rows > 0 && w.choice.packed)
+    say(why, "any rows%s by %s: B is read as it lies", asked(true), row_kernel->name);
+  if (b.direct_rows > 0 && !w.choice.packed)
+    say(why, "up to %lld rows by %s: B is read as it lies, since packing it would cost more than so few products with it",
+        ll(b.direct_rows), row_kernel->name);
   say(why, "tiles of %lld rows%s, for threads", ll(b.tile_rows), asked(w.choice.block_rows.has_value()));
   return b;
 }

@@ -1,5 +1,6 @@
 #include "octavo/threads.h"
 
+#include <algorithm>
 #include <atomic>
 #include <exception>
 #include <mutex>
@@ -30,10 +31,14 @@ struct ThreadPool::Impl {
   Parallel::Body body = nullptr;
   void* arg = nullptr;
   int64_t count = 0;
+  std::atomic<int64_t> rest{0};         // how much of what is not shared out equally has been taken
   std::atomic<uint32_t> generation{0};  // goes up with every job, and once more with stop
   std::atomic<int32_t> pending{0};      // workers that have not finished the job
   std::atomic<bool> stop{false};
   std::vector<std::thread> workers;
+
+  // Pieces of the rest for each thread; and how many tiles for each thread there must be for a rest.
+  static constexpr int64_t kPieces = 4, kMinPieces = 16;
 
   // A few microseconds: as long as a wake-up through the kernel takes.
   static constexpr int kSpins = 400;
@@ -47,13 +52,20 @@ struct ThreadPool::Impl {
     value.wait(old, std::memory_order_acquire);
   }
 
-  void run_share(int thread) const {
-    const int64_t begin = share(thread), end = share(thread + 1);
+  // Most of the work in equal shares, one piece for each thread; the rest in small pieces to whoever comes first, so that nobody
+  // waits long for a thread that was disturbed, or for a smaller core.
+  void run_share(int thread) {
+    const int64_t shared = count >= kMinPieces * threads ? count - count / 4 : count;
+    const int64_t begin = share(shared, thread), end = share(shared, thread + 1);
     if (begin < end) body(arg, begin, end, thread);
+    if (shared == count) return;
+    const int64_t piece = std::max<int64_t>(1, (count - shared) / (kPieces * threads));
+    for (int64_t at; (at = rest.fetch_add(piece, std::memory_order_relaxed)) < count - shared;)
+      body(arg, shared + at, shared + at + std::min(piece, count - shared - at), thread);
   }
-  // Equal shares without count * thread, which could overflow.
-  int64_t share(int thread) const {
-    const int64_t each = count / threads, extra = count % threads;
+  // Equal shares without n * thread, which could overflow.
+  int64_t share(int64_t n, int thread) const {
+    const int64_t each = n / threads, extra = n % threads;
     return each * thread + (thread < extra ? thread : extra);
   }
 
@@ -72,6 +84,7 @@ struct ThreadPool::Impl {
     body = b;
     arg = a;
     count = n;
+    rest.store(0, std::memory_order_relaxed);
     pending.store(int32_t(workers.size()), std::memory_order_relaxed);
     generation.fetch_add(1, std::memory_order_release);
     generation.notify_all();

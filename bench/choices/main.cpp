@@ -1,11 +1,12 @@
 // octavo_choices [--json=FILE] [--filter=TEXT] SHAPES...
 // Each shape under every choice that its plan has (octavo/choice.h, and the other kernels that this machine runs): all of them in
 // short runs, then the best few beside the policy's own in turns. Prints the shapes where the policy is more than 5 % off the best,
-// and what would have been better. Every choice's result is compared with the reference.
+// and what would have been better. The policy's result is compared with the reference, and every choice's with the policy's.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <memory>
 #include <set>
 #include <string>
@@ -112,16 +113,28 @@ struct Result {
 Result measure(const Shape& s) {
   Result r{&s, {}, {}, {}};
   const Operands operands(s);
+  const std::string before(operands.c.get(), operands.c.size());  // the residual
+  if (const Case checked(s, operands); !checked.error().empty()) {
+    r.error = checked.error();
+    return r;
+  }
+  const std::string expected(operands.c.get(), operands.c.size());
   std::vector<Candidate> all;
   std::set<std::string> seen;
   for (Candidate& c : candidates(s)) {
-    c.plan = std::make_unique<Case>(s, operands, single_thread(), c.choice, c.kernel);
+    c.plan = std::make_unique<Case>(s, operands, c.choice, c.kernel);
     if (!c.plan->error().empty()) {
       r.error = c.plan->error();
       return r;
     }
     c.describe = without_asked(c.plan->describe());
     if (!seen.insert(c.describe).second) continue;
+    std::memcpy(operands.c.get(), before.data(), before.size());
+    c.plan->run();
+    if (std::memcmp(operands.c.get(), expected.data(), expected.size()) != 0) {
+      r.error = "another result: " + c.describe;
+      return r;
+    }
     c.time = best_time(*c.plan, 3, 3e-4);
     all.push_back(std::move(c));
     // Plans hold their weights: only the policy's, which is the first one, and the best few are kept.

@@ -20,8 +20,9 @@ struct Parallel {
 // Everything on the calling thread.
 Parallel single_thread() noexcept;
 
-// Default pool for those who have none: `threads` workers including the caller; work is split into equal ranges; workers
-// spin briefly and then sleep. One run() at a time per pool (callers are serialized). Movable, not copyable.
+// Default pool for those who have none: `threads` workers including the caller; most of the work is split into equal
+// ranges, the rest goes in small ones to whoever is done first; workers spin briefly and then sleep. One run() at a time per pool
+// (callers are serialized). Movable, not copyable.
 class ThreadPool {
  public:
   static Expected<ThreadPool> create(int threads) noexcept;

@@ -112,10 +112,13 @@ Routine pool(std::string name, DType type, PoolKind kind, int64_t size, int64_t 
             const Expected<PoolPlan> plan = PoolPlan::create(desc);
             const size_t in = size_t(side * side), out = size_t(desc.window.oh() * desc.window.ow());
             const size_t images = std::max<size_t>(1, bytes / ((in + out) * pixel));
-            const double taps = double(size * size) * (type == DType::f32 ? 4 : kind == PoolKind::average ? 2 : 1);
+            const double taps = double(size * size);
+            const bool floats = type == DType::f32, average = kind == PoolKind::average;
+            const Mix mix = floats && average ? Mix{4 * taps, 4, 4 * taps} : floats ? Mix{4 * taps, 0, 4 * taps}
+                            : average ? Mix{2 * taps + 17, 0, 4 * taps + 33} : Mix{taps, 0, taps};
             ConvArgs args;
             args.batch = int64_t(images), args.a = d.x.data(), args.c = d.z.data();
-            return Work{double(images * in * pixel), double(images * out * pixel), {taps, 0, taps}, double(images * out * kSide),
+            return Work{double(images * in * pixel), double(images * out * pixel), mix, double(images * out * kSide),
                         [plan = *plan, args] {
                           alignas(64) static char workspace[4096];
                           if (!plan.run(args, workspace, single_thread()).ok()) std::abort();
@@ -164,7 +167,7 @@ std::vector<Routine> routines() {
       per_element("clamp", true, 4, 4, {8, 0, 8}, [](K t, Data& d, size_t n) { t.clamp(d.x.as<float>(), d.z.as<float>(), n, 0, 6); }),
       per_element("min_max", true, 4, 0, {8, 0, 8}, [](K t, Data& d, size_t n) { t.min_max(d.x.as<float>(), n, d.z.as<float>(), d.z.as<float>() + 1); }),
       per_element("sum", true, 4, 0, {0, 0, 4}, [](K t, Data& d, size_t n) { *d.z.as<float>() = t.sum(d.x.as<float>(), n); }),
-      per_element("softmax", true, 4, 4, {4 * 14, 0, 4 * 20},
+      per_element("softmax", true, 4, 4, {4 * 13, 0, 4 * 20},
                   [](K t, Data& d, size_t n) {
                     for (size_t i = 0; i < n; i += kRow) t.softmax(d.x.as<float>() + i, d.z.as<float>() + i, kRow);
                   }),
@@ -173,10 +176,10 @@ std::vector<Routine> routines() {
                     const float* g = d.y.as<float>();
                     for (size_t i = 0; i < n; i += kRow) t.layer_norm(d.x.as<float>() + i, g, g, d.z.as<float>() + i, kRow, 1e-5f);
                   }),
-      per_element("transpose_u8", false, 1, 1, {4, 0, 4}, [](K t, Data& d, size_t n) { transpose(t, d, n / kSide, kSide, 1); }),
-      per_element("transpose_f32", true, 4, 4, {8, 0, 8}, [](K t, Data& d, size_t n) { transpose(t, d, n / kSide, kSide, 4); }),
-      per_element("to_nhwc_u8", false, 1, 1, {4, 0, 4}, [](K t, Data& d, size_t n) { transpose(t, d, kSide, n / kSide, 1); }),
-      per_element("to_nhwc_f32", true, 4, 4, {8, 0, 8}, [](K t, Data& d, size_t n) { transpose(t, d, kSide, n / kSide, 4); }),
+      per_element("transpose_u8", false, 1, 1, {5, 0, 5}, [](K t, Data& d, size_t n) { transpose(t, d, n / kSide, kSide, 1); }),
+      per_element("transpose_f32", true, 4, 4, {12, 0, 12}, [](K t, Data& d, size_t n) { transpose(t, d, n / kSide, kSide, 4); }),
+      per_element("to_nhwc_u8", false, 1, 1, {5, 0, 5}, [](K t, Data& d, size_t n) { transpose(t, d, kSide, n / kSide, 1); }),
+      per_element("to_nhwc_f32", true, 4, 4, {12, 0, 12}, [](K t, Data& d, size_t n) { transpose(t, d, kSide, n / kSide, 4); }),
       per_element("rgb_to_nhwc_u8", false, 1, 1, {1.5, 0, 2}, [](K t, Data& d, size_t n) { transpose(t, d, 3, n / 3, 1); }),
       per_element("rgb_to_nhwc_f32", true, 4, 4, {6, 0, 8}, [](K t, Data& d, size_t n) { transpose(t, d, 3, n / 3, 4); }),
       pool("max_pool_2x2_u8", u8, PoolKind::max, 2, 2),

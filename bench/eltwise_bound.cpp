@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstring>
 #include <ctime>
-#include <vector>
 
 #include "peak.h"
 
@@ -18,11 +17,6 @@ double seconds_of(long calls, const std::function<void()>& fn) {
   return (double(end.tv_sec - start.tv_sec) + 1e-9 * double(end.tv_nsec - start.tv_nsec)) / double(calls);
 }
 
-double middle(std::vector<double> v) {
-  std::nth_element(v.begin(), v.begin() + long(v.size() / 2), v.end());
-  return v[v.size() / 2];
-}
-
 }  // namespace
 
 double mix_seconds(Isa isa, const Mix& mix, double floats) {
@@ -34,8 +28,7 @@ double mix_seconds(Isa isa, const Mix& mix, double floats) {
 }
 
 Beside time_beside(const std::function<void()>& routine, size_t bytes_read, size_t bytes_written) {
-  constexpr int kRounds = 11;
-  constexpr double kRound = 5e-4;
+  constexpr double kRound = 2e-4;
   const size_t total = (bytes_read + bytes_written + kReadBlock - 1) / kReadBlock * kReadBlock, half = total / 2;
   static Buffer from, to;
   if (from.size < total) from = Buffer(total, 0), to = Buffer(total, 1);
@@ -48,12 +41,13 @@ Beside time_beside(const std::function<void()>& routine, size_t bytes_read, size
   routine(), bytes();
   const long calls = std::max(1L, long(kRound / std::max(1e-9, seconds_of(1, routine))));
   const long copies = std::max(1L, long(kRound / std::max(1e-9, seconds_of(1, bytes))));
-  std::vector<double> r, b;
-  for (int i = 0; i < kRounds; ++i) {
-    r.push_back(seconds_of(calls, routine));
-    b.push_back(seconds_of(copies, bytes));
+  const int rounds = calls > 1 ? 40 : 10;
+  Beside best{1e30, 1e30};
+  for (int i = 0; i < rounds; ++i) {
+    best.routine = std::min(best.routine, seconds_of(calls, routine));
+    best.bytes = std::min(best.bytes, seconds_of(copies, bytes));
   }
-  return {middle(r), middle(b)};
+  return best;
 }
 
 }  // namespace octavo::bench

@@ -40,8 +40,7 @@ struct Mix {
 // Seconds that `floats` elements take if nothing but the scarcest of the three counts; 0 for scalar code.
 double mix_seconds(Isa isa, const Mix& mix, double floats);
 
-// The middle of several measurements taken in turns, so that whatever disturbs one disturbs the other: seconds of one call of
-// the routine, and of memcpy (or, where nothing is written, of a loop that reads) for as many bytes read and as many written
+// The shortest of several measurements taken in turns (whatever disturbs one makes it longer): seconds of one call of the routine, and of memcpy (or, where nothing is written, of a loop that reads) for as many bytes read and as many written
 // together, from memory that lies as near.
 struct Beside {
   double routine, bytes;

@@ -2,8 +2,10 @@
 //   All, First: which lanes of a vector a memory access touches; V::first(n) = the first n, 0 < n < N
 //   load(p, lanes), load(p, lanes, fill), store(p, v, lanes)           floats
 //   load_u8(p, lanes), store_u8(p, i, lanes), load_s32(p, lanes)       bytes (0..255) and int32, as int32 lanes
-//   V::Bytes: a whole register of bytes with N, First, load, store, max (unsigned), flip (xor), lookup(table, index)
-// s8 is handled as u8 with its top bit flipped and a zero point 128 higher: one loop for both types.
+//   nan_to_zero(v)
+//   V::Bytes: a whole register of bytes with N, First, load, store, max (unsigned), max_s8, flip (xor), lookup(table, index)
+//   kGroup: how many vectors of floats a register of bytes becomes; Widen, Narrow, Words: the ways there and back
+//   (eltwise_quantized.inl.h, eltwise_pool.inl.h); Zip: registers as 16-byte lanes (eltwise_transpose.inl.h)
 #include "kernels/eltwise_math.inl.h"
 #include "kernels/eltwise_loops.inl.h"
 #include "kernels/eltwise_quantized.inl.h"

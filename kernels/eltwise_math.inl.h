@@ -54,11 +54,11 @@ inline typename V::F exp2_flushed(typename V::F t) {
   const typename V::F n = V::rint(t);
   return exp2_near_zero<V>(t - n) * power_of_two<V>(n);
 }
-// exp(-x) for any x: from 87.7 on 0, below -88.4 infinity.
+// exp(-x) for x >= -88.7: from 87.7 on 0, below -88.4 infinity.
 template <class V>
 inline typename V::F exp_of_minus(typename V::F x) {
   using F = typename V::F;
-  x = V::min(F(88.0f), V::max(F(-88.7f), x));
+  x = V::min(F(88.0f), x);
   const F n = V::rint(x * F(-0x1.715476p+0f));
   F r = V::fma(n, F(0x1.62e4p-1f), x);  // -x = n*ln2 - r
   r = V::fma(n, F(0x1.7f7d1cp-20f), r);
@@ -105,7 +105,7 @@ inline typename V::F log(typename V::F x) {
 template <class V>
 inline typename V::F sigmoid(typename V::F x) {
   using F = typename V::F;
-  return F(1.0f) / (F(1.0f) + exp_of_minus<V>(x));
+  return F(1.0f) / (F(1.0f) + exp_of_minus<V>(V::max(F(-88.7f), x)));
 }
 
 // t / (t + 2), t = expm1(2|x|), with the sign of x. tanh(x) = 1 from 9.01 on.
@@ -146,7 +146,7 @@ inline typename V::F gelu(typename V::F x) {
 template <class V>
 inline typename V::F gelu_tanh(typename V::F x) {
   using F = typename V::F;
-  const F c = V::max(F(-16.0f), x);
+  const F c = V::max(F(-10.05f), x);  // its exponential is infinite
   return c / (F(1.0f) + exp_of_minus<V>(c * V::fma(c * c, F(0x1.2444eap-4f), F(0x1.988454p+0f))));
 }
 
@@ -154,7 +154,7 @@ inline typename V::F gelu_tanh(typename V::F x) {
 template <class V>
 inline typename V::F silu(typename V::F x) {
   using F = typename V::F;
-  const F c = V::max(F(-128.0f), x);
+  const F c = V::max(F(-88.7f), x);
   return c / (F(1.0f) + exp_of_minus<V>(c));
 }
 

@@ -1,10 +1,23 @@
 // Pools: rows of output pixels, a block of channels at a time in registers. The pixels of a row are far fewer than their channels'
 // taps, so that a loop over taps, whose addresses are looked up, is the innermost.
 
-// fn(pixel, c, lanes) for every pixel and block of channels; B: a vocabulary with N, All, first.
-template <class B, class Fn>
+// fn(pixel, c, times, lanes) for every pixel and block of channels: whole blocks of kTimes registers, then single ones. B: a
+// vocabulary with N, All, first.
+template <int n>
+struct Times {
+  static constexpr int N = n;
+};
+template <class B, int kTimes, class Fn>
 OCTAVO_INLINE void for_pixels(const TapRow& r, Fn fn) {
-  for (size_t x = 0; x < r.pixels; ++x) for_each<B>(r.channels, [&](size_t c, auto lanes) OCTAVO_LAMBDA { fn(x, c, lanes); });
+  constexpr size_t kBlock = size_t(kTimes * B::N);
+  for (size_t x = 0; x < r.pixels; ++x) {
+    size_t c = 0;
+    for (; c + kBlock <= r.channels; c += kBlock) fn(x, c, Times<kTimes>{}, typename B::All{});
+    for (; c + B::N <= r.channels; c += B::N) fn(x, c, Times<1>{}, typename B::All{});
+    if constexpr (B::N > 1) {
+      if (c < r.channels) fn(x, c, Times<1>{}, B::first(r.channels - c));
+    }
+  }
 }
 template <class T>
 inline const T* tap(const TapRow& r, size_t k, size_t pixel, size_t c) {
@@ -15,34 +28,41 @@ inline T* tap_result(const TapRow& r, void* out, size_t pixel) {
   return reinterpret_cast<T*>(static_cast<char*>(out) + ptrdiff_t(pixel) * r.out_step);
 }
 
+
+// out = finish(step(... step(first tap, second tap) ..., last tap)), on B's registers of T.
+template <class B, class T, int kTimes, class Step, class Finish>
+OCTAVO_INLINE void fold_taps(const TapRow& r, void* out, Step step, Finish finish) {
+  for_pixels<B, kTimes>(r, [&](size_t x, size_t c, auto times, auto lanes) OCTAVO_LAMBDA {
+    constexpr int K = decltype(times)::N;
+    decltype(B::load(tap<T>(r, 0, x, c), lanes)) v[K];
+    const T* p = tap<T>(r, 0, x, c);
+    OCTAVO_UNROLL
+    for (int j = 0; j < K; ++j) v[j] = B::load(p + j * B::N, lanes);
+    for (size_t k = 1; k < r.taps; ++k) {
+      p = tap<T>(r, k, x, c);
+      OCTAVO_UNROLL
+      for (int j = 0; j < K; ++j) v[j] = step(v[j], B::load(p + j * B::N, lanes));
+    }
+    T* q = tap_result<T>(r, out, x) + c;
+    OCTAVO_UNROLL
+    for (int j = 0; j < K; ++j) B::store(q + j * B::N, finish(v[j]), lanes);
+  });
+}
+
 template <class V>
 void max_taps(const TapRow& r, void* out, DType t) {
-  if (t == DType::f32) {
-    for_pixels<V>(r, [&](size_t x, size_t c, auto lanes) OCTAVO_LAMBDA {
-      typename V::F m = V::load(tap<float>(r, 0, x, c), lanes);
-      for (size_t k = 1; k < r.taps; ++k) m = V::max(m, V::load(tap<float>(r, k, x, c), lanes));
-      V::store(tap_result<float>(r, out, x) + c, m, lanes);
-    });
-    return;
-  }
   using B = typename V::Bytes;
-  const uint8_t flip = uint8_t(flip_of(t));
-  for_pixels<B>(r, [&](size_t x, size_t c, auto lanes) OCTAVO_LAMBDA {
-    auto m = B::flip(B::load(tap<uint8_t>(r, 0, x, c), lanes), flip);
-    for (size_t k = 1; k < r.taps; ++k) m = B::max(m, B::flip(B::load(tap<uint8_t>(r, k, x, c), lanes), flip));
-    B::store(tap_result<uint8_t>(r, out, x) + c, B::flip(m, flip), lanes);
-  });
+  using F = typename V::F;
+  const auto same = [](auto v) OCTAVO_LAMBDA { return v; };
+  if (t == DType::f32) return fold_taps<V, float, 4>(r, out, [](F a, F b) OCTAVO_LAMBDA { return V::max(a, b); }, same);
+  if (t == DType::u8) return fold_taps<B, uint8_t, 2>(r, out, [](auto a, auto b) OCTAVO_LAMBDA { return B::max(a, b); }, same);
+  fold_taps<B, uint8_t, 2>(r, out, [](auto a, auto b) OCTAVO_LAMBDA { return B::max_s8(a, b); }, same);
 }
 
 template <class V>
 void avg_taps_f32(const TapRow& r, float* out, float divisor) {
   using F = typename V::F;
-  const F d(divisor);
-  for_pixels<V>(r, [&](size_t x, size_t c, auto lanes) OCTAVO_LAMBDA {
-    F s = V::load(tap<float>(r, 0, x, c), lanes);
-    for (size_t k = 1; k < r.taps; ++k) s = s + V::load(tap<float>(r, k, x, c), lanes);
-    V::store(tap_result<float>(r, out, x) + c, s / d, lanes);
-  });
+  fold_taps<V, float, 4>(r, out, [](F a, F b) OCTAVO_LAMBDA { return a + b; }, [d = F(divisor)](F s) OCTAVO_LAMBDA { return s / d; });
 }
 
 // Sums of up to 257 bytes fit 16 bits.

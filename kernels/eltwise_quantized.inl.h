@@ -88,11 +88,8 @@ void quantize(const float* x, void* q, DType t, size_t n, float scale, int32_t z
   constexpr size_t kBytes = V::Bytes::N;
   const float qmin = t == DType::s8 ? -128.0f : 0.0f;
   const QSink<V> out({q, t, zp, qmin - float(zp), qmin + 255.0f - float(zp)});
-  const F s(scale), zero(0.0f);
-  const auto divide = [=](F v) OCTAVO_LAMBDA {
-    v = v / s;
-    return V::select(V::is_nan(v), zero, v);
-  };
+  const F s(scale);
+  const auto divide = [=](F v) OCTAVO_LAMBDA { return V::nan_to_zero(v / s); };
   size_t i = 0;
   if constexpr (V::N > 1) {
     for (; i + kBytes <= n; i += kBytes) {
@@ -102,7 +99,7 @@ void quantize(const float* x, void* q, DType t, size_t n, float scale, int32_t z
       out.ordered(i, g);
     }
   }
-  for_each<V>(n - i, [=](size_t j, auto lanes) OCTAVO_LAMBDA { out.store(i + j, divide(V::load(x + i + j, lanes)), lanes); });
+  for_each<V>(n - i, [&](size_t j, auto lanes) OCTAVO_LAMBDA { out.store(i + j, divide(V::load(x + i + j, lanes)), lanes); });
 }
 
 template <class V>
@@ -126,7 +123,7 @@ void dequantize(const void* q, DType t, float* x, size_t n, float scale, int32_t
       for (int k = 0; k < V::kGroup; ++k) V::store(x + i + size_t(k * V::N), g.v[k] * s, typename V::All{});
     }
   }
-  for_each<V, 4>(n - i, [=](size_t j, auto lanes) OCTAVO_LAMBDA { V::store(x + i + j, in.load(i + j, lanes) * s, lanes); });
+  for_each<V, 4>(n - i, [&](size_t j, auto lanes) OCTAVO_LAMBDA { V::store(x + i + j, in.load(i + j, lanes) * s, lanes); });
 }
 
 template <class V>

@@ -32,6 +32,8 @@ void transpose_tiles(const T* in, ptrdiff_t in_stride, T* out, ptrdiff_t out_str
     const size_t i1 = i0 + kTile < rows ? i0 + kTile : rows;
     for (size_t j0 = 0; j0 < cols; j0 += kTile) {
       const size_t j1 = j0 + kTile < cols ? j0 + kTile : cols;
+      // The rows of the next tile: too many streams for the core to see them coming.
+      for (size_t i = i0; i < i1 && j1 < cols; ++i) __builtin_prefetch(in + ptrdiff_t(i) * in_stride + ptrdiff_t(j1));
       size_t j = j0;
       for (; j + kSquare <= j1; j += kSquare) {
         const T* from = in + ptrdiff_t(i0) * in_stride + ptrdiff_t(j);

@@ -58,6 +58,7 @@ struct Vec {
   static F copysign(F a, F s) { return select({vdupq_n_u32(0x7fffffff), vdupq_n_u32(0x7fffffff)}, a, s); }
   static M lt(F a, F b) { return {vcltq_f32(a.low, b.low), vcltq_f32(a.high, b.high)}; }
   static M is_nan(F a) { return {vmvnq_u32(vceqq_f32(a.low, a.low)), vmvnq_u32(vceqq_f32(a.high, a.high))}; }
+  static F nan_to_zero(F a) { return select(is_nan(a), F(0.0f), a); }
   static F select(M m, F a, F b) { return {vbslq_f32(m.low, a.low, b.low), vbslq_f32(m.high, a.high, b.high)}; }
   static I bits(F a) { return {vreinterpretq_s32_f32(a.low), vreinterpretq_s32_f32(a.high)}; }
   static F from_bits(I i) { return {vreinterpretq_f32_s32(i.low), vreinterpretq_f32_s32(i.high)}; }
@@ -146,6 +147,9 @@ struct Vec {
     static void store(uint8_t* p, uint8x16_t v, All) { vst1q_u8(p, v); }
     static void store(uint8_t* p, uint8x16_t v, First l) { store_part(p, v, l.n); }
     static uint8x16_t max(uint8x16_t a, uint8x16_t b) { return vmaxq_u8(a, b); }
+    static uint8x16_t max_s8(uint8x16_t a, uint8x16_t b) {
+      return vreinterpretq_u8_s8(vmaxq_s8(vreinterpretq_s8_u8(a), vreinterpretq_s8_u8(b)));
+    }
     static uint8x16_t flip(uint8x16_t a, uint8_t mask) { return veorq_u8(a, vdupq_n_u8(mask)); }
     // tbl gives 0 where the index is past its 64 bytes, tbx leaves what is there.
     static uint8x16_t lookup(const uint8_t* table, uint8x16_t i) {

@@ -37,6 +37,7 @@ struct Vec {
   static F copysign(F a, F s) { return __builtin_copysignf(a, s); }
   static M lt(F a, F b) { return a < b; }
   static M is_nan(F a) { return a != a; }
+  static F nan_to_zero(F a) { return a != a ? 0 : a; }
   static F select(M m, F a, F b) { return m ? a : b; }
   static I bits(F a) {
     I i;
@@ -84,6 +85,7 @@ struct Vec {
     static uint8_t load(const uint8_t* p, All) { return *p; }
     static void store(uint8_t* p, uint8_t b, All) { *p = b; }
     static uint8_t max(uint8_t a, uint8_t b) { return a > b ? a : b; }
+    static uint8_t max_s8(uint8_t a, uint8_t b) { return int8_t(a) > int8_t(b) ? a : b; }
     static uint8_t flip(uint8_t a, uint8_t mask) { return a ^ mask; }
     static uint8_t lookup(const uint8_t* table, uint8_t i) { return table[i]; }
   };

@@ -17,6 +17,7 @@ namespace {
 
 struct Vec : XsimdVec<xsimd::fma3<xsimd::avx2>> {
   static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
+  static F nan_to_zero(F v) { return _mm256_and_ps(v, _mm256_cmp_ps(v, v, _CMP_ORD_Q)); }
   struct First {
     __m256i mask;
     size_t n;
@@ -129,6 +130,7 @@ struct Vec : XsimdVec<xsimd::fma3<xsimd::avx2>> {
       std::memcpy(p, buffer, l.n);
     }
     static __m256i max(__m256i a, __m256i b) { return _mm256_max_epu8(a, b); }
+    static __m256i max_s8(__m256i a, __m256i b) { return _mm256_max_epi8(a, b); }
     static __m256i flip(__m256i a, uint8_t mask) { return _mm256_xor_si256(a, _mm256_set1_epi8(char(mask))); }
     // vpshufb looks up the low four bits in one 16-byte slice; the high four choose among the sixteen answers as a tree
     // (vpblendvb takes its choice from the top bit).

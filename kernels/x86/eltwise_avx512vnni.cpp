@@ -17,6 +17,7 @@ namespace {
 
 struct Vec : XsimdVec<xsimd::avx512bw> {
   static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+  static F nan_to_zero(F v) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(v, v, _CMP_ORD_Q), v); }
   struct First {
     __mmask16 mask;
   };
@@ -106,6 +107,7 @@ struct Vec : XsimdVec<xsimd::avx512bw> {
     static void store(uint8_t* p, __m512i v, All) { _mm512_storeu_si512(p, v); }
     static void store(uint8_t* p, __m512i v, First l) { _mm512_mask_storeu_epi8(p, l.mask, v); }
     static __m512i max(__m512i a, __m512i b) { return _mm512_max_epu8(a, b); }
+    static __m512i max_s8(__m512i a, __m512i b) { return _mm512_max_epi8(a, b); }
     static __m512i flip(__m512i a, uint8_t mask) { return _mm512_xor_si512(a, _mm512_set1_epi8(char(mask))); }
     // vpshufb looks up the low four bits in one 16-byte slice; the high four choose among the sixteen answers as a tree.
     static __m512i lookup(const uint8_t* table, __m512i i) {

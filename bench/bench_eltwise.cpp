@@ -97,16 +97,16 @@ Routine unary(std::string name, Unary op, Mix mix) {
           }};
 }
 
-// Pools of images of kSide channels: a maximum or a sum, and a load, of each tap. An image is read once, whatever the taps.
+// Pools of images of kSide channels (256 under a window of 7x7, the whole image): a maximum or a sum, and a load, of each tap. An image is read once, whatever the taps.
 Routine pool(std::string name, DType type, PoolKind kind, int64_t size, int64_t stride) {
   return {std::move(name), type == DType::f32, [=](const EltwiseKernels& t, Data& d, size_t bytes) {
-            const size_t pixel = kSide * size_of(type);
+            const size_t channels = size == 7 ? 256 : kSide, pixel = channels * size_of(type);
             PoolDesc desc;
             int64_t side = bytes < 1u << 16 ? 8 : bytes < 1u << 20 ? 24 : 96;
             if (size == 7) side = 7;
             desc.window.ih = desc.window.iw = side, desc.window.kh = desc.window.kw = size;
             desc.window.stride_h = desc.window.stride_w = stride;
-            desc.channels = int64_t(kSide), desc.dtype = type, desc.kind = kind;
+            desc.channels = int64_t(channels), desc.dtype = type, desc.kind = kind;
             desc.in_q = desc.out_q = {0.05f, type == DType::u8 ? 3 : 0};
             desc.use_isa = true, desc.isa = t.needs;
             const Expected<PoolPlan> plan = PoolPlan::create(desc);
@@ -118,7 +118,7 @@ Routine pool(std::string name, DType type, PoolKind kind, int64_t size, int64_t 
                             : average ? Mix{2 * taps + 17, 0, 4 * taps + 33} : Mix{taps, 0, taps};
             ConvArgs args;
             args.batch = int64_t(images), args.a = d.x.data(), args.c = d.z.data();
-            return Work{double(images * in * pixel), double(images * out * pixel), mix, double(images * out * kSide),
+            return Work{double(images * in * pixel), double(images * out * pixel), mix, double(images * out * channels),
                         [plan = *plan, args] {
                           alignas(64) static char workspace[4096];
                           if (!plan.run(args, workspace, single_thread()).ok()) std::abort();
@@ -166,12 +166,14 @@ std::vector<Routine> routines() {
                   [](K t, Data& d, size_t n) { t.binary(Binary::mul, d.x.as<float>(), 1, d.y.as<float>(), 0, d.z.as<float>(), n, -kInf, kInf); }),
       per_element("clamp", true, 4, 4, {8, 0, 8}, [](K t, Data& d, size_t n) { t.clamp(d.x.as<float>(), d.z.as<float>(), n, 0, 6); }),
       per_element("min_max", true, 4, 0, {8, 0, 8}, [](K t, Data& d, size_t n) { t.min_max(d.x.as<float>(), n, d.z.as<float>(), d.z.as<float>() + 1); }),
-      per_element("sum", true, 4, 0, {0, 0, 4}, [](K t, Data& d, size_t n) { *d.z.as<float>() = t.sum(d.x.as<float>(), n); }),
+      per_element("sum", true, 4, 0, {0, 0, 4, 2}, [](K t, Data& d, size_t n) { *d.z.as<float>() = t.sum(d.x.as<float>(), n); }),
       per_element("softmax", true, 4, 4, {4 * 13, 0, 4 * 20},
                   [](K t, Data& d, size_t n) {
                     for (size_t i = 0; i < n; i += kRow) t.softmax(d.x.as<float>() + i, d.z.as<float>() + i, kRow);
                   }),
-      per_element("layer_norm", true, 4, 4, {8, 0, 20},
+      // Sums of 16 lanes, each of which waits for the one before it (3 cycles) or for a product and a sum (4): 2 and 2 in 32 floats;
+      // then a pass that stores 4 vectors, one a cycle: (2 * 3 + 2 * 4 + 4) / 3 sums.
+      per_element("layer_norm", true, 4, 4, {8, 0, 20, 6},
                   [](K t, Data& d, size_t n) {
                     const float* g = d.y.as<float>();
                     for (size_t i = 0; i < n; i += kRow) t.layer_norm(d.x.as<float>() + i, g, g, d.z.as<float>() + i, kRow, 1e-5f);

@@ -33,11 +33,12 @@ struct Buffer {
 //   fma  products, fused or not, minima, maxima, comparisons, blends, shuffles: what most cores issue two of a cycle
 //   div  divisions and square roots
 //   all  the two above and sums, conversions, integers; neither loads nor stores
+//   chain  sums that wait for each other, in registers of any width
 struct Mix {
-  double fma = 0, div = 0, all = 0;
+  double fma = 0, div = 0, all = 0, chain = 0;
 };
 
-// Seconds that `floats` elements take if nothing but the scarcest of the three counts; 0 for scalar code.
+// Seconds that `floats` elements take if nothing but the scarcest of them counts; 0 for scalar code.
 double mix_seconds(Isa isa, const Mix& mix, double floats);
 
 // The shortest of several measurements taken in turns (whatever disturbs one makes it longer): seconds of one call of the routine, and of memcpy (or, where nothing is written, of a loop that reads) for as many bytes read and as many written

@@ -46,6 +46,9 @@ void fma_zmm(long n) { LOOP(TWELVE(FMA_ZMM)); }
 void fma_ymm(long n) { LOOP(TWELVE(FMA_YMM)); }
 void mix_zmm(long n) { LOOP(MIX_ZMM); }
 void mix_ymm(long n) { LOOP(MIX_YMM); }
+#define CHAIN(r) "vaddps %%" r "15, %%" r "0, %%" r "0\n"
+void chain_zmm(long n) { LOOP(CHAIN("zmm")); }
+void chain_ymm(long n) { LOOP(CHAIN("ymm")); }
 void div_zmm(long n) { LOOP(ONES_ZMM FOUR_DIV("zmm")); }
 void div_ymm(long n) { LOOP(ONES_YMM FOUR_DIV("ymm")); }
 
@@ -54,6 +57,7 @@ constexpr PeakLoop kLoops[] = {
     {"vpdpbusd_ymm", Isa::avxvnni, 24 * 32, dpbusd_vex},    {"vpmaddwd_vpaddd_ymm", Isa::avx2, 24 * 16, madd_ymm},
     {"fma_zmm", Isa::avx512vnni, 24 * 16, fma_zmm},         {"fma_ymm", Isa::avx2, 24 * 8, fma_ymm},
     {"mix_zmm", Isa::avx512vnni, 24 * 16, mix_zmm},         {"mix_ymm", Isa::avx2, 24 * 8, mix_ymm},
+    {"chain_zmm", Isa::avx512vnni, 2 * 8, chain_zmm},      {"chain_ymm", Isa::avx2, 2 * 8, chain_ymm},
     {"div_zmm", Isa::avx512vnni, 8 * 16, div_zmm},          {"div_ymm", Isa::avx2, 8 * 8, div_ymm},
 };
 constexpr const char* kName[2][3] = {{"vpdpbusd_zmm", "vpdpbusd_ymm", "vpmaddwd_vpaddd_ymm"}, {"fma_zmm", "fma_ymm", "fma_ymm"}};
@@ -115,6 +119,7 @@ void sdot(long n) { LOOP(TWENTY_FOUR(SDOT)); }
 void smmla(long n) { LOOP(TWENTY_FOUR(SMMLA)); }
 void fmla(long n) { LOOP(TWENTY_FOUR(FMLA)); }
 void mix(long n) { LOOP(MIX); }
+void chain(long n) { LOOP("fadd v0.4s, v0.4s, v31.4s\n"); }
 void fdiv(long n) { LOOP("fmov v30.4s, #1.0\nfmov v31.4s, #1.9375\n" FDIV(0) FDIV(1) FDIV(2) FDIV(3)); }
 void sdot_sve(long n) { LOOP(TWENTY_FOUR(SDOT_Z)); }
 void smmla_sve(long n) { LOOP(TWENTY_FOUR(SMMLA_Z)); }
@@ -136,6 +141,7 @@ const PeakLoop kLoops[] = {
     {"fmla_z", Isa::sve, 24.0 * sve_bytes() / 4, fmla_sve},
     {"fmla_q", Isa::neon, 24 * 4, fmla},
     {"mix_q", Isa::neon, 24 * 4, mix},
+    {"chain_q", Isa::neon, 2 * 8, chain},
     {"div_q", Isa::neon, 4 * 4, fdiv},
 };
 

@@ -27,7 +27,7 @@ const PeakLoop* peak_loop_of(const KernelInfo& kernel);
 const PeakLoop* peak_loop_of(Isa isa, DType a);
 
 // What else a float loop is made of, in the widest registers of the set; null for scalar code. op: "div"; "mix", vector instructions
-// of all kinds, which says how many the core issues.
+// of all kinds, which says how many the core issues; "chain", sums that wait for each other.
 const PeakLoop* vector_loop(Isa isa, std::string_view op);
 
 // Reads blocks of kReadBlock bytes in the widest registers.

@@ -116,14 +116,15 @@ void dequantize(const void* q, DType t, float* x, size_t n, float scale, int32_t
   }
   const QSource<V> in(q, t, zp);
   size_t i = 0;
-  if constexpr (V::Widen::kInOrder) {
+  if constexpr (V::N > 1) {
     for (; i + V::Bytes::N <= n; i += V::Bytes::N) {
-      const Group<V> g = in.group(i);
+      Group<V> g;
+      in.widen.in_order(in.data + i, g.v);
       OCTAVO_UNROLL
       for (int k = 0; k < V::kGroup; ++k) V::store(x + i + size_t(k * V::N), g.v[k] * s, typename V::All{});
     }
   }
-  for_each<V, 4>(n - i, [&](size_t j, auto lanes) OCTAVO_LAMBDA { V::store(x + i + j, in.load(i + j, lanes) * s, lanes); });
+  for_each<V>(n - i, [&](size_t j, auto lanes) OCTAVO_LAMBDA { V::store(x + i + j, in.load(i + j, lanes) * s, lanes); });
 }
 
 template <class V>

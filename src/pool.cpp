@@ -47,9 +47,10 @@ void PoolPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* wo
       const int64_t ix = x * w.stride_w - w.pad_left;
       const TapRange xs = valid_taps(ix, w.kw, w.dilation_w, w.iw);
       const void** tap = taps;
-      for (int64_t ky = ys.begin; ky < ys.end; ++ky)
-        for (int64_t kx = xs.begin; kx < xs.end; ++kx)
-          *tap++ = in + ((iy + ky * w.dilation_h) * w.iw + ix + kx * w.dilation_w) * v.a_pixel_stride_bytes;
+      for (int64_t ky = ys.begin; ky < ys.end; ++ky) {
+        const char* pixel = in + ((iy + ky * w.dilation_h) * w.iw + ix + xs.begin * w.dilation_w) * v.a_pixel_stride_bytes;
+        for (int64_t kx = xs.begin; kx < xs.end; ++kx, pixel += w.dilation_w * v.a_pixel_stride_bytes) *tap++ = pixel;
+      }
       // The last column of a whole window is in the image as long as the window is.
       int64_t same = 1;
       if (xs.begin == 0 && xs.end == w.kw) same = std::min(ow - x, (w.iw - 1 - ix - (w.kw - 1) * w.dilation_w) / w.stride_w + 1);

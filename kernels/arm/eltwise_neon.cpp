@@ -95,7 +95,6 @@ struct Vec {
   // times as long on many cores.
   static constexpr int kGroup = 2;
   struct Widen {
-    static constexpr bool kInOrder = true;
     uint8x16_t flip;
     F base;
     Widen(int32_t zp, uint8_t top) : flip(vdupq_n_u8(top)), base(float(0x800000 + zp)) {}
@@ -105,6 +104,7 @@ struct Vec {
       v[0] = F(vreinterpretq_f32_u16(vzip1q_u16(low, exponent)), vreinterpretq_f32_u16(vzip2q_u16(low, exponent))) - base;
       v[1] = F(vreinterpretq_f32_u16(vzip1q_u16(high, exponent)), vreinterpretq_f32_u16(vzip2q_u16(high, exponent))) - base;
     }
+    OCTAVO_INLINE void in_order(const uint8_t* p, F (&v)[2]) const { (*this)(vld1q_u8(p), v); }
   };
   // Back by 1.5 * 2^23: the sum's low 16 bits are the rounded integer.
   struct Narrow {

@@ -70,7 +70,6 @@ struct Vec {
   static constexpr int kGroup = 1;
   // Bytes go one by one: there are no groups to convert.
   struct Widen {
-    static constexpr bool kInOrder = false;
     Widen(int32_t, uint8_t) {}
   };
   struct Narrow {

@@ -53,7 +53,6 @@ struct Vec : XsimdVec<xsimd::fma3<xsimd::avx2>> {
   // in their 16-byte lanes, as do the packs that undo them.
   static constexpr int kGroup = 4;
   struct Widen {
-    static constexpr bool kInOrder = false;
     __m256i flip;
     F base;
     Widen(int32_t zp, uint8_t top) : flip(_mm256_set1_epi8(char(top))), base(float(0x800000 + zp)) {}
@@ -65,6 +64,18 @@ struct Vec : XsimdVec<xsimd::fma3<xsimd::avx2>> {
       v[1] = F(_mm256_castsi256_ps(_mm256_unpackhi_epi16(low, exponent))) - base;
       v[2] = F(_mm256_castsi256_ps(_mm256_unpacklo_epi16(high, exponent))) - base;
       v[3] = F(_mm256_castsi256_ps(_mm256_unpackhi_epi16(high, exponent))) - base;
+    }
+    // The floats of p[0..31] in their order: 16 bytes in both lanes, of which each takes its four.
+    OCTAVO_INLINE void in_order(const uint8_t* p, F (&v)[4]) const {
+      const __m256i first = _mm256_setr_epi32(~0xff | 0, ~0xff | 1, ~0xff | 2, ~0xff | 3, ~0xff | 4, ~0xff | 5, ~0xff | 6, ~0xff | 7);
+      const __m256i second = _mm256_add_epi8(first, _mm256_set1_epi32(8)), exponent = _mm256_set1_epi32(0x4b000000);
+      OCTAVO_UNROLL
+      for (int k = 0; k < 4; k += 2) {
+        const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8 * k));
+        const __m256i bytes = _mm256_xor_si256(_mm256_broadcastsi128_si256(half), flip);
+        v[k] = F(_mm256_castsi256_ps(_mm256_or_si256(_mm256_shuffle_epi8(bytes, first), exponent))) - base;
+        v[k + 1] = F(_mm256_castsi256_ps(_mm256_or_si256(_mm256_shuffle_epi8(bytes, second), exponent))) - base;
+      }
     }
   };
   // All saturates, so that the bounds are applied to bytes. What is above int32 converts to the least int32, as a NaN does.

@@ -37,7 +37,6 @@ struct Vec : XsimdVec<xsimd::avx512bw> {
   // in their 16-byte lanes, as do the packs that undo them.
   static constexpr int kGroup = 4;
   struct Widen {
-    static constexpr bool kInOrder = false;
     __m512i flip;
     F base;
     Widen(int32_t zp, uint8_t top) : flip(_mm512_set1_epi8(char(top))), base(float(0x800000 + zp)) {}
@@ -49,6 +48,15 @@ struct Vec : XsimdVec<xsimd::avx512bw> {
       v[1] = F(_mm512_castsi512_ps(_mm512_unpackhi_epi16(low, exponent))) - base;
       v[2] = F(_mm512_castsi512_ps(_mm512_unpacklo_epi16(high, exponent))) - base;
       v[3] = F(_mm512_castsi512_ps(_mm512_unpackhi_epi16(high, exponent))) - base;
+    }
+    // The floats of p[0..63] in their order.
+    OCTAVO_INLINE void in_order(const uint8_t* p, F (&v)[4]) const {
+      const __m512i top = _mm512_srli_epi32(flip, 24), exponent = _mm512_set1_epi32(0x4b000000);
+      OCTAVO_UNROLL
+      for (int k = 0; k < 4; ++k) {
+        const __m512i bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 16 * k)));
+        v[k] = F(_mm512_castsi512_ps(_mm512_ternarylogic_epi32(bytes, top, exponent, 0xbe))) - base;  // (bytes ^ top) | exponent
+      }
     }
   };
   // All saturates, so that the bounds are applied to bytes. What is above int32 converts to the least int32, as a NaN does.

@@ -185,13 +185,13 @@ TEST(Dynamic, ReadersOfOneValueShareItsBytes) {
 TEST(Dynamic, ForMatricesOnly) {
   Graph g;
   g.inputs = {{"x", DType::f32, {{1, ""}, {3, ""}, {8, ""}, {8, ""}}, true}};
-  g.add_initializer("w", noise({4, 3, 3, 3}, 1));
-  g.add_node("Conv", "conv", {"x", "w"});
+  g.add_initializer("w", noise({3, 4, 3, 3}, 1));
+  g.add_node("ConvTranspose", "conv", {"x", "w"});
   g.outputs = {{"conv", DType::f32, {}, false}};
   const Expected<Prepared> p = prepare(g, *Recipe::preset("dynamic"));
   ASSERT_TRUE(p) << p.status().text();
   EXPECT_FALSE(p->annotations()[0].quantized);
-  EXPECT_EQ(p->annotations()[0].reason, "dynamic ranges are not for operator Conv");
+  EXPECT_EQ(p->annotations()[0].reason, "dynamic ranges are not for operator ConvTranspose");
 }
 
 TEST(Dynamic, MixesWithStaticRules) {

@@ -79,7 +79,7 @@ void hoist(Net& net, int id) {
   const size_t inputs = concat ? net.ops[id].in.size() : 1;
   for (size_t i = 0; i < inputs; ++i) {
     const int x = net.ops[id].in[i];
-    if (x < 0 || net.values[x].constant || net.values[x].kept) return;
+    if (x < 0 || net.values[x].constant || net.values[x].kept || quantized_constant(net, x)) return;
   }
   const QParams params = net.ops[user].out_q;
   const std::string name = net.ops[user].node.name;

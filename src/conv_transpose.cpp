@@ -116,7 +116,7 @@ struct ConvTransposePlan::Impl {
   int fill = 0;  // the byte that padding is made of
   std::vector<AxisPhase> rows, columns;
   std::vector<Phase> phases;  // rows.size() x columns.size()
-  int64_t bands = 0;          // of output rows, stride_h of them or fewer: those of one t
+  int64_t band_rows = 1, bands = 0;  // t of a band, and bands
   size_t copy_bytes = 0, plan_bytes = 0;
   size_t largest = 0;         // the phase with the most products
 
@@ -133,11 +133,12 @@ struct ConvTransposePlan::Impl {
     v.iw = w.ow();
     return v;
   }
-  // Input rows that band t needs; none where no phase sees the input.
-  TapRange seen(int64_t t) const noexcept {
+  // Input rows that the output rows of t in [begin, end) need; none where no phase sees the input.
+  TapRange seen(int64_t begin, int64_t end) const noexcept {
     TapRange r{INT64_MAX, INT64_MIN};
     for (const AxisPhase& p : rows)
-      if (!p.taps.empty() && t < p.count) r = {std::min(r.begin, t + p.first), std::max(r.end, t + p.first + p.span())};
+      if (const int64_t last = std::min(end, p.count); !p.taps.empty() && begin < last)
+        r = {std::min(r.begin, begin + p.first), std::max(r.end, last - 1 + p.first + p.span())};
     return r.begin < r.end ? r : TapRange{0, 0};
   }
   int64_t seen_columns(const AxisPhase& p) const noexcept { return p.count + p.span() - 1; }
@@ -145,7 +146,8 @@ struct ConvTransposePlan::Impl {
   Status add_phase(const ConvTransposeDesc& d, const AxisPhase& y, const AxisPhase& x);
   Status check(const ConvArgs& v) const noexcept;
   void run(const ConvArgs& v, int64_t begin, int64_t end, char* workspace) const noexcept;
-  void run_band(const ConvArgs& v, int64_t image, int64_t t, char* workspace) const noexcept;
+  void choose_bands() noexcept;
+  void run_band(const ConvArgs& v, int64_t image, int64_t band, char* workspace) const noexcept;
 };
 
 // The part of the kernel that the phase sees, as a convolution of one output row.
@@ -216,9 +218,22 @@ Status ConvTransposePlan::Impl::check(const ConvArgs& v) const noexcept {
   return check_pixels(output(), out, c);
 }
 
-void ConvTransposePlan::Impl::run_band(const ConvArgs& v, int64_t image, int64_t t, char* workspace) const noexcept {
+// Weights that do not stay in L2 are read once for each band, so it has as many pixels as hide that. (Floats are multiplied no faster
+// than they come from a cache further off, and a band of them is less likely to stay in L1.)
+void ConvTransposePlan::Impl::choose_bands() noexcept {
+  constexpr size_t kInCache = 384 << 10;
+  constexpr int64_t kPixels = 128;
+  int64_t most = 0;
+  for (const AxisPhase& y : rows) most = std::max(most, y.count);
+  const size_t packed = phases[largest].visit([](const auto& plan) { return plan.packed_bytes(); });
+  if (types.a != DType::f32 && packed > kInCache) band_rows = std::min(most, ceil_div(kPixels, columns[0].count));
+  bands = ceil_div(most, band_rows);
+}
+
+void ConvTransposePlan::Impl::run_band(const ConvArgs& v, int64_t image, int64_t band, char* workspace) const noexcept {
   char* copied = workspace + plan_bytes;
-  const TapRange r = seen(t);
+  const int64_t first = band * band_rows, last = first + band_rows;
+  const TapRange r = seen(first, last);
   const char* in = static_cast<const char*>(v.a) + image * w.ih * w.iw * v.a_pixel_stride_bytes;
   for (size_t column = 0; column < columns.size(); ++column) {
     const AxisPhase& x = columns[column];
@@ -234,12 +249,12 @@ void ConvTransposePlan::Impl::run_band(const ConvArgs& v, int64_t image, int64_t
     }
     for (size_t row = 0; row < rows.size(); ++row) {
       const AxisPhase& y = rows[row];
-      if (t >= y.count) continue;
       const Phase& phase = phases[row * columns.size() + column];
       ConvArgs args;
       args.batch = 1;
-      args.a = from + (t + y.first - r.begin) * width * pixel;
       args.a_pixel_stride_bytes = pixel;
+      args.c_pixel_stride_bytes = v.c_pixel_stride_bytes * w.stride_w;
+      args.residual_pixel_stride_bytes = v.residual_pixel_stride_bytes * w.stride_w;
       if (!phase.sees_input) {
         // Behind the copy, which phases of these columns may still read.
         char* nothing = copied + copy_bytes;
@@ -247,13 +262,18 @@ void ConvTransposePlan::Impl::run_band(const ConvArgs& v, int64_t image, int64_t
         args.a = nothing;
         args.a_pixel_stride_bytes = 0;
       }
-      const int64_t at = (image * w.oh() + y.rest + t * w.stride_h) * w.ow() + x.rest;
-      args.c = static_cast<char*>(v.c) + at * v.c_pixel_stride_bytes;
-      args.c_pixel_stride_bytes = v.c_pixel_stride_bytes * w.stride_w;
-      if (v.residual) args.residual = static_cast<const char*>(v.residual) + at * v.residual_pixel_stride_bytes;
-      args.residual_pixel_stride_bytes = v.residual_pixel_stride_bytes * w.stride_w;
-      // What run() checks was checked.
-      phase.visit([&](const auto& plan) { (void)plan.run(args, 0, plan.tiles(1), workspace); });
+      phase.visit([&](const auto& plan) {
+        const int64_t tiles = plan.tiles(1), step = band_rows > 1 ? 1 : tiles;
+        for (int64_t tile = 0; tile < tiles; tile += step)
+          for (int64_t t = first; t < std::min(last, y.count); ++t) {
+            const int64_t at = (image * w.oh() + y.rest + t * w.stride_h) * w.ow() + x.rest;
+            if (phase.sees_input) args.a = from + (t + y.first - r.begin) * width * pixel;
+            args.c = static_cast<char*>(v.c) + at * v.c_pixel_stride_bytes;
+            if (v.residual) args.residual = static_cast<const char*>(v.residual) + at * v.residual_pixel_stride_bytes;
+            // What run() checks was checked.
+            (void)plan.run(args, tile, tile + step, workspace);
+          }
+      });
     }
   }
 }
@@ -274,10 +294,10 @@ Expected<ConvTransposePlan> ConvTransposePlan::create(const ConvTransposeDesc& d
   for (const AxisPhase& y : impl->rows)
     for (const AxisPhase& x : impl->columns)
       if (Status s = impl->add_phase(d, y, x); !s.ok()) return s;
-  for (const AxisPhase& y : impl->rows) impl->bands = std::max(impl->bands, y.count);
+  impl->choose_bands();
   int64_t begin = INT64_MAX, end = INT64_MIN, width = 0, bytes = 0;
   for (const AxisPhase& y : impl->rows)
-    if (!y.taps.empty()) begin = std::min(begin, y.first), end = std::max(end, y.first + y.span());
+    if (!y.taps.empty()) begin = std::min(begin, y.first), end = std::max(end, y.first + y.span() + impl->band_rows - 1);
   for (const AxisPhase& x : impl->columns)
     if (!x.taps.empty()) width = std::max(width, impl->seen_columns(x));
   if (begin < end && (__builtin_mul_overflow(end - begin, width, &bytes) || __builtin_mul_overflow(bytes, impl->in_pixel(), &bytes)))

@@ -23,9 +23,13 @@ struct Epilogue {
   std::vector<int32_t> bias;
   std::vector<float> scale, bias_f32;
   EpilogueArgs args;
-  Epilogue(const KernelInfo& k, size_t columns) : bias(columns, 1), scale(columns, 0.001f), bias_f32(columns, 1.0f) {
+  // ReLU, all values of the type, and what a plan knows of sums of so many products.
+  Epilogue(const KernelInfo& k, size_t columns, int64_t products) : bias(columns, 1), scale(columns, 0.001f), bias_f32(columns, 1.0f) {
     args.out = k.a;
-    args.lo = 0, args.hi = 127;
+    args.zp = k.a == DType::s8 ? -128 : 0;
+    args.lo = 0, args.hi = 255;
+    args.largest_acc = 1.0f + 128.0f * float(products) * (k.a == DType::s8 || k.format.a_offset ? 128.0f : 255.0f);
+    args.largest_out = args.largest_acc * scale[0];
     if (k.a == DType::f32) {
       args.bias_f32 = bias_f32.data();
     } else {
@@ -44,7 +48,7 @@ void call_brgemm(const KernelInfo& k, int argc, char** argv) {
   g.k = argc > 2 ? std::atoll(argv[2]) : 64;
   g.m = argc > 4 ? std::atoi(argv[3]) : k.mr;
   g.n = argc > 4 ? std::atoi(argv[4]) : k.nr;
-  const Epilogue e(k, k.nr);
+  const Epilogue e(k, k.nr, g.k);
   const size_t row = size_t(g.k) * size_of(k.a), element = size_of(k.a);
   Ones a(row * size_t(g.m)), b(panel_bytes(k.format, g.k)), c(size_t(g.m) * k.nr * element);
   const void* tap = a.data();
@@ -65,7 +69,7 @@ void call_dwconv(const KernelInfo& k, int argc, char** argv) {
   g.m = k.rows;
   const size_t pixel = size_t(g.channels) * size_of(k.a), row = size_t((g.n - 1) * g.stride_w + g.kw) * pixel;
   const size_t blocks = size_t(g.channels + k.nr - 1) / k.nr;
-  const Epilogue e(k, size_t(g.channels));
+  const Epilogue e(k, size_t(g.channels), int64_t(g.kh) * g.kw);
   std::vector<const void*> rows;
   Ones a(row * size_t((g.m - 1) * g.stride_h + g.kh)), c(size_t(g.m) * size_t(g.n) * pixel),
       w(panel_bytes(k.format, dwconv_slots(k.format, g.kh, g.kw)) * blocks);

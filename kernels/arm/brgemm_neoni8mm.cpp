@@ -1,4 +1,4 @@
-// brgemm_{u8s8,s8s8}_neoni8mm_6x64x8: acc[i][j] = bias[j] + sum_t sum_p A_t[i][p] * B_t[p][j]
+// brgemm_{u8s8,s8s8}_neoni8mm_48x64x8: acc[i][j] = bias[j] + sum_t sum_p A_t[i][p] * B_t[p][j]
 // A: copied once per call, in pairs of rows; serves 64 columns
 // B: [ceil(k/8)][64][8] s8:  k0..7 of column 0 | k0..7 of column 1 | ... | k0..7 of column 63 | k8..15 of column 0 | ...
 // C: s32, f32, u8, s8, in blocks of 6x16, 6x8 and 6x4; other column counts through padded copies
@@ -25,10 +25,16 @@ struct Neon {
   static OCTAVO_INLINE I splat(int32_t x) { return vdupq_n_s32(x); }
   static OCTAVO_INLINE Bytes splat8(int x) { return vdupq_n_u8(uint8_t(x)); }
 
-  static OCTAVO_INLINE I load(const int32_t* p, int v, int) { return vld1q_s32(p + v * 4); }
-  static OCTAVO_INLINE F load(const float* p, int v, int) { return vld1q_f32(p + v * 4); }
-  static OCTAVO_INLINE void store(int32_t* p, int v, int, I x) { vst1q_s32(p + v * 4, x); }
-  static OCTAVO_INLINE void store(float* p, int v, int, F x) { vst1q_f32(p + v * 4, x); }
+  // Register v of an array.
+  static OCTAVO_INLINE I load(const int32_t* p, int v) { return vld1q_s32(p + v * 4); }
+  static OCTAVO_INLINE F load(const float* p, int v) { return vld1q_f32(p + v * 4); }
+  static OCTAVO_INLINE void store(int32_t* p, int v, I x) { vst1q_s32(p + v * 4, x); }
+  static OCTAVO_INLINE void store(float* p, int v, F x) { vst1q_f32(p + v * 4, x); }
+  // The same of an array of n elements: no element beyond them is touched; their lanes are 0.
+  static OCTAVO_INLINE I load(const int32_t* p, int v, int n) { return n >= v * 4 + 4 ? load(p, v) : load_end<I>(p, v, n); }
+  static OCTAVO_INLINE F load(const float* p, int v, int n) { return n >= v * 4 + 4 ? load(p, v) : load_end<F>(p, v, n); }
+  static OCTAVO_INLINE void store(int32_t* p, int v, int, I x) { store(p, v, x); }
+  static OCTAVO_INLINE void store(float* p, int v, int, F x) { store(p, v, x); }
   // The first `columns` bytes: 16, 8 or 4. `bump` (0 or 128) is added modulo 256.
   static OCTAVO_INLINE Bytes load8(const char* p, int columns, int bump) {
     const uint8_t* q = reinterpret_cast<const uint8_t*>(p);
@@ -56,9 +62,12 @@ struct Neon {
     }
   }
 
+  static OCTAVO_INLINE F as_float(I x) { return vreinterpretq_f32_s32(x); }
   static OCTAVO_INLINE F to_float(I x) { return vcvtq_f32_s32(x); }
   static OCTAVO_INLINE I bits(F x) { return vreinterpretq_s32_f32(x); }
   static OCTAVO_INLINE F add(F x, F y) { return vaddq_f32(x, y); }
+  static OCTAVO_INLINE I add(I x, I y) { return vaddq_s32(x, y); }
+  static OCTAVO_INLINE F sub(F x, F y) { return vsubq_f32(x, y); }
   static OCTAVO_INLINE I sub(I x, I y) { return vsubq_s32(x, y); }
   static OCTAVO_INLINE F mul(F x, F y) { return vmulq_f32(x, y); }
   static OCTAVO_INLINE F fma(F x, F y, F z) { return vfmaq_f32(z, x, y); }
@@ -75,6 +84,23 @@ struct Neon {
     const uint16x8_t low = vuzp1q_u16(vreinterpretq_u16_s32(a), vreinterpretq_u16_s32(b));
     const uint16x8_t high = vuzp1q_u16(vreinterpretq_u16_s32(c), vreinterpretq_u16_s32(d));
     return vuzp1q_u8(vreinterpretq_u8_u16(low), vreinterpretq_u8_u16(high));
+  }
+  // The low 16 bits of four registers, and `odd`, clamped to [lo, hi] of 8. Plain: odd is 0, and the bounds are the type's.
+  static OCTAVO_INLINE int16x8_t odd(int x) { return vdupq_n_s16(int16_t(x)); }
+  static OCTAVO_INLINE Bytes bound(int x, int) { return splat8(x); }
+  template <bool Signed, bool Plain>
+  static OCTAVO_INLINE Bytes saturate(I a, I b, I c, I d, int16x8_t odd, Bytes lo, Bytes hi) {
+    int16x8_t low = vuzp1q_s16(vreinterpretq_s16_s32(a), vreinterpretq_s16_s32(b));
+    int16x8_t high = vuzp1q_s16(vreinterpretq_s16_s32(c), vreinterpretq_s16_s32(d));
+    if (!Plain) low = vqaddq_s16(low, odd), high = vqaddq_s16(high, odd);
+    if constexpr (Signed) {
+      int8x16_t x = vqmovn_high_s16(vqmovn_s16(low), high);
+      if (!Plain) x = vminq_s8(vmaxq_s8(x, vreinterpretq_s8_u8(lo)), vreinterpretq_s8_u8(hi));
+      return vreinterpretq_u8_s8(x);
+    } else {
+      const uint8x16_t x = vqmovun_high_s16(vqmovun_s16(low), high);
+      return Plain ? x : vminq_u8(vmaxq_u8(x, lo), hi);
+    }
   }
   static OCTAVO_INLINE I even64(I x, I y) {
     return vreinterpretq_s32_s64(vuzp1q_s64(vreinterpretq_s64_s32(x), vreinterpretq_s64_s32(y)));
@@ -113,6 +139,14 @@ struct Neon {
   static OCTAVO_INLINE B load_b(const char* p) {
     return vld1q_s8(reinterpret_cast<const int8_t*>(p) + 16 * v);
   }
+
+ private:
+  template <class X, class T>
+  static OCTAVO_INLINE X load_end(const T* p, int v, int n) {
+    T x[4] = {};
+    std::memcpy(x, p + v * 4, size_t(n - v * 4) * sizeof(T));
+    return load(x, 0);
+  }
 };
 
 struct Smmla : Neon {
@@ -132,6 +166,6 @@ struct Usmmla : Neon {
 using namespace octavo;
 using namespace octavo::OCTAVO_ISA;
 extern "C" {
-void octavo_brgemm_u8s8_neoni8mm_6x64x8(const BrgemmArgs* g) { block_brgemm<Mmla<Usmmla>>(*g); }
-void octavo_brgemm_s8s8_neoni8mm_6x64x8(const BrgemmArgs* g) { block_brgemm<Mmla<Smmla>>(*g); }
+void octavo_brgemm_u8s8_neoni8mm_48x64x8(const BrgemmArgs* g) { block_brgemm<Mmla<Usmmla>>(*g); }
+void octavo_brgemm_s8s8_neoni8mm_48x64x8(const BrgemmArgs* g) { block_brgemm<Mmla<Smmla>>(*g); }
 }

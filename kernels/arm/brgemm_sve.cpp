@@ -1,4 +1,4 @@
-// brgemm_{u8s8,s8s8}_sve_6x64x4, brgemm_f32f32_sve_6x64x1: acc[i][j] = bias[j] + sum_t sum_p A_t[i][p] * B_t[p][j]
+// brgemm_{u8s8,s8s8}_sve_48x64x4, brgemm_f32f32_sve_6x64x1: acc[i][j] = bias[j] + sum_t sum_p A_t[i][p] * B_t[p][j]
 // A: copied once per call, u8 flipped to s8 there; serves 64 columns; int8: four bytes at a time, broadcast; f32: 16 bytes, by
 // lane B: [ceil(k/4)][64][4] s8:  k0..3 of column 0 | k0..3 of column 1 | ... | k0..3 of column 63 | k4..7 of column 0 | ...
 //    f32: [k][64]:  k0 of columns 0..63 | k1 of columns 0..63 | ...
@@ -22,14 +22,14 @@ class FlatRows {
  public:
   static constexpr int64_t kMost = 512;
   static constexpr ptrdiff_t kRowBytes = 4 * kMost + 256 + 16;  // what is stored behind a tap, and loaded behind the last one
-  explicit FlatRows(const BrgemmArgs& g) : g_(g), row_bytes_(g.k * ElementBytes) {}
+  explicit FlatRows(const Tile& tile) : g_(tile.g), row_(tile.row), row_bytes_(g_.k * ElementBytes) {}
   int64_t total() const { return g_.batch * ((row_bytes_ + 3) / 4); }
   const char* data() const { return copy_; }
   void fill(int64_t steps) {
     int64_t to = 0;
     while (to < 4 * steps) {
       const int64_t left = row_bytes_ - done_, room = 4 * steps - to, bytes = left < room ? left : room;
-      const char* a = static_cast<const char*>(g_.a[tap_]) + done_;
+      const char* a = static_cast<const char*>(g_.a[tap_]) + row_ * g_.a_stride_bytes + done_;
       for (int i = 0; i < Rows; ++i) copy_row(a + i * g_.a_stride_bytes, bytes, copy_ + i * kRowBytes + to);
       to += (bytes + 3) / 4 * 4;
       done_ += bytes;
@@ -50,6 +50,7 @@ class FlatRows {
   }
 
   const BrgemmArgs& g_;
+  const int row_;
   const int64_t row_bytes_;
   int64_t tap_ = 0, done_ = 0;
   char copy_[Rows * kRowBytes];
@@ -185,7 +186,7 @@ struct Fma : Sve {
 using namespace octavo;
 using namespace octavo::OCTAVO_ISA;
 extern "C" {
-void octavo_brgemm_u8s8_sve_6x64x4(const BrgemmArgs* g) { block_brgemm<Broadcast<Sdot<true>>>(*g); }
-void octavo_brgemm_s8s8_sve_6x64x4(const BrgemmArgs* g) { block_brgemm<Broadcast<Sdot<false>>>(*g); }
+void octavo_brgemm_u8s8_sve_48x64x4(const BrgemmArgs* g) { block_brgemm<Broadcast<Sdot<true>>>(*g); }
+void octavo_brgemm_s8s8_sve_48x64x4(const BrgemmArgs* g) { block_brgemm<Broadcast<Sdot<false>>>(*g); }
 void octavo_brgemm_f32f32_sve_6x64x1(const BrgemmArgs* g) { block_brgemm<ByLane<Fma>>(*g); }
 }

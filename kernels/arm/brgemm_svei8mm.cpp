@@ -1,4 +1,4 @@
-// brgemm_{u8s8,s8s8}_svei8mm_6x64x8: acc[i][j] = bias[j] + sum_t sum_p A_t[i][p] * B_t[p][j]
+// brgemm_{u8s8,s8s8}_svei8mm_48x64x8: acc[i][j] = bias[j] + sum_t sum_p A_t[i][p] * B_t[p][j]
 // A: copied once per call, in pairs of rows; serves 64 columns
 // B: [ceil(k/8)][64][8] s8:  k0..7 of column 0 | k0..7 of column 1 | ... | k0..7 of column 63 | k8..15 of column 0 | ...
 //    The same for every vector length: a register takes as many columns of a step as fit
@@ -39,6 +39,6 @@ struct Usmmla : SveBlock {
 using namespace octavo;
 using namespace octavo::OCTAVO_ISA;
 extern "C" {
-void octavo_brgemm_u8s8_svei8mm_6x64x8(const BrgemmArgs* g) { block_brgemm<Mmla<Usmmla>>(*g); }
-void octavo_brgemm_s8s8_svei8mm_6x64x8(const BrgemmArgs* g) { block_brgemm<Mmla<Smmla>>(*g); }
+void octavo_brgemm_u8s8_svei8mm_48x64x8(const BrgemmArgs* g) { block_brgemm<Mmla<Usmmla>>(*g); }
+void octavo_brgemm_s8s8_svei8mm_48x64x8(const BrgemmArgs* g) { block_brgemm<Mmla<Smmla>>(*g); }
 }

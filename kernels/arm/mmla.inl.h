@@ -18,7 +18,7 @@ template <int Pairs>
 class PairedRows {
  public:
   static constexpr int64_t kMost = 256;  // 12 KiB at most
-  explicit PairedRows(const BrgemmArgs& g) : g_(g) {}
+  explicit PairedRows(const Tile& tile) : g_(tile.g), row_(tile.row), rows_(tile.rows) {}
   int64_t total() const { return g_.batch * ((g_.k + kDepth - 1) / kDepth); }
   const char* data() const { return copy_; }
   void fill(int64_t steps) {
@@ -26,10 +26,10 @@ class PairedRows {
     while (steps > 0) {
       const int64_t left = g_.k - done_, whole = left / kDepth < steps ? left / kDepth : steps;
       const int tail = whole < steps ? int(left % kDepth) : 0;
-      const char* a = static_cast<const char*>(g_.a[tap_]) + done_;
+      const char* a = static_cast<const char*>(g_.a[tap_]) + row_ * g_.a_stride_bytes + done_;
       for (int i = 0; i < 2 * Pairs; i += 2) {
         const char* row = a + i * g_.a_stride_bytes;
-        copy_pair(row, i + 1 < g_.m ? row + g_.a_stride_bytes : row, whole, tail, to + i * kDepth);
+        copy_pair(row, i + 1 < rows_ ? row + g_.a_stride_bytes : row, whole, tail, to + i * kDepth);
       }
       const int64_t copied = whole + (tail != 0);
       to += copied * kStep;
@@ -73,6 +73,7 @@ class PairedRows {
   }
 
   const BrgemmArgs& g_;
+  const int row_, rows_;
   int64_t tap_ = 0, done_ = 0;
   alignas(64) char copy_[kMost * kStep];
 };

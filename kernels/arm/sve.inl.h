@@ -22,7 +22,12 @@ struct Sve {
   static OCTAVO_INLINE I splat(int32_t x) { return svdup_s32(x); }
   static OCTAVO_INLINE Bytes splat8(int x) { return svdup_u8(uint8_t(x)); }
 
-  // Register v of an array of n elements: no element beyond them is touched; their lanes are 0.
+  // Register v of an array.
+  static OCTAVO_INLINE I load(const int32_t* p, int v) { return svld1_vnum_s32(all(), p, v); }
+  static OCTAVO_INLINE F load(const float* p, int v) { return svld1_vnum_f32(all(), p, v); }
+  static OCTAVO_INLINE void store(int32_t* p, int v, I x) { svst1_vnum_s32(all(), p, v, x); }
+  static OCTAVO_INLINE void store(float* p, int v, F x) { svst1_vnum_f32(all(), p, v, x); }
+  // The same of an array of n elements: no element beyond them is touched; their lanes are 0.
   static OCTAVO_INLINE I load(const int32_t* p, int v, int n) { return svld1_s32(part(v, n), p + v * lanes()); }
   static OCTAVO_INLINE F load(const float* p, int v, int n) { return svld1_f32(part(v, n), p + v * lanes()); }
   static OCTAVO_INLINE void store(int32_t* p, int v, int n, I x) { svst1_s32(part(v, n), p + v * lanes(), x); }
@@ -33,9 +38,12 @@ struct Sve {
   }
   static OCTAVO_INLINE void store8(char* p, int n, Bytes x) { svst1_u8(svwhilelt_b8(0, n), reinterpret_cast<uint8_t*>(p), x); }
 
+  static OCTAVO_INLINE F as_float(I x) { return svreinterpret_f32_s32(x); }
   static OCTAVO_INLINE F to_float(I x) { return svcvt_f32_s32_x(all(), x); }
   static OCTAVO_INLINE I bits(F x) { return svreinterpret_s32_f32(x); }
   static OCTAVO_INLINE F add(F x, F y) { return svadd_f32_x(all(), x, y); }
+  static OCTAVO_INLINE I add(I x, I y) { return svadd_s32_x(all(), x, y); }
+  static OCTAVO_INLINE F sub(F x, F y) { return svsub_f32_x(all(), x, y); }
   static OCTAVO_INLINE I sub(I x, I y) { return svsub_s32_x(all(), x, y); }
   static OCTAVO_INLINE F mul(F x, F y) { return svmul_f32_x(all(), x, y); }
   static OCTAVO_INLINE F fma(F x, F y, F z) { return svmla_f32_x(all(), z, x, y); }
@@ -52,6 +60,20 @@ struct Sve {
     const svuint16_t low = svuzp1_u16(svreinterpret_u16_s32(a), svreinterpret_u16_s32(b));
     const svuint16_t high = svuzp1_u16(svreinterpret_u16_s32(c), svreinterpret_u16_s32(d));
     return svuzp1_u8(svreinterpret_u8_u16(low), svreinterpret_u8_u16(high));
+  }
+  // The low 16 bits of four registers, clamped to [lo, hi] of 16 bits, to 8; then `odd` is added. What the bounds are makes no
+  // difference: without SVE2 nothing narrows and clamps at once.
+  static OCTAVO_INLINE Bytes odd(int x) { return splat8(x); }
+  static OCTAVO_INLINE svint16_t bound(int x, int odd) { return svdup_s16(int16_t(x - odd)); }
+  template <bool Signed, bool Plain>
+  static OCTAVO_INLINE Bytes saturate(I a, I b, I c, I d, Bytes odd, svint16_t lo, svint16_t hi) {
+    const svbool_t p = svptrue_b16();
+    svint16_t low = svuzp1_s16(svreinterpret_s16_s32(a), svreinterpret_s16_s32(b));
+    svint16_t high = svuzp1_s16(svreinterpret_s16_s32(c), svreinterpret_s16_s32(d));
+    low = svmin_s16_x(p, svmax_s16_x(p, low, lo), hi);
+    high = svmin_s16_x(p, svmax_s16_x(p, high, lo), hi);
+    const Bytes bytes = svuzp1_u8(svreinterpret_u8_s16(low), svreinterpret_u8_s16(high));
+    return Plain ? bytes : add8(bytes, odd);
   }
   static OCTAVO_INLINE I even64(I x, I y) {
     return svreinterpret_s32_s64(svuzp1_s64(svreinterpret_s64_s32(x), svreinterpret_s64_s32(y)));

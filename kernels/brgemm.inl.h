@@ -177,6 +177,7 @@ OCTAVO_INLINE void multiply_taps(typename K::Acc (&acc)[S][M][NV], const BrgemmA
   const char* b = static_cast<const char*>(g.b);
   [[maybe_unused]] typename K::template Rows<M>::Scratch scratch;
   for (int64_t t = 0; t < g.batch; ++t) {
+    asm volatile("" : : : "memory");  // GCC would keep all fields of g in registers, and spill what the loop over K needs
     if (g.b_offsets) b = static_cast<const char*>(g.b) + g.b_offsets[t];
     const char* a = static_cast<const char*>(g.a[t]) + a_offset;
     for (int64_t left = g.k; left > 0; left -= K::k_block) {

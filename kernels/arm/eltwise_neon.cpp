@@ -58,7 +58,10 @@ struct Vec {
   static F copysign(F a, F s) { return select({vdupq_n_u32(0x7fffffff), vdupq_n_u32(0x7fffffff)}, a, s); }
   static M lt(F a, F b) { return {vcltq_f32(a.low, b.low), vcltq_f32(a.high, b.high)}; }
   static M is_nan(F a) { return {vmvnq_u32(vceqq_f32(a.low, a.low)), vmvnq_u32(vceqq_f32(a.high, a.high))}; }
-  static F nan_to_zero(F a) { return select(is_nan(a), F(0.0f), a); }
+  static F nan_to_zero(F a) {
+    const auto number = [](float32x4_t v) { return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(v), vceqq_f32(v, v))); };
+    return {number(a.low), number(a.high)};
+  }
   static F select(M m, F a, F b) { return {vbslq_f32(m.low, a.low, b.low), vbslq_f32(m.high, a.high, b.high)}; }
   static I bits(F a) { return {vreinterpretq_s32_f32(a.low), vreinterpretq_s32_f32(a.high)}; }
   static F from_bits(I i) { return {vreinterpretq_f32_s32(i.low), vreinterpretq_f32_s32(i.high)}; }

@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 
-from arm_speed import DOT, QEMU, WIDENING, fail, listing_of
+from arm_speed import DOT, QEMU, WIDENING, fail, listing_of, table
 
 # The CPU models on which the plan takes the kernel.
 CPUS = {'neon': 'cortex-a53', 'neondot': 'neoverse-n1', 'neoni8mm': 'max,sve=off', 'svei8mm': 'max,sve-max-vq=2'}
@@ -100,7 +100,10 @@ class Code:
             address, *frames = entry.splitlines()
             lines += '?' not in frames[0]
             a = int(address, 16)
-            self.classes[a] = 'epilogue' if any(re.search(r'epilogue[^/]*:\d', f) for f in frames) else 'inner loop' if a in self.loops else 'around'
+            if any(re.search(r'epilogue[^/]*:\d', f) for f in frames):
+                self.classes[a] = 'epilogue'
+            else:
+                self.classes[a] = 'inner loop' if a in self.loops else 'around'
         if lines < len(unknown) // 2:
             fail('the kernels are compiled without lines of source (-g1)')
 
@@ -109,7 +112,8 @@ def executed(cpu, command):
     """{address: how often it was executed}, and what the program printed."""
     blocks, counts = {}, collections.Counter()
     with tempfile.NamedTemporaryFile('r') as log:
-        run = subprocess.run([QEMU, '-cpu', cpu, '-E', 'LD_BIND_NOW=1', '-d', 'in_asm,exec,nochain', '-D', log.name, *command], capture_output=True, text=True)
+        qemu = [QEMU, '-cpu', cpu, '-E', 'LD_BIND_NOW=1', '-d', 'in_asm,exec,nochain', '-D', log.name]
+        run = subprocess.run([*qemu, *command], capture_output=True, text=True)
         if run.returncode:
             fail(run.stderr.strip())
         block = []
@@ -171,12 +175,9 @@ def main():
         if plan > PLAN:
             missed.append(f'{r["kernel"]}, {r["layer"]}: the plan takes {plan:.1f} % of the instructions, not {PLAN} %')
 
-    lines = ['| kernel | layer | instructions per 1000 MACs: multiplications alone | inner loop | around | epilogue | plan | in all |',
-             '|---|---|---|---|---|---|---|---|']
-    for r in results:
-        per = lambda n: f'{1000 * n / r["macs"]:.1f}'
-        lines.append(f'| {r["kernel"]} | {r["layer"]} | {per(r["multiplications"])} | '
-                     + ' | '.join(per(r[c]) for c in CLASSES) + f' | {per(sum(r[c] for c in CLASSES))} |')
+    lines = table(['kernel', 'layer', 'instructions per 1000 MACs: multiplications alone', *CLASSES, 'in all'],
+                  [[r['kernel'], r['layer'], *(f'{1000 * n / r["macs"]:.1f}' for n in (r['multiplications'], *(r[c] for c in CLASSES),
+                                                                                     sum(r[c] for c in CLASSES)))] for r in results])
     print('\n'.join(lines))
     if options.markdown:
         with open(options.markdown, 'w') as file:

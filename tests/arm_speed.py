@@ -216,7 +216,8 @@ def depthwise(tracer, row, window, stride):
     more = lambda f: 16 * (f(long) - f(short)) / outputs
     result = {'kernel': name, 'core': row.core, 'window': window, 'stride': stride,
               'cycles': more(lambda trace: cycles(for_mca(trace), row.core, 1)), 'bound': more(vectors) / row.pipes,
-              'instructions': more(len), 'bytes_per_mac': more(lambda t: sum(loaded_bytes(i, row.quads) for _, i in t)) / (16 * window**2)}
+              'instructions': more(len),
+              'bytes_per_mac': more(lambda trace: sum(loaded_bytes(t, row.quads) for _, t in trace)) / (16 * window**2)}
     result['percent'] = 100 * result['bound'] / result['cycles']
     return result
 
@@ -281,18 +282,20 @@ def main():
 
     windows = [depthwise(tracer, row, *window) for row in DEPTHWISE for window in DEPTHWISE_WINDOWS]
 
-    lines = table(['kernel', 'core', 'inner loop: cycles', 'bound', '%', 'call k=64 %', 'k=256 %', 'instructions per 1000 MACs: loop',
-                   'k=64', 'k=256', 'stack accesses in the loop'],
-                  [[r['kernel'], r['core'], f'{r["loop_cycles"]:.1f}', f'{r["loop_bound"]:.1f}', f'{r["loop"]:.0f}', f'{r["k64"]:.0f}',
-                    f'{r["k256"]:.0f}', f'{r["loop_instructions_per_kmac"]:.0f}', f'{r["k64_instructions_per_kmac"]:.0f}',
-                    f'{r["k256_instructions_per_kmac"]:.0f}', r['stack']] for r in results])
-    loads = {(r['kernel'], r['register_bits']): [f'{r["loop_bytes_per_mac"]:.3f}', f'{r["k256_bytes_per_mac"]:.3f}'] for r in results}
+    lines = table(['kernel', 'core', 'inner loop: cycles', 'bound', '%', 'call k=64 %', 'k=256 %',
+                   'instructions per 1000 MACs: loop', 'k=64', 'k=256', 'stack accesses in the loop'],
+                  [[r['kernel'], r['core'], f'{r["loop_cycles"]:.1f}', f'{r["loop_bound"]:.1f}',
+                    *(f'{r[key]:.0f}' for key in ('loop', 'k64', 'k256')),
+                    *(f'{r[key + "_instructions_per_kmac"]:.0f}' for key in ('loop', 'k64', 'k256')), r['stack']] for r in results])
+    loads = {(r['kernel'], r['register_bits']): [f'{r[key + "_bytes_per_mac"]:.3f}' for key in ('loop', 'k256')] for r in results}
     lines += ['', *table(['tile', 'bits of a register', 'bytes loaded per MAC: inner loop', 'a call with k=256'],
                          [[*tile, *b] for tile, b in loads.items()] +
                          [[f'arm_gemm {tile}', 128, f'{b:.3f}', ''] for tile, b in TILES_OF_ARM_GEMM.items()])]
-    lines += ['', *table(['kernel', 'core', 'window', 'stride', 'cycles for 16 outputs', 'bound', '%', 'instructions', 'bytes loaded per MAC'],
-                         [[r['kernel'], r['core'], f'{r["window"]}x{r["window"]}', r['stride'], f'{r["cycles"]:.1f}', f'{r["bound"]:.1f}',
-                           f'{r["percent"]:.0f}', f'{r["instructions"]:.0f}', f'{r["bytes_per_mac"]:.2f}'] for r in windows])]
+    lines += ['', *table(['kernel', 'core', 'window', 'stride', 'cycles for 16 outputs', 'bound', '%', 'instructions',
+                          'bytes loaded per MAC'],
+                         [[r['kernel'], r['core'], f'{r["window"]}x{r["window"]}', r['stride'], f'{r["cycles"]:.1f}',
+                           f'{r["bound"]:.1f}', f'{r["percent"]:.0f}', f'{r["instructions"]:.0f}', f'{r["bytes_per_mac"]:.2f}']
+                          for r in windows])]
     print('\n'.join(lines))
     if options.markdown:
         with open(options.markdown, 'w') as file:

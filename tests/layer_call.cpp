@@ -1,6 +1,6 @@
-// Usage: layer_call u8|s8 IC OC HEIGHT WIDTH WINDOW STRIDE TIMES. Plans a convolution with 8-bit output, bias and ReLU, as the machine
-// would, and runs it TIMES times. For a tool that counts what it executes. Prints the kernel's name, where it is in memory, and the
-// MACs of one run.
+// Usage: layer_call u8|s8 IC OC HEIGHT WIDTH WINDOW STRIDE TIMES. Plans a convolution with 8-bit output, bias and ReLU on this
+// machine's kernels and runs it TIMES times. For a tool that counts what it executes. Prints the kernel's name, where it is in
+// memory, and the MACs of one run.
 #include <cstdio>
 #include <cstdlib>
 #include <string>

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Usage: same_bytes.sh NATIVE_BUILD CROSS_BUILD EMULATOR DEMO_FOLDER DATA_FOLDER. What a build for this machine and one for another
-# architecture, in an emulator (on the CPU model QEMU_CPU), write, byte for byte: the demo and ResNet-20, quantized, and their scores;
-# and the outputs of whole models. This machine's part is kept in CROSS_BUILD for the next CPU model.
+# architecture, in an emulator (on the CPU model QEMU_CPU), write, byte for byte: the demo and ResNet-20, quantized, and their
+# scores; and the outputs of whole models. This machine's part is kept in CROSS_BUILD for the next CPU model.
 set -eu
 native=$1 cross=$2 emulator=$3 demo=$4 data=$5
 for program in "$native/octavo" "$native/tests/graph_bits_test"; do

@@ -17,6 +17,7 @@ score() {  # score MODEL FLOAT CALIBRATION SAMPLES TEST SAMPLES RUN...: MODEL.RE
   for recipe in x86_static arm_static; do
     "$@" quantize "$float" -o int8.onnx --recipe $recipe --calib "$calibration" --samples "$to_calibrate" --force-int8 > /dev/null
     "$@" eval int8.onnx --data "$test" --samples "$to_score" --compare "$float" --json | grep -vF "$float" > "$model.$recipe.json"
+    [ -s "$model.$recipe.json" ]  # the pipe hides a failure
     mv int8.onnx "$model.$recipe.onnx"
   done
 }

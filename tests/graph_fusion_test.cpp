@@ -236,8 +236,8 @@ TEST(Fusion, AttentionIsThreeCallsInInt8) {
   ASSERT_TRUE(p) << p.status().text();
   std::vector<std::string> steps;
   for (const NodeReport& r : p->report()) steps.push_back(r.name + " " + r.precision);
-  EXPECT_EQ(steps.size(), 8u) << "the QuantizeLinear of x, four linears and three steps of attention";
-  for (const char* step : {"scores int8", "probabilities int8", "mixture int8"})
+  EXPECT_EQ(steps.size(), 6u) << "the QuantizeLinear of x, queries, keys and values as one, three steps of attention, and the last product";
+  for (const char* step : {"query int8", "scores int8", "probabilities int8", "mixture int8"})
     EXPECT_EQ(std::count(steps.begin(), steps.end(), step), 1) << step;
   EXPECT_EQ(p->int8_mac_share(), 1);
   Expected<Session> before = Session::create(g), after = Session::create(*q);

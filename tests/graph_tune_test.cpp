@@ -112,9 +112,13 @@ TEST(Mixed, DynamicNodesGoBackToFloatToo) {
   const Prepared p = *prepare(net(), recipe);
   const Graph q = *convert(p);
   ASSERT_EQ(count(q, "MatMulInteger"), 1u);
-  const Expected<Graph> m = mixed(p.graph(), q, {"fc"});
+  ASSERT_EQ(count(q, "ConvInteger"), count(p.graph(), "Conv"));
+  std::set<std::string> products;
+  for (const Node& node : p.graph().nodes)
+    if (node.op_type == "Conv" || node.op_type == "Gemm") products.insert(node.name);
+  const Expected<Graph> m = mixed(p.graph(), q, products);
   ASSERT_TRUE(m) << m.status().text();
-  EXPECT_EQ(count(*m, "MatMulInteger") + count(*m, "DynamicQuantizeLinear"), 0u);
+  EXPECT_EQ(count(*m, "MatMulInteger") + count(*m, "ConvInteger") + count(*m, "DynamicQuantizeLinear"), 0u);
   EXPECT_EQ(run(*m, samples(1)[0]), run(p.graph(), samples(1)[0]));
 }
 

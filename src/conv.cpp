@@ -359,7 +359,7 @@ Expected<ConvPlan> ConvPlan::create(const ConvDesc& d) noexcept try {
   Buffer<int32_t> sums;
   if (d.a != DType::f32) sums = impl->variant_sums();
   weights.epilogue = Epilogue(d.numerics, d.a, d.oc, sums.get(), int64_t(impl->variants.size()), (*kernel)->format.a_offset,
-                              d.window.kh * d.window.kw * (d.ic / d.groups));
+                              largest_weight_sum(weights));
   if (!impl->algorithm.flat) impl->blocks = conv_blocks(d.window, impl->pixel_bytes(), weights);
   return ConvPlan(std::move(impl));
 } catch (const std::exception&) {

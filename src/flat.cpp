@@ -1,11 +1,40 @@
 #include "src/flat.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <cstdlib>
 #include <cstring>
 
 #include "src/plan.h"
 
 namespace octavo::detail {
+namespace {
+
+template <class T>
+int64_t largest_sum(const Weights& w) noexcept {
+  const PackFormat& f = w.kernel->format;
+  const int64_t elements = int64_t(w.all_taps_bytes() / sizeof(T)), group = int64_t(f.nr) * f.kr;
+  int32_t largest = 0;
+  for (int64_t p = 0; p < w.panel_count(); ++p) {
+    const T* panel = reinterpret_cast<const T*>(w.panel(p));
+    int32_t sums[UINT8_MAX] = {};  // nr is no more
+    for (int64_t i = 0; i < elements; i += group)
+      for (int j = 0; j < f.nr; ++j)
+        for (int r = 0; r < f.kr; ++r) sums[j] += std::abs(int32_t(panel[i + j * f.kr + r]));
+    largest = std::max(largest, *std::max_element(sums, sums + f.nr));
+  }
+  return largest;
+}
+
+}  // namespace
+
+// Where a bound on sums lets a kernel round them in a shorter way, they are short.
+int64_t largest_weight_sum(const Weights& w) noexcept {
+  constexpr int64_t kShort = 2048, kLargest = 128;
+  if (w.kernel->a == DType::f32) return 0;
+  if (w.taps * w.k > kShort) return w.taps * w.k * kLargest;
+  return w.kernel->format.elem_bytes == 2 ? largest_sum<int16_t>(w) : largest_sum<int8_t>(w);
+}
 
 void pack_matrix(const Weights& w, const WeightBlock& matrix, char* panels, int32_t* sums) noexcept {
   const PackFormat& format = w.kernel->format;

@@ -40,6 +40,9 @@ struct Weights {
   size_t bytes() const noexcept { return packed.bytes() + epilogue.bytes() + panels.size() * sizeof(Panel); }
 };
 
+// No column's weights have a larger sum of magnitudes. 0 for f32.
+int64_t largest_weight_sum(const Weights&) noexcept;
+
 // Packs a whole matrix into the first taps of w's panels, and adds its column sums to sums[0..n) unless that is null.
 void pack_matrix(const Weights& w, const WeightBlock& matrix, char* panels, int32_t* sums) noexcept;
 

@@ -79,7 +79,7 @@ Expected<GemmPlan> GemmPlan::create(const GemmDesc& d) noexcept try {
                 PackedAccess::sums(w.packed));
   }
   w.data = panels_of(w.packed);
-  w.epilogue = Epilogue(d.numerics, d.a, d.n, sums_of(w.packed), 1, format.a_offset, d.k);
+  w.epilogue = Epilogue(d.numerics, d.a, d.n, sums_of(w.packed), 1, format.a_offset, largest_weight_sum(w));
   return GemmPlan(std::move(impl));
 } catch (const std::exception&) {
   return Status::error(Code::out_of_memory, "GemmPlan::create: no memory for %lld x %lld weights", static_cast<long long>(d.k),

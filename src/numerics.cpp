@@ -109,7 +109,7 @@ Status check_numerics(const Numerics& m, DType a, int64_t n, int64_t k, int64_t 
 }
 
 Epilogue::Epilogue(const Numerics& m, DType a, int64_t n, const int32_t* column_sums, int64_t variants, int32_t a_offset,
-                   int64_t k)
+                   int64_t largest_weight_sum)
     : n_(n) {
   base_.out = m.out;
   base_.lo = m.lo;
@@ -143,13 +143,13 @@ Epilogue::Epilogue(const Numerics& m, DType a, int64_t n, const int32_t* column_
   base_.zp = m.out_q.zero_point;
   base_.lo = float(quantize_bound(m.lo, m.out_q, m.out) - base_.zp);
   base_.hi = float(quantize_bound(m.hi, m.out_q, m.out) - base_.zp);
-  if (k > 0) {
+  if (largest_weight_sum > 0) {
     double bias = 0, scale = 0;
     for (int64_t i = 0; i < n * variants; ++i) bias = std::max(bias, std::fabs(double(bias_[size_t(i)])));
     for (int64_t j = 0; j < n; ++j) scale = std::max(scale, std::fabs(double(scale_[size_t(j)])));
-    // What the kernel multiplies: A + a_offset, by weights of at most 128.
+    // What the kernel multiplies: A + a_offset.
     const double largest_a = std::max(std::fabs(double(qmin_of(a) + a_offset)), std::fabs(double(qmax_of(a) + a_offset)));
-    const double acc = bias + double(k) * 128 * largest_a;
+    const double acc = bias + double(largest_weight_sum) * largest_a;
     base_.largest_acc = round_up(acc);
     base_.largest_out = round_up(acc * scale);
   }

@@ -21,10 +21,10 @@ class Epilogue {
  public:
   Epilogue() = default;
   // column_sums: [variants][n] sums of the weights that take part. Variants differ in nothing but the folded bias: rows of a
-  // convolution whose window hangs over the edge skip the padding, zero point and all. Null for f32. k: products summed into each
-  // column, 0 if not known.
+  // convolution whose window hangs over the edge skip the padding, zero point and all. Null for f32. largest_weight_sum:
+  // no column's weights have a larger sum of magnitudes; 0 if not known.
   Epilogue(const Numerics&, DType a, int64_t n, const int32_t* column_sums, int64_t variants, int32_t a_offset,
-           int64_t k = 0);
+           int64_t largest_weight_sum = 0);
 
   // For the columns from `column` on, without a residual pointer.
   EpilogueArgs args(int64_t column, int64_t variant = 0) const noexcept {

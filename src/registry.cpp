@@ -7,15 +7,15 @@ namespace {
 
 constexpr KernelInfo brgemm(const char* name, Isa needs, DType a, DType b, uint8_t mr, PackFormat format, BrgemmFn run,
                             uint8_t group = 0) {
-  return {name, Op::brgemm, needs, a, b, mr, format.nr, format.kr, false, false, format, 0, group, run, nullptr};
+  return {name, Op::brgemm, needs, a, b, mr, format.nr, format.kr, false, format, 0, group, run, nullptr};
 }
 [[maybe_unused]] constexpr KernelInfo grouped(const char* name, Isa needs, DType a, DType b, uint8_t mr, PackFormat format,
                                               BrgemmFn run, uint8_t group) {
-  return {name, Op::grouped, needs, a, b, mr, format.nr, format.kr, false, false, format, 0, group, run, nullptr};
+  return {name, Op::grouped, needs, a, b, mr, format.nr, format.kr, false, format, 0, group, run, nullptr};
 }
 constexpr KernelInfo dwconv(const char* name, Isa needs, DType a, DType b, uint8_t mr, PackFormat format, DwconvFn run,
                             uint8_t rows = 1) {
-  return {name, Op::dwconv, needs, a, b, mr, format.nr, format.kr, false, false, format, rows, 0, nullptr, run};
+  return {name, Op::dwconv, needs, a, b, mr, format.nr, format.kr, false, format, rows, 0, nullptr, run};
 }
 constexpr KernelInfo test_only(KernelInfo row) {
   row.test_only = true;

@@ -23,12 +23,13 @@ struct Epilogue {
   std::vector<int32_t> bias;
   std::vector<float> scale, bias_f32;
   EpilogueArgs args;
-  // ReLU, all values of the type, and what a plan knows of sums of so many products.
-  Epilogue(const KernelInfo& k, size_t columns, int64_t products) : bias(columns, 1), scale(columns, 0.001f), bias_f32(columns, 1.0f) {
+  // ReLU, all values of the type, and what a plan knows of sums of so many products with weights of 1.
+  Epilogue(const KernelInfo& k, size_t columns, int64_t products)
+      : bias(columns, 1), scale(columns, 0.001f), bias_f32(columns, 1.0f) {
     args.out = k.a;
     args.zp = k.a == DType::s8 ? -128 : 0;
     args.lo = 0, args.hi = 255;
-    args.largest_acc = 1.0f + 128.0f * float(products) * (k.a == DType::s8 || k.format.a_offset ? 128.0f : 255.0f);
+    args.largest_acc = 1.0f + float(products) * (k.a == DType::s8 || k.format.a_offset ? 128.0f : 255.0f);
     args.largest_out = args.largest_acc * scale[0];
     if (k.a == DType::f32) {
       args.bias_f32 = bias_f32.data();

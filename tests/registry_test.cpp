@@ -20,7 +20,7 @@ const IsaName* isa_of(const std::string& word) {
 }
 
 TEST(Registry, NamesSayWhatTheRowsSay) {
-  const std::regex grammar("(brgemm|dwconv|grouped)_(u8|s8|f32)(s8|f32)_([a-z0-9]+)_(\\d+)x(\\d+)(vl)?x(\\d+)(_[a-z0-9]+)?");
+  const std::regex grammar("(brgemm|dwconv|grouped)_(u8|s8|f32)(s8|f32)_([a-z0-9]+)_(\\d+)x(\\d+)x(\\d+)(_[a-z0-9]+)?");
   for (const KernelInfo& k : kernels()) {
     SCOPED_TRACE(k.name);
     std::cmatch m;
@@ -33,9 +33,8 @@ TEST(Registry, NamesSayWhatTheRowsSay) {
     EXPECT_EQ(uint32_t(isa->bit), uint32_t(k.needs));
     EXPECT_EQ(std::stoi(m[5]), k.mr);
     EXPECT_EQ(std::stoi(m[6]), k.nr);
-    EXPECT_EQ(m[7].matched, k.nr_in_vl);
-    EXPECT_EQ(std::stoi(m[8]), k.kr);
-    EXPECT_TRUE(!m[9].matched || k.test_only) << "a variant that dispatch may choose needs a name of its own";
+    EXPECT_EQ(std::stoi(m[7]), k.kr);
+    EXPECT_TRUE(!m[8].matched || k.test_only) << "a variant that dispatch may choose needs a name of its own";
   }
 }
 

@@ -137,7 +137,6 @@ struct KernelInfo {
   Isa needs;
   DType a, b;         // u8|s8 with s8, or f32 with f32
   uint8_t mr, nr, kr; // output tile (pixels x channels for dwconv), K values interleaved per column
-  bool nr_in_vl;      // nr counts vector lengths (SVE)
   bool test_only;     // odd layouts that exercise packing; never chosen
   PackFormat format;
   uint8_t rows;       // dwconv: the most output rows of one call. 0 for brgemm

@@ -25,9 +25,9 @@ struct Tile {
 constexpr float kMagic = 12582912.0f;
 constexpr int32_t kMagicBits = 0x4b400000;
 
-// How a call's sums become u8 or s8 where the caller promises that all is small: they start from kMagicBits, so that they are floats
-// at the end (a conversion takes as long as two or four additions), and are rounded with the zero point, or its even part, to
-// integers of 16 bits. On their way to 8 bits these are clamped.
+// How a call's sums become u8 or s8 where the caller promises that all is small: they start from kMagicBits, so that they are
+// floats at the end (a conversion takes as long as two or four additions), and are rounded with the zero point, or its even part,
+// to integers of 16 bits. On their way to 8 bits these are clamped.
 struct Small8 {
   bool use, out_signed, plain;  // plain: the bounds are those of the type, and the zero point is even
   int odd, lo, hi;              // bounds with the zero point
@@ -43,11 +43,12 @@ struct Small8 {
 };
 
 // What sums start from and are multiplied by, in the order of a group's registers, and what else is the same for all of a call.
+// Twice as long as needed, so that a whole last register fits, whatever its length is.
 template <int Elements>
 struct CallConstants {
   explicit CallConstants(const BrgemmArgs& g) : small8(*g.epi) {}
-  alignas(64) int32_t seed[Elements];
-  float scale[Elements];
+  alignas(64) int32_t seed[2 * Elements];
+  float scale[2 * Elements];
   const Small8 small8;
 };
 

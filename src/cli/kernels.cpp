@@ -48,7 +48,7 @@ Json kernel_rows(Isa active) {
                     {"a", octavo::name_of(k.a)},
                     {"b", octavo::name_of(k.b)},
                     {"isa", isa_name(k.needs)},
-                    {"tile", fmt::format("{}x{}{}x{}", k.mr, k.nr, k.nr_in_vl ? "vl" : "", k.kr)},
+                    {"tile", fmt::format("{}x{}x{}", k.mr, k.nr, k.kr)},
                     {"eligible", why.empty()},
                     {"why_not", why},
                     {"chosen", best_kernel(k.op, k.a, k.b, active) == &k}});

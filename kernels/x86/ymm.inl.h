@@ -131,6 +131,8 @@ struct Ymm {
   static OCTAVO_INLINE I round(F x) { return _mm256_cvtps_epi32(x); }
   static OCTAVO_INLINE int round(float x) { return _mm_cvtss_si32(_mm_set_ss(x)); }
   static OCTAVO_INLINE I add(I x, I y) { return _mm256_add_epi32(x, y); }
+  // acc += x in the same register: GCC would put the sum into that of x, and move it back. So does keep() after add().
+  static OCTAVO_INLINE void accumulate(I& acc, I x) { asm("vpaddd %1, %0, %0" : "+x"(acc) : "x"(x)); }
   static OCTAVO_INLINE F add(F x, F y) { return _mm256_add_ps(x, y); }
   static OCTAVO_INLINE I sub(I x, I y) { return _mm256_sub_epi32(x, y); }
   static OCTAVO_INLINE F mul(F x, F y) { return _mm256_mul_ps(x, y); }
@@ -157,7 +159,9 @@ struct Ymm {
   // Part j of Rows equal parts of the register: all of it, or its first n bytes.
   template <int Rows>
   static OCTAVO_INLINE void store8(char* p, I x, int j) {
-    if constexpr (Rows == 2) {
+    if constexpr (Rows == 1) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x);
+    } else if constexpr (Rows == 2) {
       _mm_storeu_si128(reinterpret_cast<__m128i*>(p), half(x, j));
     } else if (j % 2) {
       const __m128i part = half(x, j / 2);
@@ -168,6 +172,14 @@ struct Ymm {
   }
   template <int Rows>
   static OCTAVO_INLINE void store8(char* p, I x, int j, int n) {
+    if constexpr (Rows == 1) {
+      if (n & 32) return store8<1>(p, x, 0);
+      if (n & 16) {
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(p), half(x, 0));
+        p += 16;
+      }
+      return store_bytes(p, half(x, n & 16 ? 1 : 0), n & 15);
+    }
     const __m128i part = half(x, Rows == 2 ? j : j / 2);
     store_bytes(p, Rows == 4 && j % 2 ? _mm_unpackhi_epi64(part, part) : part, n);
   }

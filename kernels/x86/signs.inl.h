@@ -17,7 +17,7 @@ namespace {
 
 constexpr int kGroup = 5, kRows = 4 * kGroup;       // rows whose sums fit the registers, and of a call
 constexpr int kColumns = 64, kStep = 4 * kColumns;  // of a panel; its bytes for four values of K
-constexpr int64_t kStrip = 64;                      // steps of a strip
+constexpr int64_t kStrip = 128;                     // steps of a strip
 constexpr ptrdiff_t kPlane = 4 * kStrip + 16;       // of a copied row: magnitudes, then signs; a tap's last piece may be longer
 constexpr ptrdiff_t kRow = 2 * kPlane;
 
@@ -110,9 +110,7 @@ class SignedRows {
 // The vocabulary of the epilogue, and the products.
 struct DotSigned : Ymm {
   static constexpr int a_bytes = 1;
-  static OCTAVO_INLINE void dot(I& acc, I magnitude, I sign, I w, I ones) {
-    accumulate(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, _mm256_xor_si256(w, sign)), ones));
-  }
+  static OCTAVO_INLINE void now(I& x) { asm volatile("" : "+x"(x)); }
 };
 
 // A strip of K for some columns. `sums` holds the sums of the strips before it, if there are any (resume), and takes those of
@@ -147,8 +145,16 @@ OCTAVO_INLINE void multiply(__m256i (&acc)[M][NV], const char* a, const char* b,
     OCTAVO_UNROLL
     for (int i = 0; i < M; ++i) {
       const __m256i magnitude = K::splat_at(a + i * kRow), sign = K::splat_at(a + i * kRow + kPlane);
+      __m256i x[NV];
+      // One kind of instruction after the other: in other orders additions take the ports of products.
       OCTAVO_UNROLL
-      for (int v = 0; v < NV; ++v) K::dot(acc[i][v], magnitude, sign, w[v], ones);
+      for (int v = 0; v < NV; ++v) K::now(x[v] = _mm256_xor_si256(w[v], sign));
+      OCTAVO_UNROLL
+      for (int v = 0; v < NV; ++v) K::now(x[v] = _mm256_maddubs_epi16(magnitude, x[v]));
+      OCTAVO_UNROLL
+      for (int v = 0; v < NV; ++v) K::now(x[v] = _mm256_madd_epi16(x[v], ones));
+      OCTAVO_UNROLL
+      for (int v = 0; v < NV; ++v) K::accumulate(acc[i][v], x[v]);
     }
   }
 }

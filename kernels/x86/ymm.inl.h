@@ -132,7 +132,7 @@ struct Ymm {
   static OCTAVO_INLINE int round(float x) { return _mm_cvtss_si32(_mm_set_ss(x)); }
   static OCTAVO_INLINE I add(I x, I y) { return _mm256_add_epi32(x, y); }
   // acc += x in the same register: GCC would put the sum into that of x, and move it back. So does keep() after add().
-  static OCTAVO_INLINE void accumulate(I& acc, I x) { asm("vpaddd %1, %0, %0" : "+x"(acc) : "x"(x)); }
+  static OCTAVO_INLINE void accumulate(I& acc, I x) { asm volatile("vpaddd %1, %0, %0" : "+x"(acc) : "x"(x)); }
   static OCTAVO_INLINE F add(F x, F y) { return _mm256_add_ps(x, y); }
   static OCTAVO_INLINE I sub(I x, I y) { return _mm256_sub_epi32(x, y); }
   static OCTAVO_INLINE F mul(F x, F y) { return _mm256_mul_ps(x, y); }

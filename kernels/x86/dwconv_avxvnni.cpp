@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "kernels/unroll.inl.h"
+#include "kernels/x86/pieces.inl.h"
 #include "octavo/ukernel.h"
 
 namespace octavo::OCTAVO_ISA {

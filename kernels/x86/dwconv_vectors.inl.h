@@ -10,16 +10,8 @@ struct Xmm {
 
   static T load(const void* p) { return _mm_loadu_si128(static_cast<const T*>(p)); }
   static void store(void* p, T v) { _mm_storeu_si128(static_cast<T*>(p), v); }
-  static T load(const void* p, int n) {
-    alignas(16) char buffer[16] = {};
-    std::memcpy(buffer, p, size_t(n));
-    return load(buffer);
-  }
-  static void store(void* p, T v, int n) {
-    alignas(16) char buffer[16];
-    store(buffer, v);
-    std::memcpy(p, buffer, size_t(n));
-  }
+  static T load(const void* p, int n) { return load_pieces(static_cast<const char*>(p), n); }
+  static void store(void* p, T v, int n) { store_pieces(static_cast<char*>(p), v, n); }
   static T mask(int n) { return _mm_cmpgt_epi32(_mm_set1_epi32(n), _mm_setr_epi32(0, 1, 2, 3)); }
   static T load_words(const void* p, int n) { return _mm_maskload_epi32(static_cast<const int*>(p), mask(n)); }
   static void store_words(void* p, T v, int n) { _mm_maskstore_epi32(static_cast<int*>(p), mask(n), v); }

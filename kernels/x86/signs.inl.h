@@ -18,31 +18,40 @@ namespace {
 constexpr int kGroup = 5, kRows = 4 * kGroup;       // rows whose sums fit the registers, and of a call
 constexpr int kColumns = 64, kStep = 4 * kColumns;  // of a panel; its bytes for four values of K
 constexpr int64_t kStrip = 128;                     // steps of a strip
-constexpr ptrdiff_t kPlane = 4 * kStrip + 16;       // of a copied row: magnitudes, then signs; a tap's last piece may be longer
+constexpr ptrdiff_t kPlane = 4 * kStrip + 32;       // of a copied row: magnitudes, then signs, both to whole vectors
 constexpr ptrdiff_t kRow = 2 * kPlane;
 
 // Rows of A, one strip of K at a time.
 template <bool Flip>
 class SignedRows {
  public:
-
   explicit SignedRows(const BrgemmArgs& g) : g_(g) {}
   int64_t total() const { return g_.batch * ((g_.k + 3) / 4); }
-  // The next `steps` of all.
+  // The next `steps` of all. Taps of whole vectors are read where they are; others are first brought together.
   OCTAVO_INLINE void fill(int64_t steps) {
     __m256i negative[kRows];
-    for (int i = 0; i < g_.m; ++i) negative[i] = _mm256_setzero_si256();
+    for (int i = 0; i < g_.m; ++i) {
+      negative[i] = _mm256_setzero_si256();
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(rows_ + i * kRow + 4 * steps), zeros());
+    }
     for (int64_t at = 0, n; at < steps; at += n) {
       const int64_t left = (g_.k + 3) / 4 - step_, bytes = g_.k - 4 * step_;
       n = left < steps - at ? left : steps - at;
       const char* from = static_cast<const char*>(g_.a[tap_]) + 4 * step_;
-      for (int i = 0; i < g_.m; ++i)
-        negative[i] = _mm256_add_epi64(
-            negative[i], copy(from + i * g_.a_stride_bytes, bytes < 4 * n ? bytes : 4 * n, rows_ + i * kRow + 4 * at));
+      char* to = rows_ + 4 * at;
+      for (int i = 0; i < g_.m; ++i, from += g_.a_stride_bytes, to += kRow) {
+        if (g_.k % 32 == 0) {
+          negative[i] = _mm256_add_epi64(negative[i], split(from, 4 * n, to));
+        } else {
+          copy(from, bytes < 4 * n ? bytes : 4 * n, to);
+        }
+      }
       step_ += n;
       if (n == left) step_ = 0, ++tap_;
     }
     for (int i = 0; i < g_.m; ++i) {
+      char* row = rows_ + i * kRow;
+      if (g_.k % 32 != 0) negative[i] = split(row, 4 * steps, row);
       const __m128i two = _mm_add_epi64(_mm256_castsi256_si128(negative[i]), _mm256_extracti128_si256(negative[i], 1));
       negative_[i] = _mm_cvtsi128_si32(_mm_add_epi64(two, _mm_unpackhi_epi64(two, two)));
     }
@@ -52,53 +61,49 @@ class SignedRows {
   const int32_t* negative() const { return negative_; }
 
  private:
-  // From byte n on, a vector of -1: at 32 - n, one with zeros in its first n bytes.
-  alignas(64) static constexpr signed char kFrom[64] = {0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,
-                                                        0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,
-                                                        -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
-                                                        -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
+  static OCTAVO_INLINE __m256i zeros() { return _mm256_set1_epi8(Flip ? char(0x80) : 0); }
 
-  static OCTAVO_INLINE __m128i from(int64_t n) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(kFrom + 32 - n)); }
-  static OCTAVO_INLINE __m128i flip(__m128i x) { return Flip ? _mm_xor_si128(x, _mm_set1_epi8(char(0x80))) : x; }
-
-  // Returns the sums of |a| where a < 0, but for those of `hidden` bytes.
-  static OCTAVO_INLINE __m256i put16(__m128i a, __m128i hidden, char* to) {
-    const __m128i sign = _mm_cmpgt_epi8(_mm_setzero_si128(), a), magnitude = _mm_abs_epi8(a);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), magnitude);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + kPlane), sign);
-    const __m128i negative = _mm_andnot_si128(hidden, _mm_and_si128(sign, magnitude));
-    return _mm256_zextsi128_si256(_mm_sad_epu8(negative, _mm_setzero_si128()));
-  }
-
-  // n values of a row, followed by zeros up to a multiple of four.
-  static OCTAVO_INLINE __m256i copy(const char* p, int64_t n, char* to) {
+  // n values, rounded up to whole vectors, to magnitudes and signs. Returns sums of |a| where a < 0.
+  static OCTAVO_INLINE __m256i split(const char* p, int64_t n, char* to) {
     const __m256i zero = _mm256_setzero_si256();
     __m256i sum = zero;
-    int64_t i = 0;
-    for (; i + 32 <= n; i += 32) {
+    for (int64_t i = 0; i < n; i += 32) {
       __m256i a = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + i));
-      if constexpr (Flip) a = _mm256_xor_si256(a, _mm256_set1_epi8(char(0x80)));
+      if constexpr (Flip) a = _mm256_xor_si256(a, zeros());
       const __m256i sign = _mm256_cmpgt_epi8(zero, a), magnitude = _mm256_abs_epi8(a);
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), magnitude);
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i + kPlane), sign);
       sum = _mm256_add_epi64(sum, _mm256_sad_epu8(_mm256_and_si256(sign, magnitude), zero));
     }
-    if (n - i >= 16) {
-      const __m128i a = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + i));
-      sum = _mm256_add_epi64(sum, put16(flip(a), _mm_setzero_si128(), to + i));
-      i += 16;
+    return sum;
+  }
+
+  template <class Word>
+  static OCTAVO_INLINE void move(const char* p, char* to) {
+    Word x;
+    std::memcpy(&x, p, sizeof x);
+    std::memcpy(to, &x, sizeof x);
+  }
+  // n >= sizeof(Word) bytes; the last word may overlap the one before.
+  template <class Word>
+  static OCTAVO_INLINE void words(const char* p, int64_t n, char* to) {
+    for (int64_t i = 0; i + int64_t(sizeof(Word)) < n; i += int64_t(sizeof(Word))) move<Word>(p + i, to + i);
+    move<Word>(p + n - sizeof(Word), to + n - sizeof(Word));
+  }
+  // n values of a tap, followed by zeros up to a multiple of four.
+  static OCTAVO_INLINE void copy(const char* p, int64_t n, char* to) {
+    if (n >= 32) {
+      words<__m256i>(p, n, to);
+    } else if (n >= 16) {
+      words<__m128i>(p, n, to);
+    } else if (n >= 8) {
+      words<uint64_t>(p, n, to);
+    } else if (n >= 4) {
+      words<uint32_t>(p, n, to);
+    } else {
+      for (int64_t i = 0; i < n; ++i) to[i] = p[i];
     }
-    if (i == n) return sum;
-    if (n < 16) {
-      const __m128i a = _mm_andnot_si128(from(n), flip(load_bytes(p, int(n))));
-      return _mm256_add_epi64(sum, put16(a, _mm_setzero_si128(), to));
-    }
-    // The last 16 values once more: those already here count no second time.
-    std::memset(to + n, 0, 4);
-    std::memset(to + n + kPlane, 0, 4);
-    const __m128i a = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + n - 16));
-    const __m128i again = _mm_xor_si128(from(16 - (n - i)), _mm_set1_epi8(-1));
-    return _mm256_add_epi64(sum, put16(flip(a), again, to + n - 16));
+    if (n % 4) _mm_storeu_si32(to + n, _mm256_castsi256_si128(zeros()));
   }
 
   const BrgemmArgs& g_;

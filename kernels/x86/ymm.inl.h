@@ -7,57 +7,10 @@
 #include <cstring>
 
 #include "kernels/unroll.inl.h"
+#include "kernels/x86/pieces.inl.h"
 
 namespace octavo::OCTAVO_ISA {
 namespace {
-
-// Copies of n < 16 bytes between memory and the low end of a register, in pieces: AVX2 has no masks for bytes.
-OCTAVO_INLINE __m128i load_bytes(const char* p, int n) {
-  uint64_t low = 0, high = 0;
-  if (n & 8) {
-    std::memcpy(&low, p, 8);
-    p += 8;
-  }
-  uint64_t rest = 0;
-  int shift = 0;
-  if (n & 4) {
-    uint32_t x;
-    std::memcpy(&x, p, 4);
-    rest = x;
-    shift = 32;
-    p += 4;
-  }
-  if (n & 2) {
-    uint16_t x;
-    std::memcpy(&x, p, 2);
-    rest |= uint64_t(x) << shift;
-    shift += 16;
-    p += 2;
-  }
-  if (n & 1) rest |= uint64_t(uint8_t(*p)) << shift;
-  (n & 8 ? high : low) = rest;
-  return _mm_set_epi64x(int64_t(high), int64_t(low));
-}
-
-OCTAVO_INLINE void store_bytes(char* p, __m128i x, int n) {
-  if (n & 8) {
-    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), x);
-    x = _mm_unpackhi_epi64(x, x);
-    p += 8;
-  }
-  uint64_t rest = uint64_t(_mm_cvtsi128_si64(x));
-  if (n & 4) {
-    std::memcpy(p, &rest, 4);
-    rest >>= 32;
-    p += 4;
-  }
-  if (n & 2) {
-    std::memcpy(p, &rest, 2);
-    rest >>= 16;
-    p += 2;
-  }
-  if (n & 1) *p = char(rest);
-}
 
 struct Ymm {
   using I = __m256i;
@@ -117,7 +70,7 @@ struct Ymm {
   static OCTAVO_INLINE I load(const int32_t* p, const Part& part) { return _mm256_maskload_epi32(p, part.mask); }
   static OCTAVO_INLINE F load(const float* p, const Part& part) { return _mm256_maskload_ps(p, part.mask); }
   static OCTAVO_INLINE __m128i load8(const char* p) { return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)); }
-  static OCTAVO_INLINE __m128i load8(const char* p, const Part& part) { return load_bytes(p, part.n); }
+  static OCTAVO_INLINE __m128i load8(const char* p, const Part& part) { return load_pieces(p, part.n); }
   static OCTAVO_INLINE void store(char* p, I x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x); }
   static OCTAVO_INLINE void store(char* p, F x) { _mm256_storeu_ps(reinterpret_cast<float*>(p), x); }
   static OCTAVO_INLINE void store(char* p, I x, const Part& part) {
@@ -178,10 +131,10 @@ struct Ymm {
         _mm_storeu_si128(reinterpret_cast<__m128i*>(p), half(x, 0));
         p += 16;
       }
-      return store_bytes(p, half(x, n & 16 ? 1 : 0), n & 15);
+      return store_pieces(p, half(x, n & 16 ? 1 : 0), n & 15);
     }
     const __m128i part = half(x, Rows == 2 ? j : j / 2);
-    store_bytes(p, Rows == 4 && j % 2 ? _mm_unpackhi_epi64(part, part) : part, n);
+    store_pieces(p, Rows == 4 && j % 2 ? _mm_unpackhi_epi64(part, part) : part, n);
   }
 
  private:

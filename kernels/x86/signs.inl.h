@@ -137,6 +137,8 @@ constexpr int kOutputVectors = 4;  // that the epilogue takes
 template <int M, int NV>
 OCTAVO_INLINE void multiply(__m256i (&acc)[M][NV], const char* a, const char* b, int64_t steps) {
   using K = DotSigned;
+  // One kind of instruction after the other, where registers are left for it: in other orders additions take the ports of products.
+  constexpr int kAtOnce = M > 2 && NV % 2 == 0 ? 2 : 1;
   __m256i ones = K::splat16(1);
   K::keep(ones);
   for (; steps > 0; --steps, a += 4, b += kStep) {
@@ -150,16 +152,18 @@ OCTAVO_INLINE void multiply(__m256i (&acc)[M][NV], const char* a, const char* b,
     OCTAVO_UNROLL
     for (int i = 0; i < M; ++i) {
       const __m256i magnitude = K::splat_at(a + i * kRow), sign = K::splat_at(a + i * kRow + kPlane);
-      __m256i x[NV];
-      // One kind of instruction after the other: in other orders additions take the ports of products.
       OCTAVO_UNROLL
-      for (int v = 0; v < NV; ++v) K::now(x[v] = _mm256_xor_si256(w[v], sign));
-      OCTAVO_UNROLL
-      for (int v = 0; v < NV; ++v) K::now(x[v] = _mm256_maddubs_epi16(magnitude, x[v]));
-      OCTAVO_UNROLL
-      for (int v = 0; v < NV; ++v) K::now(x[v] = _mm256_madd_epi16(x[v], ones));
-      OCTAVO_UNROLL
-      for (int v = 0; v < NV; ++v) K::accumulate(acc[i][v], x[v]);
+      for (int v = 0; v < NV; v += kAtOnce) {
+        __m256i x[kAtOnce];
+        OCTAVO_UNROLL
+        for (int u = 0; u < kAtOnce; ++u) K::now(x[u] = _mm256_xor_si256(w[v + u], sign));
+        OCTAVO_UNROLL
+        for (int u = 0; u < kAtOnce; ++u) K::now(x[u] = _mm256_maddubs_epi16(magnitude, x[u]));
+        OCTAVO_UNROLL
+        for (int u = 0; u < kAtOnce; ++u) K::now(x[u] = _mm256_madd_epi16(x[u], ones));
+        OCTAVO_UNROLL
+        for (int u = 0; u < kAtOnce; ++u) K::accumulate(acc[i][v + u], x[u]);
+      }
     }
   }
 }

@@ -145,10 +145,7 @@ OCTAVO_INLINE void multiply(__m256i (&acc)[M][NV], const char* a, const char* b,
     asm("" : "+r"(a), "+r"(b));
     __m256i w[NV];
     OCTAVO_UNROLL
-    for (int v = 0; v < NV; ++v) {
-      w[v] = K::load_b(b + v * K::vector_bytes);
-      if constexpr (M > 1) K::keep(w[v]);  // one load for all rows, not an operand in memory for each
-    }
+    for (int v = 0; M > 1 && v < NV; ++v) K::now(w[v] = K::load_b(b + v * K::vector_bytes));  // once for all rows
     OCTAVO_UNROLL
     for (int i = 0; i < M; ++i) {
       const __m256i magnitude = K::splat_at(a + i * kRow), sign = K::splat_at(a + i * kRow + kPlane);
@@ -156,7 +153,10 @@ OCTAVO_INLINE void multiply(__m256i (&acc)[M][NV], const char* a, const char* b,
       for (int v = 0; v < NV; v += kAtOnce) {
         __m256i x[kAtOnce];
         OCTAVO_UNROLL
-        for (int u = 0; u < kAtOnce; ++u) K::now(x[u] = _mm256_xor_si256(w[v + u], sign));
+        for (int u = 0; u < kAtOnce; ++u) {
+          if constexpr (M == 1) w[v + u] = K::load_b(b + (v + u) * K::vector_bytes);
+          K::now(x[u] = _mm256_xor_si256(w[v + u], sign));
+        }
         OCTAVO_UNROLL
         for (int u = 0; u < kAtOnce; ++u) K::now(x[u] = _mm256_maddubs_epi16(magnitude, x[u]));
         OCTAVO_UNROLL

@@ -5,8 +5,8 @@
 // C: s32, f32, u8, s8, in blocks of 5x16; columns beyond n by masked and by piecewise moves
 // Registers, of 16: 5 x 2 accumulators, 2 of B, a magnitude, a sign, a product, ones (f32: 6 x 2, 2 of B, 1 of A)
 // Needs AVX2, FMA. vpmaddubsw of magnitudes up to 128 with -128..127 never saturates (signs.inl.h): exact
-// Measured: int8: Zen 3, 2026-11-27. Bound of its mix (xor, vpmaddubsw, vpmaddwd, vpaddd for 32 products): 32 a cycle by pipes, 27 in
-//   a loop of registers alone, where additions take pipes of products. Of these 27, a whole call of 20x64, s32, GCC 12 / Clang 19:
+// Measured: int8: Zen 3, 2026-11-27. Its mix (xor, vpmaddubsw, vpmaddwd, vpaddd for 32 products) is bound to 32 a cycle by pipes,
+//   27 in a loop of registers alone, where additions take pipes of products. Of these 27, a call of 20x64, s32, GCC 12 / Clang 19:
 //   k=256 87 / 85, k=512 88 / 87, k=1024 88 / 86 %. f32: Zen 4, % of FMA: k=64 97 / 96, k=256 98 / 98, k=1024 98 / 98
 #include "kernels/x86/dot.inl.h"
 #include "kernels/x86/signs.inl.h"

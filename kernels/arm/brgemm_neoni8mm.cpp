@@ -1,11 +1,13 @@
 // brgemm_{u8s8,s8s8}_neoni8mm_48x64x8: acc[i][j] = bias[j] + sum_t sum_p A_t[i][p] * B_t[p][j]
-// A: copied once per call, in pairs of rows; serves 64 columns
+// A: copied in pairs of rows, six rows at a time; serves 64 columns
 // B: [ceil(k/8)][64][8] s8:  k0..7 of column 0 | k0..7 of column 1 | ... | k0..7 of column 63 | k8..15 of column 0 | ...
 // C: s32, f32, u8, s8, in blocks of 6x16, 6x8 and 6x4; other column counts through padded copies
 // Registers, of 32: 3 x 8 accumulators of 2x2 sums, 3 of A, 2 of B
 // Needs I8MM. SMMLA and USMMLA sum eight s8*s8 and eight u8*s8 into s32 without saturation: exact; A is not flipped
 // Modelled: llvm-mca 19 (tests/arm_speed.py), % of two (N2) or four (V1, V2) SMMLA a cycle, GCC 12: inner loop n2 99, v1 98,
-//   v2 98; a whole call with 8-bit output, the copy of A and the epilogue in it, k=64 n2 40, v1 38, v2 39; k=256 n2 71, v1 66, v2 68
+//   v2 98; a whole call with 8-bit output, the copy of A and the epilogue in it, k=64 n2 55, v1 50, v2 51; k=256 n2 80, v1 74.
+//   The bound at k=64: 192 SMMLA and 118 others on the same pipes for 6x16 sums (3 for each register: float, scale, round; 36 to
+//   narrow, of which 6 put rows apart; 6 stores; the constants' share): 62. At k=256: 87
 #include <arm_neon.h>
 
 #include "kernels/arm/mmla.inl.h"

@@ -1,5 +1,5 @@
 // brgemm_{u8s8,s8s8}_svei8mm_48x64x8: acc[i][j] = bias[j] + sum_t sum_p A_t[i][p] * B_t[p][j]
-// A: copied once per call, in pairs of rows; serves 64 columns
+// A: copied in pairs of rows, six rows at a time; serves 64 columns
 // B: [ceil(k/8)][64][8] s8:  k0..7 of column 0 | k0..7 of column 1 | ... | k0..7 of column 63 | k8..15 of column 0 | ...
 //    The same for every vector length: a register takes as many columns of a step as fit
 // C: s32, f32, u8, s8, in blocks of 6 rows and as many columns as a register has bytes (or a half, or a quarter), predicated
@@ -7,8 +7,7 @@
 // Needs SVE with I8MM, any vector length. SMMLA and USMMLA sum eight products into s32 without saturation: exact; A is not
 // flipped
 // Modelled: llvm-mca 19 (tests/arm_speed.py), % of two (N2, V1 of 256 bits) or four (V2) SMMLA a cycle, GCC 12: inner loop n2 99,
-//   v1 99, v2 98; a whole call with 8-bit output, the copy of A and the epilogue in it, k=64 n2 40, v1 39, v2 39; k=256 n2 70,
-//   v1 67, v2 67
+//   v1 99, v2 98; a call of 12 rows (v1: 18) with 8-bit output, the copy of A and the epilogue in it, k=64 n2 50, v1 46, v2 46
 #include "kernels/arm/mmla.inl.h"
 #include "kernels/arm/sve.inl.h"
 

@@ -7,7 +7,8 @@
 // Needs SVE with I8MM, any vector length. SMMLA and USMMLA sum eight products into s32 without saturation: exact; A is not
 // flipped
 // Modelled: llvm-mca 19 (tests/arm_speed.py), % of two (N2, V1 of 256 bits) or four (V2) SMMLA a cycle, GCC 12: inner loop n2 99,
-//   v1 99, v2 98; a call of 12 rows (v1: 18) with 8-bit output, the copy of A and the epilogue in it, k=64 n2 50, v1 46, v2 46
+//   v1 99, v2 98; a call of 6 to 18 rows with 8-bit output, the copy of A and the epilogue in it, k=64 n2 50, v1 46, v2 46;
+//   k=256 n2 76, v1 71, v2 70
 #include "kernels/arm/mmla.inl.h"
 #include "kernels/arm/sve.inl.h"
 

@@ -77,15 +77,23 @@ class OneNode {
     return *this;
   }
 
-  // Through a file.
-  Expected<Graph> imported(DType out) const {
+  OneNode& standard() {
+    node_.domain = "";
+    return *this;
+  }
+
+  std::string file(DType out) const {
     Graph g = graph_;
     g.nodes = {node_};
     for (const std::string& y : node_.outputs)
       if (!y.empty()) g.outputs.push_back({y, out, {}, false});
-    const Expected<std::string> file = serialize_onnx(g);
-    EXPECT_TRUE(file) << file.status().text();
-    return parse_onnx(std::as_bytes(std::span(*file)));
+    const Expected<std::string> text = serialize_onnx(g);
+    EXPECT_TRUE(text) << text.status().text();
+    return text ? *text : "";
+  }
+  Expected<Graph> imported(DType out) const {
+    const std::string text = file(out);
+    return parse_onnx(std::as_bytes(std::span(text)));
   }
 
   std::vector<Tensor> run(DType out = DType::u8) {
@@ -682,6 +690,47 @@ TEST(Contrib, WhatHasNoStandardFormIsNamed) {
   ASSERT_TRUE(unknown);
   EXPECT_EQ(unknown->nodes[0].domain, "com.microsoft");
   EXPECT_FALSE(infer_shapes(*unknown, {}));
+}
+
+// Files made to do harm: an error or a program, nothing else.
+TEST(Contrib, MutationsNeverCrash) {
+  const Tensor x = bytes({1, 4, 6, 6}, 1), weights = signed_bytes({6, 4, 3, 3}, 2), floats = noise({2, 6, 16}, 3);
+  OneNode conv("QLinearConv", {{"pads", std::vector<int64_t>{1, 1, 1, 1}}, {"channels_last", int64_t{0}}, {"group", int64_t{1}}});
+  conv.input(x).params(kA).constant(weights).params({0.01f, 0}, DType::s8).params(kY);
+  OneNode attention("Attention", {{"num_heads", int64_t{4}}, {"unidirectional", int64_t{1}}, {"qkv_hidden_sizes", std::vector<int64_t>{16, 16, 16}}});
+  attention.input(floats).constant(noise({16, 48}, 4)).constant(noise({48}, 5));
+  OneNode lstm("DynamicQuantizeLSTM", {{"hidden_size", int64_t{2}}});
+  lstm.input(noise({3, 1, 4}, 6)).constant(signed_bytes({1, 4, 8}, 7)).constant(signed_bytes({1, 2, 8}, 8)).absent().absent().absent().absent().absent();
+  lstm.constant(f32({1}, {0.1f})).constant(Tensor::from(DType::s8, {1}, std::vector<int8_t>{0})).constant(f32({1}, {0.1f}))
+      .constant(Tensor::from(DType::s8, {1}, std::vector<int8_t>{0}));
+  OneNode spread("ConvTranspose", {{"strides", std::vector<int64_t>{2, 2}}, {"dilations", std::vector<int64_t>{1, 1}}, {"pads", std::vector<int64_t>{1, 1, 1, 1}},
+                                   {"output_padding", std::vector<int64_t>{1, 1}}, {"group", int64_t{1}}});
+  spread.input(noise({1, 4, 5, 5}, 9)).constant(noise({4, 6, 3, 3}, 10)).standard();
+  OneNode gemm("QGemm", {{"transA", int64_t{0}}, {"transB", int64_t{0}}, {"alpha", 1.0f}});
+  gemm.input(bytes({2, 3}, 11)).params(kA).constant(signed_bytes({3, 4}, 12)).params({0.01f, 0}, DType::s8).absent().params(kY);
+  test::Noise random(13);
+  size_t compiled = 0;
+  for (const OneNode* node : {&conv, &attention, &lstm, &spread, &gemm}) {
+    const std::string whole = node->file(DType::f32);
+    for (int i = 0; i < test::thinned(400); ++i) {
+      std::string text = whole;
+      for (int64_t n = random.integer(1, 3); n > 0; --n) {
+        char& at = text[size_t(random.integer(0, int64_t(text.size()) - 1))];
+        at = random.integer(0, 1) ? char(at ^ (1 << random.integer(0, 7))) : char(random.integer(-128, 127));
+      }
+      const Expected<Graph> g = parse_onnx(std::as_bytes(std::span(text)));
+      if (!g) continue;
+      // A plan for the sizes of a small model needs no more than this.
+      bool small = true;
+      if (const Expected<ShapeMap> shapes = infer_shapes(*g, {}))
+        for (const auto& [name, type] : *shapes) {
+          const Expected<int64_t> count = element_count(type.shape, type.dtype);
+          small &= count && *count < 1 << 20;
+        }
+      if (small) compiled += bool(Program::compile(*g));
+    }
+  }
+  EXPECT_GT(compiled, 100u / test::thinning()) << "most mutations of data leave a model";
 }
 
 }  // namespace

@@ -148,6 +148,25 @@ void mul_quantized(const QOperand& a, const QOperand& b, const QResult& r, size_
                QSource<V>(a.data, a.dtype, a.zp), QSource<V>(b.data, b.dtype, b.zp));
 }
 
+// Scales and shifts lie in the order of memory: so must the floats.
+template <class V>
+void scale_shift_quantized(const void* in, DType t, const float* scale, const float* bias, const QResult& r, size_t n) {
+  const QSource<V> source(in, t, 0);
+  const QSink<V> out(r);
+  const auto map = [=](size_t i, typename V::F v, auto lanes) OCTAVO_LAMBDA { return V::fma(v, V::load(scale + i, lanes), V::load(bias + i, lanes)); };
+  size_t i = 0;
+  if constexpr (V::N > 1) {
+    for (; i + V::Bytes::N <= n; i += V::Bytes::N) {
+      Group<V> g;
+      source.widen.in_order(source.data + i, g.v);
+      OCTAVO_UNROLL
+      for (int k = 0; k < V::kGroup; ++k) g.v[k] = map(i + size_t(k * V::N), g.v[k], typename V::All{});
+      out.ordered(i, g);
+    }
+  }
+  for_each<V>(n - i, [&](size_t j, auto lanes) OCTAVO_LAMBDA { out.store(i + j, map(i + j, source.load(i + j, lanes), lanes), lanes); });
+}
+
 template <class V>
 void lut(const void* in, void* out, size_t n, const uint8_t* table) {
   using B = typename V::Bytes;

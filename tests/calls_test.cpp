@@ -291,6 +291,7 @@ TEST_F(Calls, Eltwise) {
       t.requantize(a, r, n);
       t.add_quantized(a, a, r, n);
       t.mul_quantized(a, a, r, n);
+      t.scale_shift_quantized(q.data, DType::s8, fx, fy, r, n);
       t.lut(q.data, fz, n, table.data());
       t.min_max(fx, n, &lo, &hi);
       for (int op = 0; op <= int(Unary::softplus); ++op) t.unary(Unary(op), fx, fz, n, 0.1f, 0.5f);

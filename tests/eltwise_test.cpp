@@ -276,6 +276,9 @@ TEST(Eltwise, QuantizedSameBits) {
       });
       same_bytes(n, "requantize", [&](const EltwiseKernels& t, uint8_t* y) { t.requantize(qa, {y, tc, zc, lo, hi}, n); });
       same_bytes(n, "add", [&](const EltwiseKernels& t, uint8_t* y) { t.add_quantized(qa, qb, {y, tc, zc, lo, hi}, n); });
+      same_bytes(n, "scale_shift_quantized", [&](const EltwiseKernels& t, uint8_t* y) {
+        t.scale_shift_quantized(a.p, ta, scales.p, biases.p, {y, tc, zc, lo, hi}, n);
+      });
       same_bytes(n, "mul", [&](const EltwiseKernels& t, uint8_t* y) { t.mul_quantized(qa, qb, {y, tc, zc, 0, hi}, n); });
       const void* taps[] = {a.p, b.p, c.p};
       for (size_t k = 1; k <= 3; ++k) {
@@ -299,6 +302,11 @@ TEST(Eltwise, QuantizedFormulas) {
       k->add_quantized({a.data(), t, 3, ma}, {b.data(), t, -2, mb}, {y.data(), t, 5, lo, hi}, y.size());
       for (size_t i = 0; i < y.size(); ++i)
         ASSERT_EQ(as(y[i], t), finish(std::fma(float(as(a[i], t) - 3), ma, float(as(b[i], t) + 2) * mb))) << k->name << i;
+      std::vector<float> scale(y.size()), bias(y.size());
+      for (size_t i = 0; i < y.size(); ++i) scale[i] = float(i % 251) * 0.02f - 2, bias[i] = float(i % 509) - 200;
+      k->scale_shift_quantized(a.data(), t, scale.data(), bias.data(), {y.data(), t, 5, lo, hi}, y.size());
+      for (size_t i = 0; i < y.size(); ++i)
+        ASSERT_EQ(as(y[i], t), finish(std::fma(float(as(a[i], t)), scale[i], bias[i]))) << k->name << i;
       k->mul_quantized({a.data(), t, 3, 0.011f}, {b.data(), t, -2, 0}, {y.data(), t, 5, lo, hi}, y.size());
       for (size_t i = 0; i < y.size(); ++i)
         ASSERT_EQ(as(y[i], t), finish(float((as(a[i], t) - 3) * (as(b[i], t) + 2)) * 0.011f)) << k->name << i;

@@ -59,6 +59,8 @@ struct EltwiseKernels {
   void (*add_quantized)(const QOperand& a, const QOperand& b, const QResult& out, size_t n);
   // v = float((a - a.zp) * (b - b.zp)) * a.m; a.m = s_a*s_b / s_out.
   void (*mul_quantized)(const QOperand& a, const QOperand& b, const QResult& out, size_t n);
+  // v = fma(float(in[c]), scale[c], bias[c]); result as QResult says. in: u8 or s8, its zero point in bias.
+  void (*scale_shift_quantized)(const void* in, DType in_dtype, const float* scale, const float* bias, const QResult& out, size_t n);
   // out[i] = table[uint8_t(in[i])]
   void (*lut)(const void* in, void* out, size_t n, const uint8_t* table);
   // Smallest and largest of x; n >= 1. NaNs are skipped (all NaN: +inf, -inf). A zero comes out as +0.

@@ -233,7 +233,7 @@ class Annotator {
 
   void grow_adds() {
     for (int n = 0; n < int(size()); ++n) {
-      if (info(n).role != Role::add || info(n).head != kNone) continue;
+      if ((info(n).role != Role::add && info(n).role != Role::affine) || info(n).head != kNone) continue;
       take(n, n);
       take_clamp(n);
     }
@@ -359,13 +359,14 @@ class Annotator {
     const bool pool = i.role == Role::average || i.role == Role::max;
     if (!config && !pool && i.role != Role::matmul && i.role != Role::recurrent) return;
     // Parameters of its own.
-    const bool own = i.role == Role::add || i.role == Role::mul || i.role == Role::pointwise || i.role == Role::matmul || i.role == Role::softmax ||
+    const bool own = i.role == Role::add || i.role == Role::mul || i.role == Role::affine || i.role == Role::pointwise || i.role == Role::matmul || i.role == Role::softmax ||
                      i.role == Role::recurrent;
     if (!config || own) config = &i.config->activation;
     plan_.nodes[size_t(n)].quantized = true;
     if (!own)
       for (const std::string& output : node(n).outputs)
         if (!output.empty() && !value(output).wanted) want(output, *config);
+    if (i.role == Role::affine && want_parts(n, *config)) return;
     for (const std::string& input : activations_of(n)) want(input, *config);
     if (i.role == Role::recurrent) want(node(n).outputs[0], *config);
     if (i.role == Role::matmul) {
@@ -374,6 +375,17 @@ class Annotator {
       right_operands_.back().symmetric = true;
       want(node(n).inputs[1], right_operands_.back());
     }
+  }
+
+  // A batch norm scales each channel by itself, so that the parts of a Concat before it keep parameters of their own.
+  bool want_parts(int n, const TensorConfig& config) {
+    const int concat = value(node(n).inputs[0]).producer;
+    if (concat == kNone || node(concat).op_type != "Concat" || info(concat).role != Role::move || node(concat).get_int("axis", 0) != 1 ||
+        result(concat).output || result(concat).users.size() != 1)
+      return false;
+    for (const std::string& part : node(concat).inputs) want(part, config);
+    plan_.nodes[size_t(concat)].quantized = true;
+    return true;
   }
 
   void explain(size_t n) {
@@ -407,7 +419,7 @@ class Annotator {
       read_dequantized(n);
       const bool shares =
           info_[n].role == Role::move || info_[n].role == Role::max || (info_[n].role == Role::clamp && info_[n].head == kNone);
-      if (plan_.nodes[n].quantized && shares) share(int(n), index);
+      if (plan_.nodes[n].quantized && shares && index.count(graph_.nodes[n].outputs[0])) share(int(n), index);
     }
     for (size_t v = 0; v < plan_.values.size(); ++v) plan_.values[v].group = find_group(v);
   }

@@ -55,6 +55,7 @@ Role role_of(const Graph& graph, const Node& node) noexcept {
       {"GRU", Role::recurrent},
       {"Relu", Role::clamp},
       {"Clip", Role::clamp},
+      {"BatchNormalization", Role::affine},
       {"AveragePool", Role::average},
       {"GlobalAveragePool", Role::average},
       {"MaxPool", Role::max},
@@ -77,6 +78,8 @@ Role role_of(const Graph& graph, const Node& node) noexcept {
   const auto* row = std::find_if(std::begin(kRoles), std::end(kRoles), [&](const auto& r) { return r.op_type == node.op_type; });
   if (row == std::end(kRoles)) return is_pointwise(node) ? Role::pointwise : Role::none;
   if ((row->role == Role::add || row->role == Role::mul) && (node.inputs.size() != 2 || node.inputs[1].empty())) return Role::none;
+  for (size_t i = 1; row->role == Role::affine && i < node.inputs.size(); ++i)
+    if (!constant(graph, node, i)) return Role::none;
   if (node.op_type == "Clip" && !(is_scalar_or_absent(graph, node, 1) && is_scalar_or_absent(graph, node, 2))) return Role::none;
   if (node.op_type == "Pad" && !pads_with_zero(graph, node)) return Role::none;
   if (node.op_type != "Split" && row->role != Role::recurrent && !has_one_output(node)) return Role::none;  // MaxPool's Indices, Dropout's mask

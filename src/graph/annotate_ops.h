@@ -16,6 +16,7 @@ enum class Role : uint8_t {
   matmul,     // of two computed operands
   recurrent,  // LSTM, GRU: its state has the parameters of its result
   softmax,    // reads floats; its result has fixed parameters
+  affine,     // BatchNormalization that found nothing to be folded into
   clamp,      // Relu, Clip with constant limits
   average,    // average pools: own output parameters
   max,        // max pools: output elements are input elements

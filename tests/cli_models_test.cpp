@@ -124,6 +124,9 @@ TEST_F(ModelsTest, InspectSaysWhatRunsWhere) {
   EXPECT_EQ(after["int8_mac_share"], 1.0);
   EXPECT_EQ(before["macs"], 16 * 27 * 64 + 16 * 4);
   EXPECT_EQ(after["macs"], before["macs"]);
+  EXPECT_LT(after["weight_bytes"], before["weight_bytes"]);
+  EXPECT_EQ(after["peak_bytes"], after["weight_bytes"].get<int64_t>() + after["constant_bytes"].get<int64_t>() +
+                                     after["arena_bytes"].get<int64_t>() + after["scratch_bytes"].get<int64_t>());
   bool conv = false;
   for (const Json& node : after["nodes"]) {
     for (const char* key : {"name", "op_type", "fused", "precision", "kernel", "why_not_int8", "macs", "output_shape"})
@@ -215,6 +218,8 @@ TEST_F(ModelsTest, TimesBothFormsAndKeepsTheFaster) {
     for (const Json& node : nodes)
       if (node["name"] == t["node"]) {
         EXPECT_EQ(node["precision"], t["int8"] ? "int8" : "float") << t;
+        EXPECT_GT(node["int8_ms"], 0.0) << t;
+        EXPECT_GT(node["float_ms"], 0.0) << t;
       }
   // Decided anew for a model in which all is int8.
   ASSERT_EQ(quantize().code, 0);

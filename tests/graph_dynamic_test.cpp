@@ -240,6 +240,49 @@ TEST(WeightOnly, WeightsAreBytesInTheFileAndActivationsFloat) {
   }
 }
 
+// Against sums in double; the same bits on every instruction set and for any number of threads.
+TEST(WeightOnly, WeightsStayBytesInMemory) {
+  constexpr int64_t kDeep = 600, kWide = 37;
+  for (const bool transposed : {false, true})
+    for (const int64_t rows : {1, 5, 40}) {
+      Graph g;
+      g.opset = 13;
+      g.inputs = {{"x", DType::f32, {{rows, ""}, {kDeep, ""}}, true}, {"r", DType::f32, {{rows, ""}, {kWide, ""}}, true}};
+      g.add_initializer("w", noise(transposed ? Shape{kWide, kDeep} : Shape{kDeep, kWide}, 1));
+      g.add_initializer("b", noise({kWide}, 2));
+      const std::string y = g.add_node("Gemm", "fc", {"x", "w", "b"}, {{"transB", int64_t(transposed)}, {"alpha", 0.5f}});
+      g.outputs = {{g.add_node("Relu", "relu", {g.add_node("Add", "sum", {y, "r"})}), DType::f32, {}, false}};
+      const Graph q = quantized(g, *Recipe::preset("weight_only"));
+      const Expected<Program> program = Program::compile(q), plain = Program::compile(g);
+      ASSERT_TRUE(program && plain) << program.status().text();
+      ASSERT_EQ(program->report().size(), 1u);
+      EXPECT_TRUE(program->report()[0].kernel.ends_with(" on s8 weights")) << program->report()[0].kernel;
+      EXPECT_EQ(program->report()[0].fused.size(), 2u);
+      EXPECT_LT(program->memory().weights + program->memory().constants, 0.4 * double(plain->memory().weights));
+
+      const std::map<std::string, Tensor> x = {{"x", noise({rows, kDeep}, 5)}, {"r", noise({rows, kWide}, 6)}};
+      const std::vector<float> got = values_of<float>((*Session::create(q)->run(x))[0]);
+      CompileOptions scalar;
+      scalar.use_isa = true;
+      EXPECT_EQ(got, values_of<float>((*Session::create(q, 1, scalar)->run(x))[0]));
+      EXPECT_EQ(got, values_of<float>((*Session::create(q, 3)->run(x))[0]));
+
+      const int8_t* w = q.initializers.at("w_quantized").as<int8_t>();
+      const float* scale = q.initializers.at("w_scale").as<float>();
+      for (int64_t i = 0; i < rows; ++i)
+        for (int64_t j = 0; j < kWide; ++j) {
+          double sum = 0, size = 0;
+          for (int64_t p = 0; p < kDeep; ++p) {
+            const double product = double(x.at("x").as<float>()[i * kDeep + p]) * w[transposed ? j * kDeep + p : p * kWide + j];
+            sum += product, size += std::abs(product);
+          }
+          const double want = 0.5 * sum * double(scale[j]) + double(g.initializers.at("b").as<float>()[j]) + double(x.at("r").as<float>()[i * kWide + j]);
+          // Each of at most 256 + 3 additions rounds by 2^-24 of a sum that is at most `size`.
+          EXPECT_NEAR(got[size_t(i * kWide + j)], std::max(want, 0.0), 260 * size * double(scale[j]) * 0x1p-24 + 1e-6);
+        }
+    }
+}
+
 TEST(UnsignedWeights, WithZeroPoint128RunInInt8) {
   // As exporters of models trained with fake quantization write them.
   Graph g = two_layers();

@@ -12,6 +12,8 @@
 namespace octavo {
 namespace {
 
+using Ints = std::vector<int64_t>;
+
 constexpr int64_t kChannels = 8;
 
 std::string conv(Graph& g, const std::string& name, const std::string& x) {
@@ -74,6 +76,31 @@ void expect_one_step(const Graph& g, const std::string& main, size_t fused) {
   EXPECT_EQ(between[0].fused.size(), fused + 1) << "and the QuantizeLinear";
   EXPECT_EQ(p->int8_mac_share(), 1);
   EXPECT_GT(sqnr(run(q), run(g)), 28);
+}
+
+// Where the bytes have a second reader there are two steps, which give the same.
+TEST(Fusion, QuantizeWritesChannelsLast) {
+  for (const Shape& shape : {Shape{2, 3, 40, 30}, Shape{1, 70, 9, 5}, Shape{2, 1, 6, 6}, Shape{2, 5, 1, 1}}) {
+    Graph g;
+    g.opset = 18;
+    g.inputs = {{"x", DType::f32, {}}};
+    for (int64_t d : shape) g.inputs[0].dims.push_back({d, ""});
+    g.add_initializer("zp", Tensor::from(DType::u8, {}, std::vector<uint8_t>{128}));
+    const std::string q = g.add_node("QuantizeLinear", "q", {"x", scalar(g, "s", 0.01f), "zp"});
+    const std::string pool = g.add_node("MaxPool", "pool", {g.add_node("DequantizeLinear", "dq", {q, "s", "zp"})},
+                                        {{"kernel_shape", Ints{3, 3}}, {"pads", Ints{1, 1, 1, 1}}});
+    g.outputs = {{pool, DType::f32, {}, false}};
+    Graph apart = g;
+    apart.outputs.push_back({q, DType::u8, {}, false});
+    const std::map<std::string, Tensor> sample = {{"x", noise(shape, 9, 1.5f)}};
+    Expected<Session> a = Session::create(g, 2), b = Session::create(apart);
+    const Expected<std::vector<Tensor>> one = a->run(sample), two = b->run(sample);
+    ASSERT_TRUE(one && two) << one.status().text() << two.status().text();
+    EXPECT_EQ(values_of<float>((*one)[0]), values_of<float>((*two)[0]));
+    const Expected<const Program*> p = a->program(sample);
+    for (const NodeReport& r : (*p)->report()) EXPECT_NE(r.name, "x") << "a Transpose of the input";
+    EXPECT_EQ((*p)->report()[0].name, "q");
+  }
 }
 
 TEST(Fusion, ActivationsAreTables) {

@@ -155,8 +155,25 @@ TEST(KeepFaster, MeasuresBothAndWritesTheDecision) {
     const auto step = std::find_if(program->report().begin(), program->report().end(), [&](const auto& r) { return r.name == n.node; });
     if (step == program->report().end()) continue;  // now part of another step
     EXPECT_EQ(step->precision, n.int8 ? "int8" : "float") << n.node;
+    EXPECT_NEAR(step->int8_ms, n.int8_ms, 1e-5 * n.int8_ms) << n.node;  // written with six digits
+    EXPECT_NEAR(step->float_ms, n.float_ms, 1e-5 * n.float_ms) << n.node;
   }
   EXPECT_EQ(run(*file, x), run(tuned->graph, x));
+}
+
+// The file may say anything.
+TEST(KeepFaster, TimesThatAreNoneAreNotShown) {
+  Graph g = net();
+  g.metadata["octavo.ms/conv1"] = "0.5 1.5";
+  for (const char* text : {"", "1", "1 2 3", "-1 2", "nan 1", "1 inf", "one two", "1e999 2", "1,2", "0 1"}) {
+    g.metadata["octavo.ms/fc"] = text;
+    const Expected<Program> program = Program::compile(g);
+    ASSERT_TRUE(program) << program.status().text();
+    for (const NodeReport& r : program->report()) {
+      EXPECT_EQ(r.int8_ms, r.name == "conv1" ? 0.5 : 0) << text;
+      EXPECT_EQ(r.float_ms, r.name == "conv1" ? 1.5 : 0) << text;
+    }
+  }
 }
 
 TEST(Analyze, FindsTheNodeThatDoesTheDamage) {

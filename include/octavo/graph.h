@@ -26,6 +26,7 @@ class Tensor {
   Tensor() = default;
   // Zero-filled. Errors: overflow, out_of_memory.
   static Expected<Tensor> create(DType dtype, Shape shape) noexcept;
+  // May throw std::bad_alloc; create() does not.
   template <class T>
   static Tensor from(DType dtype, Shape shape, const std::vector<T>& values);  // size_of(dtype) == sizeof(T), count matches
 
@@ -96,12 +97,15 @@ struct Graph {
   std::vector<Node> nodes;                               // topologically sorted
   std::unordered_map<std::string, Tensor> initializers;  // constants by value name
   std::vector<ValueInfo> inputs, outputs;                // inputs without initializers
+  std::map<std::string, std::string> metadata;           // the file's metadata_props
 
-  // Builders for those who write models in code (see examples/resnet50).
-  const std::string& add_initializer(std::string name, Tensor tensor);
+  // Builders for those who write models in code (see examples/resnet50). They never throw: what finds no memory leaves the graph as
+  // it was, returns "", and sets `status`, which whoever takes the graph (infer_shapes, prepare, compile, serialize_onnx) returns.
+  const std::string& add_initializer(std::string name, Tensor tensor) noexcept;
   // Appends a node with one output, named like the node; returns the output's name.
   std::string add_node(std::string op_type, std::string name, std::vector<std::string> inputs,
-                       std::map<std::string, Attribute> attributes = {});
+                       std::map<std::string, Attribute> attributes = {}) noexcept;
+  Status status;
 };
 
 // Sorts nodes topologically. Errors name the node: a cycle, a value produced twice, an input nobody produces.

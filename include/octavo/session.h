@@ -47,6 +47,8 @@ struct NodeReport {
   std::string why_not_int8;            // empty for int8 and copy
   int64_t macs = 0;                    // multiply-accumulates of Conv, ConvTranspose, Gemm, MatMul for the compiled shapes
   Shape output_shape;
+  // What both forms of the step took where keep_faster (tune.h) timed them, on the machine that did. 0: never timed.
+  double int8_ms = 0, float_ms = 0;
 };
 
 struct RunHooks {
@@ -57,21 +59,30 @@ struct RunHooks {
   void (*on_step)(void* context, size_t step, double milliseconds) = nullptr;
 };
 
+// What a Program holds and what a run needs, in bytes.
+struct MemoryReport {
+  size_t weights = 0;    // packed, once; the file's own are no longer needed
+  size_t constants = 0;  // other tensors that steps read
+  size_t arena = 0;      // values, by lifetime: one place serves many
+  size_t scratch = 0;    // of the steps, for each thread
+  size_t workspace(int threads) const noexcept { return arena + scratch * size_t(threads > 1 ? threads : 1); }
+  size_t peak(int threads) const noexcept { return weights + constants + workspace(threads); }
+};
+
 // Immutable; copies share everything; any number of threads may run() one Program at once, each with its own workspace.
 class Program {
  public:
   static Expected<Program> compile(const Graph& graph, const CompileOptions& options = {});
   std::span<const ValueInfo> inputs() const noexcept;   // with the compiled shapes
   std::span<const ValueInfo> outputs() const noexcept;
-  size_t workspace_bytes(int threads) const noexcept;   // arena and scratch; 64-byte aligned
+  size_t workspace_bytes(int threads) const noexcept;   // memory().workspace(threads); 64-byte aligned
   // inputs and outputs in the order of inputs() and outputs(). Allocates nothing.
   Status run(std::span<const TensorView> inputs, std::span<const TensorView> outputs, void* workspace, const Parallel& parallel,
              const RunHooks* hooks = nullptr) const noexcept;
 
   std::span<const NodeReport> report() const noexcept;
   double int8_mac_share() const noexcept;   // MACs on int8 kernels / all MACs; 1 where there are none
-  size_t arena_bytes() const noexcept;
-  size_t weight_bytes() const noexcept;     // packed
+  const MemoryReport& memory() const noexcept;
 
  private:
   struct Impl;
@@ -92,6 +103,7 @@ class Session {
   // The Program for these input shapes, or for these inputs, compiled on first sight; valid until the next call.
   Expected<const Program*> program(const std::map<std::string, Shape>& input_shapes);
   Expected<const Program*> program(const std::map<std::string, Tensor>& inputs);
+  // Where all inputs have fixed shapes there is nothing to compile after the first Program: its constants are then let go.
   const Graph& graph() const noexcept;
 
  private:

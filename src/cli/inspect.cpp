@@ -1,6 +1,8 @@
 // octavo inspect: for each node its precision, its kernel, and why it is not int8.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "error.h"
 #include "files.h"
 #include "model.h"
@@ -41,6 +43,8 @@ Json to_json(std::span<const NodeReport> report) {
                      {"kernel", n.kernel},
                      {"why_not_int8", n.why_not_int8},
                      {"macs", n.macs},
+                     {"int8_ms", n.int8_ms},
+                     {"float_ms", n.float_ms},
                      {"output_shape", n.output_shape}});
   return nodes;
 }
@@ -56,6 +60,7 @@ int run(const Options& options) {
     compile.strict = true;
     strict = Program::compile(graph, compile).status();
   }
+  const MemoryReport& memory = program.memory();
   const Totals totals = count(program.report());
   if (options.json) {
     Json result = {{"model", options.model},
@@ -66,24 +71,35 @@ int run(const Options& options) {
                    {"float_nodes", totals.float_nodes},
                    {"copy_nodes", totals.copy_nodes},
                    {"file_bytes", file_size(options.model)},
-                   {"weight_bytes", program.weight_bytes()},
-                   {"arena_bytes", program.arena_bytes()},
+                   {"weight_bytes", memory.weights},
+                   {"constant_bytes", memory.constants},
+                   {"arena_bytes", memory.arena},
+                   {"scratch_bytes", memory.scratch},
+                   {"peak_bytes", memory.peak(1)},
                    {"nodes", to_json(program.report())}};
     if (options.strict) result["strict"] = strict.ok() ? Json("ok") : Json(strict.text());
     print_json(result);
   } else {
-    Table table({"node", "operator", "precision", "kernel", "MACs", "output", "why not int8"});
+    const bool timed = std::any_of(program.report().begin(), program.report().end(), [](const NodeReport& n) { return n.int8_ms > 0; });
+    std::vector<std::string> header = {"node", "operator", "precision", "kernel", "MACs", "output"};
+    if (timed) header.insert(header.end(), {"int8 us", "float us"});
+    header.push_back("why not int8");
+    Table table(header);
     for (const NodeReport& n : program.report()) {
       std::string op = n.op_type;
       if (!n.fused.empty()) op += fmt::format(" +{}", n.fused.size());
-      table.add({n.name, op, n.precision, n.kernel, n.macs ? human_count(uint64_t(n.macs)) : "", to_string(n.output_shape),
-                 n.why_not_int8});
+      std::vector<std::string> row = {n.name, op, n.precision, n.kernel, n.macs ? human_count(uint64_t(n.macs)) : "", to_string(n.output_shape)};
+      for (double ms : {n.int8_ms, n.float_ms})
+        if (timed) row.push_back(ms > 0 ? fmt::format("{:.1f}", 1000 * ms) : "");
+      row.push_back(n.why_not_int8);
+      table.add(row);
     }
     print(table.text() +
-          fmt::format("\n{} steps in int8, {} in float, {} copies; {:.2f} % of {} MACs in int8; packed weights {}, arena {}\n",
+          fmt::format("\n{} steps in int8, {} in float, {} copies; {:.2f} % of {} MACs in int8\n"
+                      "packed weights {}, constants {}, arena {}, scratch {} a thread: {} at most on one thread\n",
                       totals.int8_nodes, totals.float_nodes, totals.copy_nodes, 100 * program.int8_mac_share(),
-                      human_count(uint64_t(totals.macs)), human_bytes(program.weight_bytes()),
-                      human_bytes(program.arena_bytes())));
+                      human_count(uint64_t(totals.macs)), human_bytes(memory.weights), human_bytes(memory.constants),
+                      human_bytes(memory.arena), human_bytes(memory.scratch), human_bytes(memory.peak(1))));
     if (!strict.ok()) print(fmt::format("strict: {}\n", printable(strict.text())));
   }
   return strict.ok() ? kDone : kCheckFailed;

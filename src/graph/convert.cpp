@@ -44,6 +44,7 @@ class Converter {
       for (const std::string& output : source_.nodes[n].outputs) quantize(output);
     }
     remove_dead(graph_);
+    if (!graph_.status.ok()) return graph_.status;
     return std::move(graph_);
   }
 

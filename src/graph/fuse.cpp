@@ -120,15 +120,42 @@ bool fuse_average(Net& net, int id) {
   return true;
 }
 
-// A batch norm between bytes, as behind DenseNet's Concats.
+// A Concat of channels of bytes becomes one of those bytes, each part in its own parameters: one for each channel. -1: it is none.
+int concat_of_bytes(Net& net, int value, std::vector<QParams>& channels) {
+  const int id = net.values[value].producer;
+  if (id < 0 || !is_op(net.ops[id], "Concat") || net.only_user(value) < 0) return -1;
+  const Shape shape = net.values[value].shape;
+  const int64_t axis = net.ops[id].node.get_int("axis", 0);
+  if (shape.size() < 2 || (axis < 0 ? axis + int64_t(shape.size()) : axis) != 1) return -1;
+  std::vector<int> parts;
+  for (int v : net.ops[id].in) {
+    QParams q;
+    parts.push_back(v < 0 ? -1 : bytes_behind(net, v, q));
+    if (parts.back() < 0 || net.values[parts.back()].dtype != net.values[parts[0]].dtype) return -1;
+    channels.insert(channels.end(), size_t(net.values[v].shape[1]), q);
+  }
+  net.set_inputs(id, parts);
+  const int bytes = net.add_value(net.values[value].name + "/bytes", net.values[parts[0]].dtype, shape);
+  net.values[value].producer = -1;
+  net.ops[id].out = {bytes};
+  net.values[bytes].producer = id;
+  return bytes;
+}
+
+// A batch norm between bytes. Behind a Concat, as in DenseNet, its parts need no parameters in common.
 bool fuse_affine(Net& net, int id) {
   QParams q;
-  if (net.ops[id].kind != Kind::affine) return false;
-  const int x = bytes_behind(net, net.ops[id].in[0], q);
-  if (x < 0 || quantize_behind(net, net.ops[id].out[0]) < 0) return false;
+  if (net.ops[id].kind != Kind::affine || quantize_behind(net, net.ops[id].out[0]) < 0) return false;
+  int x = bytes_behind(net, net.ops[id].in[0], q);
+  std::vector<QParams> params = {q};
+  if (x < 0) {
+    params.clear();
+    x = concat_of_bytes(net, net.ops[id].in[0], params);
+  }
+  if (x < 0) return false;
   absorb_clamps(net, id);
   absorb_quantize(net, id);
-  net.ops[id].in_q = {q};
+  net.ops[id].in_q = params;
   net.set_inputs(id, {x});
   return true;
 }

@@ -90,23 +90,33 @@ std::vector<int64_t> Node::get_ints(const char* key, std::vector<int64_t> fallba
   return value ? *value : std::move(fallback);
 }
 
-const std::string& Graph::add_initializer(std::string value, Tensor tensor) {
+const std::string& Graph::add_initializer(std::string value, Tensor tensor) noexcept try {
   const auto [it, inserted] = initializers.insert_or_assign(std::move(value), std::move(tensor));
   return it->first;
+} catch (const std::bad_alloc&) {
+  static const std::string none;
+  status = Status::error(Code::out_of_memory, "no memory for an initializer");
+  return none;
 }
 
 std::string Graph::add_node(std::string op_type, std::string node_name, std::vector<std::string> node_inputs,
-                            std::map<std::string, Attribute> attributes) {
-  Node& node = nodes.emplace_back();
+                            std::map<std::string, Attribute> attributes) noexcept try {
+  std::string output = node_name;
+  Node node;
   node.op_type = std::move(op_type);
+  node.outputs = {node_name};
   node.name = std::move(node_name);
   node.inputs = std::move(node_inputs);
-  node.outputs = {node.name};
   node.attributes = std::move(attributes);
-  return node.name;
+  nodes.push_back(std::move(node));
+  return output;
+} catch (const std::bad_alloc&) {
+  status = Status::error(Code::out_of_memory, "no memory for a node");
+  return {};
 }
 
 Status sort_topologically(Graph& graph) {
+  if (!graph.status.ok()) return graph.status;
   constexpr size_t kNoNode = std::numeric_limits<size_t>::max();
   std::unordered_map<std::string, size_t> producer;  // kNoNode: a graph input or an initializer
   for (const auto& [name, tensor] : graph.initializers) producer.emplace(name, kNoNode);

@@ -69,11 +69,24 @@ class Layouts {
   bool is_last(int v) const { return v >= 0 && net_.values[v].channels_last; }
   size_t rank(int v) const { return net_.values[v].shape.size(); }
 
+  // What quantizes v, for one reader: it can as well write the other layout.
+  Op* quantizer(int v) {
+    const int producer = net_.values[v].producer;
+    return producer >= 0 && net_.ops[producer].kind == Kind::quantize && net_.only_user(v) >= 0 ? &net_.ops[producer] : nullptr;
+  }
+
   // The value in the layout asked for; a new operator at `order` where there is none yet.
   int as(int v, bool last, int64_t order) {
     if (net_.values[v].channels_last == last || rank(v) < 3) return v;
     if (const auto it = converted_.find(v); it != converted_.end()) return it->second;
     const Shape shape = net_.values[v].shape;
+    if (Op* op = last ? quantizer(v) : nullptr) {
+      const int result = net_.add_value(net_.values[v].name, net_.values[v].dtype, channels_last(shape), true);
+      net_.values[result].producer = net_.values[v].producer;
+      net_.values[v].producer = -1;
+      op->out = {result};
+      return result;
+    }
     const int64_t channels = last ? shape[1] : shape.back();
     int64_t spatial = 1;
     for (size_t d = 1; d < shape.size(); ++d) spatial *= shape[d];

@@ -18,8 +18,13 @@ class WindowStep : public Step {
     ConvArgs args;
     args.batch = batch_;
     args.a = f.at(in[0]);
+    args.a_pixel_stride_bytes = in[0].stride;
     args.c = f.at(out[0]);
-    if (in.size() > 1) args.residual = f.at(in[1]);
+    args.c_pixel_stride_bytes = out[0].stride;
+    if (in.size() > 1) {
+      args.residual = f.at(in[1]);
+      args.residual_pixel_stride_bytes = in[1].stride;
+    }
     if (f.parallel.threads > 1) return plan_.run(args, f.scratch, f.parallel);
     return plan_.run(args, 0, plan_.tiles(batch_), f.scratch);
   }
@@ -36,15 +41,16 @@ class GemmStep : public Step {
     scratch_bytes = plan_.workspace_bytes();
   }
   Status run(const Frame& f) const noexcept override {
+    const auto stride = [](const Place& p, int64_t n, size_t size) { return p.stride != 0 ? p.stride : ptrdiff_t(n) * ptrdiff_t(size); };
     GemmArgs args;
     args.m = m_;
     args.a = f.at(in[0]);
-    args.a_stride_bytes = ptrdiff_t(size_t(plan_.k()) * a_size_);
+    args.a_stride_bytes = stride(in[0], plan_.k(), a_size_);
     args.c = f.at(out[0]);
-    args.c_stride_bytes = ptrdiff_t(size_t(plan_.n()) * c_size_);
+    args.c_stride_bytes = stride(out[0], plan_.n(), c_size_);
     if (in.size() > 1) {
       args.residual = f.at(in[1]);
-      args.residual_stride_bytes = ptrdiff_t(size_t(plan_.n()) * r_size_);
+      args.residual_stride_bytes = stride(in[1], plan_.n(), r_size_);
     }
     if (f.parallel.threads > 1) return plan_.run(args, f.scratch, f.parallel);
     return plan_.run(args, 0, plan_.tiles(m_), f.scratch);
@@ -219,6 +225,7 @@ Expected<std::unique_ptr<Step>> lower_linears(const Net& net, const net::Op& op,
 }
 
 Expected<std::unique_ptr<Step>> lower_linear(const Net& net, const net::Op& op, Isa isa, NodeReport& report) {
+  if (op.in_q.empty() && op.linear->weight.dtype() == DType::s8) return lower_weights(net, op, isa, report);
   Expected<std::unique_ptr<Step>> step = op.linear->conv ? lower_conv(net, op, isa, report) : lower_gemm(net, op, isa, report);
   if (step && op.in.size() > 1 && net.values[op.in[1]].dtype == net.values[op.out[0]].dtype) (*step)->in_place = 1;
   return step;

@@ -21,9 +21,10 @@ class TransposeStep : public Step {
     std::byte* y = static_cast<std::byte*>(f.at(out[0]));
     // Few small matrices over many images (channel shuffle) split by matrix, one large one by the longer side.
     if (batch_ > 1) {
+      const ptrdiff_t dense = ptrdiff_t(rows_ * cols_) * ptrdiff_t(size_);
+      const ptrdiff_t x_stride = in[0].stride != 0 ? in[0].stride : dense, y_stride = out[0].stride != 0 ? out[0].stride : dense;
       split(f, batch_, std::max<int64_t>(1, 16384 / (rows_ * cols_)), [&](int64_t begin, int64_t end) {
-        for (int64_t b = begin; b < end; ++b)
-          one(x + size_t(b * rows_ * cols_) * size_, y + size_t(b * rows_ * cols_) * size_, 0, rows_, 0, cols_);
+        for (int64_t b = begin; b < end; ++b) one(x + b * x_stride, y + b * y_stride, 0, rows_, 0, cols_);
       });
     } else if (rows_ > cols_) {
       split(f, rows_, std::max<int64_t>(64, 16384 / cols_), [&](int64_t begin, int64_t end) { one(x, y, begin, end, 0, cols_); });
@@ -49,31 +50,33 @@ class TransposeStep : public Step {
   size_t size_;
 };
 
-// Each input is rows of piece_[i] bytes; the output's rows hold one of each.
+// Of each input rows of some bytes go into the output's rows, behind those of the inputs before it.
 class ConcatStep : public Step {
  public:
-  ConcatStep(std::vector<size_t> pieces, int64_t rows) : pieces_(std::move(pieces)), rows_(rows) {
-    for (size_t p : pieces_) row_ += p;
+  struct Piece {
+    size_t input, bytes, at;
+  };
+  ConcatStep(std::vector<Piece> pieces, int64_t rows, size_t row) : pieces_(std::move(pieces)), rows_(rows), row_(row) {
     work = rows_ * int64_t(row_) / 4;
   }
   Status run(const Frame& f) const noexcept override {
     std::byte* y = static_cast<std::byte*>(f.at(out[0]));
+    const auto stride = [](const Place& p, size_t dense) { return p.stride != 0 ? p.stride : ptrdiff_t(dense); };
+    const ptrdiff_t y_stride = stride(out[0], row_);
     split(f, rows_, std::max<int64_t>(1, int64_t(65536 / (row_ + 1))), [&](int64_t begin, int64_t end) {
-      size_t at = 0;
-      for (size_t i = 0; i < pieces_.size(); ++i) {
-        const std::byte* x = static_cast<const std::byte*>(f.at(in[i]));
-        for (int64_t r = begin; r < end && pieces_[i] > 0; ++r)
-          std::memcpy(y + size_t(r) * row_ + at, x + size_t(r) * pieces_[i], pieces_[i]);
-        at += pieces_[i];
+      for (const Piece& piece : pieces_) {
+        const std::byte* x = static_cast<const std::byte*>(f.at(in[piece.input]));
+        const ptrdiff_t x_stride = stride(in[piece.input], piece.bytes);
+        for (int64_t r = begin; r < end; ++r) std::memcpy(y + r * y_stride + piece.at, x + r * x_stride, piece.bytes);
       }
     });
     return {};
   }
 
  private:
-  std::vector<size_t> pieces_;
+  std::vector<Piece> pieces_;
   int64_t rows_;
-  size_t row_ = 0;
+  size_t row_;
 };
 
 class CopyStep : public Step {
@@ -107,12 +110,18 @@ std::unique_ptr<Step> lower_movement(const Net& net, const net::Op& op, const El
     const int64_t given = op.node.get_int("axis", 0);
     const int64_t axis = given < 0 ? given + int64_t(y.shape.size()) : given;
     if (axis < 0 || axis >= int64_t(y.shape.size())) return nullptr;
-    std::vector<size_t> pieces;
-    for (int v : op.in) {
-      if (v < 0 || net.values[v].dtype != y.dtype || net.values[v].shape.size() != y.shape.size()) return nullptr;
-      pieces.push_back(size_t(product(net.values[v].shape, size_t(axis), y.shape.size())) * size);
+    std::vector<ConcatStep::Piece> pieces;
+    size_t at = 0;
+    for (size_t i = 0; i < op.in.size(); ++i) {
+      if (op.in[i] < 0) return nullptr;
+      const net::Value& v = net.values[op.in[i]];
+      if (v.dtype != y.dtype || v.shape.size() != y.shape.size()) return nullptr;
+      const size_t bytes = size_t(product(v.shape, size_t(axis), y.shape.size())) * size;
+      const bool in_place = v.part && v.part->whole == op.out[0] && size_t(v.part->offset) * size == at;
+      if (bytes > 0 && !in_place) pieces.push_back({i, bytes, at});
+      at += bytes;
     }
-    return std::make_unique<ConcatStep>(std::move(pieces), product(y.shape, 0, size_t(axis)));
+    return std::make_unique<ConcatStep>(std::move(pieces), product(y.shape, 0, size_t(axis)), at);
   }
   return nullptr;
 }

@@ -9,7 +9,8 @@ namespace octavo::net {
 namespace {
 
 bool is_mergeable(const Net& net, const Op& op) {
-  return !op.dead && op.kind == Kind::linear && !op.linear->conv && op.in.size() == 1 && op.out.size() == 1 && !net.values[op.in[0]].constant;
+  const bool is_plan = op.kind == Kind::linear && (!op.in_q.empty() || op.linear->weight.dtype() == DType::f32);
+  return !op.dead && is_plan && !op.linear->conv && op.in.size() == 1 && op.out.size() == 1 && !net.values[op.in[0]].constant;
 }
 
 void merge(Net& net, const std::vector<int>& ids) {

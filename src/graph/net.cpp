@@ -140,6 +140,29 @@ const Op* Net::producer(int value) const {
   return value >= 0 && values[value].producer >= 0 ? &ops[values[value].producer] : nullptr;
 }
 
+Part Net::place(int value) const {
+  int64_t all = 1;
+  for (int64_t d : values[value].shape) all *= d;
+  Part place{value, 0, all, all};
+  const auto is_one_row = [](const Part& p) { return p.row == p.stride; };
+  for (;;) {
+    const Op* op = producer(place.whole);
+    if (const std::optional<Part>& p = values[place.whole].part) {
+      // What is one row here is as many rows as the part has; rows here lie in the rows of the part.
+      if (is_one_row(*p))
+        place.whole = p->whole, place.offset += p->offset;
+      else if (is_one_row(place))
+        place = {p->whole, p->offset, p->row, p->stride};
+      else
+        place = {p->whole, p->offset + place.offset, place.row, p->stride};
+    } else if (op && op->kind == Kind::alias) {
+      place.whole = op->in[0];
+    } else {
+      return place;
+    }
+  }
+}
+
 int Net::only_user(int value) const {
   const Value& v = values[value];
   return v.output || v.kept || v.users.size() != 1 ? -1 : v.users[0];

@@ -44,6 +44,7 @@ enum class Kind : uint8_t {
   to_last,     // [n, c, spatial...] -> [n, spatial..., c]
   to_first,    // and back
   copy,        // in[0] into a graph output that cannot be computed in place
+  parts,       // Concat or Split without a step: the smaller values lie in the larger one (Value::part)
 };
 
 // Weights and window of a Conv, ConvTranspose, Gemm or MatMul.
@@ -53,7 +54,9 @@ struct Linear {
   std::optional<TransposedWindow> spread;  // ConvTranspose
   int64_t groups = 1;      // conv
   int64_t ic = 0, oc = 0;  // Gemm and MatMul: k and n
-  Tensor weight;           // f32 or s8: [oc][ic/groups][kh][kw], ConvTranspose [ic][oc/groups][kh][kw], [k][n], or [n][k] where transposed
+  // f32, or s8 (where x is f32: Gemm and MatMul only): [oc][ic/groups][kh][kw], ConvTranspose [ic][oc/groups][kh][kw], [k][n], or
+  // [n][k] where transposed
+  Tensor weight;
   bool transposed = false;
   std::vector<float> w_scale;     // s8: one or oc
   std::vector<float> bias;        // empty, or [oc]
@@ -90,12 +93,20 @@ struct Pool {
   bool count_include_pad = false;
 };
 
+// Where the elements of a value lie among those of another: rows of `row` elements, `stride` apart, from element `offset` on.
+// One row has stride = row.
+struct Part {
+  int whole = -1;
+  int64_t offset = 0, row = 0, stride = 0;
+};
+
 struct Value {
   std::string name;
   DType dtype = DType::f32;
   Shape shape;  // as it lies in memory: [n, spatial..., c] where channels_last
   bool channels_last = false;
   std::optional<Tensor> constant;
+  std::optional<Part> part;
   bool kept = false;       // named in CompileOptions::keep
   bool output = false;     // of the graph
   int producer = -1;       // operator; -1: graph input or constant
@@ -114,7 +125,7 @@ struct Op {
   std::optional<Embedding> embedding;
   std::vector<Op> parts;           // linears
   int64_t row = 0;
-  std::vector<QParams> in_q;
+  std::vector<QParams> in_q;  // by input; affine: one, or one for each channel
   QParams out_q;
   float lo = -kInf, hi = kInf;  // clamp of the real-valued result
   std::vector<float> channel_scale, channel_bias;
@@ -146,6 +157,8 @@ struct Net {
   void absorb(int op, int later);
 
   const Op* producer(int value) const;
+  // Where the bytes of a value are, through aliases and parts: a value that has bytes of its own.
+  Part place(int value) const;
   // The operator that is the only user of a value nobody else sees (no graph output, not kept); -1 if there is none.
   int only_user(int value) const;
   const Tensor* constant(const Op& op, size_t index) const;  // null: absent or computed at run time

@@ -22,12 +22,14 @@ std::vector<std::string> Prepared::observed_values() const {
 }
 
 Expected<Prepared> prepare(const Graph& graph, const Recipe& recipe) try {
+  if (!graph.status.ok()) return graph.status;
   auto impl = std::make_unique<Prepared::Impl>();
   impl->graph = graph;
   if (Status s = fold_constants(impl->graph); !s.ok()) return s;
   if (Status s = fold_batch_norm(impl->graph); !s.ok()) return s;
   remove_dead(impl->graph);
   if (Status s = raise_opset(impl->graph); !s.ok()) return s;
+  if (!impl->graph.status.ok()) return impl->graph.status;
   Expected<QuantPlan> plan = annotate(impl->graph, recipe);
   if (!plan) return plan.status();
   impl->plan = *std::move(plan);

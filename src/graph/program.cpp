@@ -10,6 +10,7 @@
 #include "octavo/session.h"
 #include "rewrite.h"
 #include "step.h"
+#include "timing.h"
 
 namespace octavo {
 namespace {
@@ -97,20 +98,15 @@ Expected<Net> rewritten(Graph graph, const std::map<std::string, Shape>& shapes,
   if (Status s = net::explain(*net, options.strict); !s.ok()) return s;
   net::merge_linear(*net);
   if (Status s = net::choose_layouts(*net); !s.ok()) return s;
+  net::place_parts(*net);
   return net;
-}
-
-// The value whose bytes `v` is a name for.
-int root_of(const Net& net, int v) {
-  for (const net::Op* op; (op = net.producer(v)) && op->kind == Kind::alias;) v = op->in[0];
-  return v;
 }
 
 // Afterwards every output has bytes of its own that a step computes: inputs, constants and second names are copied.
 std::unordered_map<int, size_t> claim_outputs(Net& net) {
   std::unordered_map<int, size_t> claimed;
   for (size_t i = 0; i < net.outputs.size(); ++i) {
-    int root = root_of(net, net.outputs[i]);
+    int root = net.place(net.outputs[i]).whole;
     if (!net.producer(root) || claimed.count(root)) {
       const net::Value from = net.values[net.outputs[i]];
       net::Op op;
@@ -140,47 +136,48 @@ struct Program::Impl {
   std::vector<Tensor> constants;  // that steps read in place
   std::vector<Kept> kept_inputs;
   std::vector<std::vector<Kept>> kept;         // by step; empty if nothing is kept
-  size_t arena = 0, scratch = 0, weights = 0;  // scratch of one thread
+  MemoryReport memory;
 
   Status plan(const Net& net, const std::vector<int>& order, const std::unordered_map<int, size_t>& outputs);
 };
 
-// Gives every root value a place and every step its operands.
+// Gives every value a place and every step its operands.
 Status Program::Impl::plan(const Net& net, const std::vector<int>& order, const std::unordered_map<int, size_t>& output_of) {
-  std::vector<int> root(net.values.size());
-  for (size_t v = 0; v < root.size(); ++v) root[v] = root_of(net, int(v));
-  std::vector<int> last(net.values.size(), -1);
+  std::vector<net::Part> home(net.values.size());
+  for (size_t v = 0; v < home.size(); ++v) home[v] = net.place(int(v));
+  std::vector<int> last(net.values.size(), -1);  // by whole
   for (size_t s = 0; s < order.size(); ++s)
     for (int v : net.ops[order[s]].in)
-      if (v >= 0) last[root[v]] = int(s);
+      if (v >= 0) last[home[v].whole] = int(s);
 
-  std::vector<Place> place(net.values.size());
+  std::vector<Place> place(net.values.size());  // of wholes
   std::vector<int> buffer_of(net.values.size(), -1);
   std::vector<Buffer> buffers;
-  for (size_t i = 0; i < net.inputs.size(); ++i) place[net.inputs[i]] = {Place::Space::input, i, nullptr};
+  for (size_t i = 0; i < net.inputs.size(); ++i) place[net.inputs[i]] = {Place::Space::input, i};
+  for (const auto& [v, i] : output_of) place[v] = {Place::Space::output, i};
   for (size_t v = 0; v < net.values.size(); ++v)
     if (net.values[v].constant && last[v] >= 0) {
       constants.push_back(*net.values[v].constant);
-      place[v] = {Place::Space::constant, 0, constants.back().data()};
+      memory.constants += constants.back().bytes();
+      place[v] = {Place::Space::constant, 0, 0, 0, constants.back().data()};
     }
   for (size_t s = 0; s < order.size(); ++s) {
     const net::Op& op = net.ops[order[s]];
     for (size_t i = 0; i < op.out.size(); ++i) {
-      const int y = op.out[i];
-      if (y < 0) continue;
-      if (const auto it = output_of.find(y); it != output_of.end()) {
-        place[y] = {Place::Space::output, it->second, nullptr};
-        continue;
-      }
+      if (op.out[i] < 0) continue;
+      const int y = home[op.out[i]].whole;
+      if (place[y].space == Place::Space::output) continue;
       const Expected<int64_t> count = element_count(net.values[y].shape, net.values[y].dtype);
       if (!count) return Status::error(count.status().code(), "node '%s': %s", op.node.name.c_str(), count.status().text());
       const size_t bytes = size_t(*count) * size_of(net.values[y].dtype);
-      const int x = i == 0 && steps[s]->in_place >= 0 ? root[op.in[size_t(steps[s]->in_place)]] : -1;
-      const bool dies = x >= 0 && buffer_of[x] >= 0 && last[x] == int(s) && buffers[size_t(buffer_of[x])].bytes == bytes &&
-                        std::count_if(op.in.begin(), op.in.end(), [&](int v) { return v >= 0 && root[v] == x; }) == 1;
+      const int x = i == 0 && steps[s]->in_place >= 0 && op.out[i] == y ? op.in[size_t(steps[s]->in_place)] : -1;
+      const int whole = x >= 0 ? home[x].whole : -1;
+      const bool dies = x >= 0 && buffer_of[y] < 0 && buffer_of[whole] >= 0 && last[whole] == int(s) &&
+                        buffers[size_t(buffer_of[whole])].bytes == bytes && home[x].row == home[x].stride && home[x].offset == 0 &&
+                        std::count_if(op.in.begin(), op.in.end(), [&](int v) { return v >= 0 && home[v].whole == whole; }) == 1;
       if (dies) {
-        buffer_of[y] = buffer_of[x];
-      } else {
+        buffer_of[y] = buffer_of[whole];
+      } else if (buffer_of[y] < 0) {
         buffer_of[y] = int(buffers.size());
         buffers.push_back({bytes, int(s), int(s), 0});
       }
@@ -190,28 +187,35 @@ Status Program::Impl::plan(const Net& net, const std::vector<int>& order, const 
   }
   Expected<size_t> total = plan_memory(buffers);
   if (!total) return total.status();
-  arena = *total;
+  memory.arena = *total;
   for (size_t v = 0; v < place.size(); ++v)
-    if (buffer_of[v] >= 0) place[v] = {Place::Space::arena, buffers[size_t(buffer_of[v])].offset, nullptr};
+    if (buffer_of[v] >= 0) place[v] = {Place::Space::arena, 0, buffers[size_t(buffer_of[v])].offset};
 
-  const auto place_of = [&](int v) { return v < 0 ? Place() : place[root[v]]; };
+  const auto place_of = [&](int v) {
+    if (v < 0) return Place();
+    Place p = place[home[v].whole];
+    const size_t size = size_of(net.values[v].dtype);
+    p.offset += size_t(home[v].offset) * size;
+    if (home[v].row != home[v].stride) p.stride = home[v].stride * ptrdiff_t(size);
+    return p;
+  };
   for (size_t s = 0; s < order.size(); ++s) {
     for (int v : net.ops[order[s]].in) steps[s]->in.push_back(place_of(v));
     for (int v : net.ops[order[s]].out) steps[s]->out.push_back(place_of(v));
-    scratch = std::max(scratch, (steps[s]->scratch_bytes + 63) / 64 * 64);
-    weights += steps[s]->weight_bytes;
+    memory.scratch = std::max(memory.scratch, (steps[s]->scratch_bytes + 63) / 64 * 64);
+    memory.weights += steps[s]->weight_bytes;
   }
 
   std::vector<int> step_of(net.values.size(), -1);
   for (size_t s = 0; s < order.size(); ++s)
     for (int v : net.ops[order[s]].out)
-      if (v >= 0) step_of[v] = int(s);
+      if (v >= 0) step_of[home[v].whole] = int(s);
   for (size_t v = 0; v < net.values.size(); ++v) {
     const net::Value& value = net.values[v];
     if (!value.kept || value.dtype != DType::f32 || value.constant) continue;
     if (place_of(int(v)).space == Place::Space::none) continue;
     kept.resize(steps.size());
-    const int s = step_of[root[v]];
+    const int s = step_of[home[v].whole];
     (s < 0 ? kept_inputs : kept[size_t(s)]).push_back({value.name, place_of(int(v)), size_t(product(value.shape))});
   }
   return {};
@@ -220,6 +224,7 @@ Status Program::Impl::plan(const Net& net, const std::vector<int>& order, const 
 Program::Program(std::shared_ptr<const Impl> impl) noexcept : impl_(std::move(impl)) {}
 
 Expected<Program> Program::compile(const Graph& graph, const CompileOptions& options) try {
+  if (!graph.status.ok()) return graph.status;
   Isa isa = options.isa;
   if (!options.use_isa) {
     Expected<Isa> active = active_isa();
@@ -237,12 +242,13 @@ Expected<Program> Program::compile(const Graph& graph, const CompileOptions& opt
   auto impl = std::make_shared<Impl>();
   std::vector<int> order;
   for (int id : net->sorted()) {
-    if (net->ops[id].kind == Kind::alias) continue;
+    if (net->ops[id].kind == Kind::alias || net->ops[id].kind == Kind::parts) continue;
     Expected<Lowered> lowered = lower(*net, net->ops[id], isa);
     if (!lowered) return lowered.status();
     order.push_back(id);
     impl->steps.push_back(std::move(lowered->step));
     impl->reports.push_back(std::move(lowered->report));
+    read_timing(graph, impl->reports.back());
     // The plan has its own packed copy.
     if (net->ops[id].linear) net->ops[id].linear->weight = Tensor();
     for (net::Op& part : net->ops[id].parts) part.linear->weight = Tensor();
@@ -276,12 +282,9 @@ Expected<Program> Program::compile(const Graph& graph, const CompileOptions& opt
 
 std::span<const ValueInfo> Program::inputs() const noexcept { return impl_->inputs; }
 std::span<const ValueInfo> Program::outputs() const noexcept { return impl_->outputs; }
-size_t Program::workspace_bytes(int threads) const noexcept {
-  return impl_->arena + impl_->scratch * size_t(std::max(threads, 1));
-}
+size_t Program::workspace_bytes(int threads) const noexcept { return impl_->memory.workspace(threads); }
 std::span<const NodeReport> Program::report() const noexcept { return impl_->reports; }
-size_t Program::arena_bytes() const noexcept { return impl_->arena; }
-size_t Program::weight_bytes() const noexcept { return impl_->weights; }
+const MemoryReport& Program::memory() const noexcept { return impl_->memory; }
 
 double Program::int8_mac_share() const noexcept {
   int64_t all = 0, int8 = 0;
@@ -322,7 +325,7 @@ Status Program::run(std::span<const TensorView> inputs, std::span<const TensorVi
 
   Frame wide;
   wide.arena = static_cast<std::byte*>(workspace);
-  wide.scratch = wide.arena + p.arena;
+  wide.scratch = wide.arena + p.memory.arena;
   wide.inputs = inputs.data();
   wide.outputs = outputs.data();
   wide.parallel = parallel;

@@ -218,17 +218,16 @@ Status recognize_one(Net& net, int id) {
   const Op* dq = net.producer(o.x);
   const bool x_is_bytes =
       dq && dq->kind == Kind::dequantize && net.values[dq->in[0]].dtype != DType::s32 && !net.values[dq->in[0]].constant;
-  std::string why;
+  const std::string bad_weights = w_q ? why_weights_not_int8(*w_q, o) : "weights '" + net.values[o.w].name + "' are not quantized";
+  // A matrix of s8 stays one where the activations are floats.
+  const bool keeps_s8 = bad_weights.empty() && (x_is_bytes || !conv);
+  std::string why = bad_weights;
   if (!x_is_bytes)
     why = "input '" + net.values[o.x].name + "' has no QuantizeLinear";
-  else if (!w_q)
-    why = "weights '" + net.values[o.w].name + "' are not quantized";
-  else
-    why = why_weights_not_int8(*w_q, o);
 
   const float alpha = gemm ? node.get_float("alpha", 1) : 1, beta = gemm ? node.get_float("beta", 1) : 1;
-  if (why.empty()) {
-    x_q = dq->in_q[0];
+  if (keeps_s8) {
+    if (x_is_bytes) x_q = dq->in_q[0];
     linear.weight = *w_q->q;
     linear.w_scale = w_q->scale;
     // The groups of a transposed convolution share the scales of their channels.

@@ -74,6 +74,10 @@ void merge_linear(Net& net);
 // Chooses the memory layout of every value: channels last around linear operators and pools, as ONNX has it elsewhere.
 Status choose_layouts(Net& net);
 
+// Concat, Split and Slice without a copy: steps write their results straight into the whole, and read parts where they lie. DenseNet's
+// growing Concats all lie in the last one. To be called last: it looks at what the steps of the other operators can do.
+void place_parts(Net& net);
+
 // For each float operator why it is not int8; the first operator that strict mode refuses, as an error.
 Status explain(Net& net, bool strict);
 

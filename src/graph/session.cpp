@@ -1,5 +1,6 @@
 #include "octavo/session.h"
 
+#include <algorithm>
 #include <cstring>
 #include <list>
 #include <new>
@@ -39,6 +40,12 @@ struct Session::Impl {
   std::list<Specialization> programs;  // used last first
   std::unique_ptr<std::byte[], AlignedDelete> workspace;
   size_t workspace_bytes = 0;
+
+  static bool has_fixed_shape(const ValueInfo& v) {
+    return v.has_shape && std::all_of(v.dims.begin(), v.dims.end(), [](const Dim& d) { return d.size >= 0; });
+  }
+  // No other Program can follow.
+  bool is_fixed() const { return shape_inputs.empty() && std::all_of(graph.inputs.begin(), graph.inputs.end(), has_fixed_shape); }
 
   Expected<const Program*> specialize(const std::map<std::string, Shape>& shapes, const std::map<std::string, Tensor>& values);
 
@@ -80,6 +87,11 @@ Expected<const Program*> Session::Impl::specialize(const std::map<std::string, S
   CompileOptions wanted = options;
   for (const auto& [name, shape] : shapes) wanted.input_shapes[name] = shape;
   for (const auto& [name, value] : values) wanted.input_values[name] = value;
+  for (const ValueInfo& input : graph.inputs) {  // one key, whether they are given or not
+    if (!has_fixed_shape(input) || wanted.input_shapes.count(input.name)) continue;
+    Shape& shape = wanted.input_shapes[input.name];
+    for (const Dim& d : input.dims) shape.push_back(d.size);
+  }
   for (auto it = programs.begin(); it != programs.end(); ++it) {
     if (it->shapes != wanted.input_shapes || !same_values(it->values, wanted.input_values)) continue;
     programs.splice(programs.begin(), programs, it);
@@ -89,6 +101,7 @@ Expected<const Program*> Session::Impl::specialize(const std::map<std::string, S
   if (!program) return program.status();
   if (programs.size() == kMaxPrograms) programs.pop_back();
   programs.push_front({std::move(wanted.input_shapes), std::move(wanted.input_values), *std::move(program)});
+  if (is_fixed()) graph.initializers.clear();
   return &programs.front().program;
 }
 

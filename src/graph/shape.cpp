@@ -136,6 +136,7 @@ Status Propagation::visit(const Node& node) {
 }
 
 Expected<ShapeMap> infer_shapes(const Graph& graph, const std::map<std::string, Shape>& input_shapes) {
+  if (!graph.status.ok()) return graph.status;
   // Shapes, axes, bounds and small masks are computed along the way; nothing that could be weights.
   constexpr size_t kMaxConstantBytes = size_t(1) << 16;
   try {

@@ -18,7 +18,9 @@ namespace octavo {
 struct Place {
   enum class Space : uint8_t { none, arena, constant, input, output };
   Space space = Space::none;
-  size_t offset = 0;  // arena: bytes; input, output: index
+  size_t index = 0;      // of the input or output
+  size_t offset = 0;     // bytes from the start of arena, input or output
+  ptrdiff_t stride = 0;  // bytes between rows of the last axis; 0: they follow each other
   const void* constant = nullptr;
 };
 
@@ -39,9 +41,9 @@ struct Frame {
       case Place::Space::constant:
         return const_cast<void*>(p.constant);
       case Place::Space::input:
-        return inputs[p.offset].data;
+        return static_cast<std::byte*>(inputs[p.index].data) + p.offset;
       case Place::Space::output:
-        return outputs[p.offset].data;
+        return static_cast<std::byte*>(outputs[p.index].data) + p.offset;
     }
     return nullptr;
   }
@@ -53,7 +55,7 @@ class Step {
   virtual Status run(const Frame& frame) const noexcept = 0;
 
   std::vector<Place> in, out;  // set by the memory plan
-  int in_place = -1;           // the input that out[0] may overwrite
+  int in_place = -1;           // the input that out[0] may overwrite; both are dense then
   size_t scratch_bytes = 0;    // of one thread
   int64_t work = 0;            // rough number of operations: small steps stay on the calling thread
   size_t weight_bytes = 0;
@@ -71,6 +73,7 @@ Expected<Lowered> lower(const net::Net& net, const net::Op& op, Isa isa);
 Expected<std::unique_ptr<Step>> lower_linear(const net::Net& net, const net::Op& op, Isa isa, NodeReport& report);
 Expected<std::unique_ptr<Step>> lower_linears(const net::Net& net, const net::Op& op, Isa isa, NodeReport& report);
 std::unique_ptr<Step> lower_embedding(const net::Net& net, const net::Op& op, const EltwiseKernels& kernels);
+Expected<std::unique_ptr<Step>> lower_weights(const net::Net& net, const net::Op& op, Isa isa, NodeReport& report);
 Expected<std::unique_ptr<Step>> lower_dynamic(const net::Net& net, const net::Op& op, Isa isa, NodeReport& report);
 Expected<std::unique_ptr<Step>> lower_dynamic_conv(const net::Net& net, const net::Op& op, Isa isa, NodeReport& report);
 Expected<std::unique_ptr<Step>> lower_matmul(const net::Net& net, const net::Op& op, Isa isa, NodeReport& report);

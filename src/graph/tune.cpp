@@ -7,6 +7,7 @@
 #include <unordered_set>
 
 #include "octavo/session.h"
+#include "timing.h"
 
 namespace octavo {
 namespace {
@@ -162,6 +163,7 @@ class Tuner {
     tuned.graph = *std::move(graph);
     for (NodeTiming& t : timings_) t.int8 = !best_set.count(t.node);
     tuned.timings = std::move(timings_);
+    store_timings(tuned.graph, tuned.timings);
     return tuned;
   }
 

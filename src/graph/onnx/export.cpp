@@ -96,6 +96,11 @@ Expected<std::string> serialize(const Graph& graph) {
     opset->set_domain(domain);
     opset->set_version(version);
   }
+  for (const auto& [key, value] : graph.metadata) {
+    auto* entry = model.add_metadata_props();
+    entry->set_key(key);
+    entry->set_value(value);
+  }
   onnx::GraphProto& target = *model.mutable_graph();
   target.set_name(graph.name.empty() ? "graph" : graph.name);
   for (const ValueInfo& input : graph.inputs) export_value(input, *target.add_input());
@@ -126,6 +131,7 @@ bool write_all(int fd, const std::string& bytes) {
 }  // namespace
 
 Expected<std::string> serialize_onnx(const Graph& graph) {
+  if (!graph.status.ok()) return graph.status;
   try {
     return serialize(graph);
   } catch (const std::bad_alloc&) {

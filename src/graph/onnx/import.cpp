@@ -25,6 +25,7 @@ class Importer {
     if (status.ok() && !model.has_graph()) status = Status::error(Code::invalid_argument, "not an ONNX model: it has no graph");
     if (status.ok() && model.functions_size() > 0)
       status = Status::error(Code::unsupported, "model-local function '%.100s' is not supported", model.functions(0).name().c_str());
+    for (const auto& entry : model.metadata_props()) graph_.metadata[entry.key()] = entry.value();
     if (status.ok()) status = import_graph(model.graph());
     if (status.ok() && graph_.opset < kMinOpset) status = check_old_operators();
     if (status.ok()) status = sort_topologically(graph_);

@@ -23,7 +23,7 @@ OCTAVO_INLINE void sum_columns(const RowMatrixArgs& g, int64_t j, int live) {
   __m256i acc[Units][2];
   OCTAVO_UNROLL
   for (int u = 0; u < Units; ++u) acc[u][0] = acc[u][1] = _mm256_setzero_si256();
-  const auto load = [&](const char* p) OCTAVO_LAMBDA { return widen<Signed>(Part ? load_bytes(p, live) : load16(p)); };
+  const auto load = [&](const char* p) OCTAVO_LAMBDA { return widen<Signed>(Part ? load_pieces(p, live) : load16(p)); };
   const auto add = [&](int64_t p, const char* row, const char* next) OCTAVO_LAMBDA {
     int32_t both;
     std::memcpy(&both, g.a + p, sizeof both);  // the value behind the last one is 0
@@ -79,7 +79,7 @@ OCTAVO_INLINE void sum_dots(const RowMatrixArgs& g, int64_t j) {
   };
   int64_t p = 0;
   for (; p + 16 <= g.k; p += 16) add(p, [](const char* from) OCTAVO_LAMBDA { return load16(from); });
-  if (p < g.k) add(p, [&](const char* from) OCTAVO_LAMBDA { return load_bytes(from, int(g.k - p)); });
+  if (p < g.k) add(p, [&](const char* from) OCTAVO_LAMBDA { return load_pieces(from, int(g.k - p)); });
   if constexpr (Columns == 4) {
     const __m256i pairs = _mm256_hadd_epi32(_mm256_hadd_epi32(acc[0], acc[1]), _mm256_hadd_epi32(acc[2], acc[3]));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(g.sums + j),

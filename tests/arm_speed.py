@@ -210,8 +210,9 @@ def bound(trace, core, isa, iterations):
 
 def depthwise(tracer, row, window, stride):
     """What 16 outputs more cost, far from the ends of a row: of two traces of rows that differ in length."""
-    long, name, pixels, channels = tracer.call(row.kernel, row.quads, window, stride, 24)
-    short, _, fewer, _ = tracer.call(row.kernel, row.quads, window, stride, 8)
+    block = 64 if '_sve_' in row.kernel else 16  # channels
+    long, name, pixels, channels = tracer.call(row.kernel, row.quads, window, stride, 12, block)
+    short, _, fewer, _ = tracer.call(row.kernel, row.quads, window, stride, 4, block)
     outputs = (pixels - fewer) * channels
     vectors = lambda trace: sum(bool(VECTOR.search(t)) and not MEMORY.match(t) for _, t in trace)
     more = lambda f: 16 * (f(long) - f(short)) / outputs

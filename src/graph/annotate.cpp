@@ -139,7 +139,8 @@ class Annotator {
 
   // Gather from a constant of floats.
   bool is_lookup(const Node& node) const {
-    const auto table = node.op_type == "Gather" && node.domain.empty() ? graph_.initializers.find(node.inputs[0]) : graph_.initializers.end();
+    if (node.op_type != "Gather" || !node.domain.empty() || node.inputs.empty()) return false;
+    const auto table = graph_.initializers.find(node.inputs[0]);
     return table != graph_.initializers.end() && table->second.dtype() == DType::f32;
   }
 

@@ -53,18 +53,20 @@ class DynamicConvStep : public Step {
       }
       float* y = static_cast<float*>(f.at(out[0])) + image * pixels * n_;
       args.c = y;
-      const Status s = f.parallel.threads > 1 ? plan_.run(args, workspace, f.parallel) : plan_.run(args, 0, plan_.tiles(1), workspace);
+      const bool wide = f.parallel.threads > 1;
+      const Status s = wide ? plan_.run(args, workspace, f.parallel) : plan_.run(args, 0, plan_.tiles(1), workspace);
       if (!s.ok()) return s;
       split(f, pixels, kPixelGrain, [&](int64_t begin, int64_t end) {
         for (float* row = y + begin * n_; row < y + end * n_; row += n_)
-          k_.dequantize_sums(reinterpret_cast<const int32_t*>(row), offset, scale, w_scale_.data(), bias_.data(), row, size_t(n_), lo_, hi_);
+          k_.dequantize_sums(reinterpret_cast<const int32_t*>(row), offset, scale, w_scale_.data(), bias_.data(), row, size_t(n_),
+                             lo_, hi_);
       });
     }
     return {};
   }
 
  private:
-  bool pads() const noexcept { return window_.pad_top > 0 || window_.pad_left > 0 || window_.pad_bottom > 0 || window_.pad_right > 0; }
+  bool pads() const noexcept { return height() > window_.ih || width() > window_.iw; }
   int64_t height() const noexcept { return window_.ih + window_.pad_top + window_.pad_bottom; }
   int64_t width() const noexcept { return window_.iw + window_.pad_left + window_.pad_right; }
 

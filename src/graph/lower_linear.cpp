@@ -218,7 +218,8 @@ Expected<std::unique_ptr<Step>> lower_linears(const Net& net, const net::Op& op,
     c_sizes.push_back(size_of(net.values[part.out[0]].dtype));
     plans.push_back(*std::move(plan));
   }
-  std::unique_ptr<Step> step = std::make_unique<LinearsStep>(std::move(plans), std::move(c_sizes), m, size_of(net.values[op.in[0]].dtype));
+  std::unique_ptr<Step> step =
+      std::make_unique<LinearsStep>(std::move(plans), std::move(c_sizes), m, size_of(net.values[op.in[0]].dtype));
   step->work = report.macs;
   step->weight_bytes = packed;
   return step;

@@ -101,7 +101,8 @@ Status split(Expansion& e, const std::string& merged, int64_t width, Inputs& in)
   if (sizes.size() != 3 || sizes[0] < 1 || sizes[0] != sizes[1] || sizes[2] < 1 || sizes[0] > width || sizes[2] > width ||
       sizes[0] + sizes[1] + sizes[2] != width)
     return e.fail("its weights do not hold queries, keys and values of the sizes given");
-  if (sizes[2] % std::max<int64_t>(e.node.get_int("num_heads", 1), 1) != 0) return e.fail("num_heads does not divide the width of the values");
+  if (sizes[2] % std::max<int64_t>(e.node.get_int("num_heads", 1), 1) != 0)
+    return e.fail("num_heads does not divide the width of the values");
   e.add("Split", {merged, e.ints(sizes)}, {{"axis", int64_t{2}}}, 3);
   const std::vector<std::string> parts = e.outputs();
   in.q = parts[0], in.k = parts[1], in.v = parts[2];

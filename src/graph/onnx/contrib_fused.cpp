@@ -203,8 +203,9 @@ Status embed(Expansion& e) {
     sum = e.node.outputs[2];
   }
   if (e.output_used(1)) {  // how many tokens of each sequence are real; 0 without a mask
-    const std::string ones = e.has(7) ? e.add("Cast", {e.add("Equal", {e.in(7), e.constant("one", Tensor::from(DType::s32, {}, std::vector<int32_t>{1}))})}, {{"to", int64_t{6}}})
-                                      : e.add("Mul", {e.in(0), e.constant("zero", Tensor::from(DType::s32, {}, std::vector<int32_t>{0}))});
+    const auto number = [&](int32_t v) { return e.constant("number", Tensor::from(DType::s32, {}, std::vector<int32_t>{v})); };
+    const std::string ones = e.has(7) ? e.add("Cast", {e.add("Equal", {e.in(7), number(1)})}, {{"to", int64_t{6}}})
+                                      : e.add("Mul", {e.in(0), number(0)});
     e.add("ReduceSum", {ones, e.ints({1})}, {{"keepdims", int64_t{0}}});
     e.finish(1);
   }

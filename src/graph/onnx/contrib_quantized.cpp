@@ -56,7 +56,8 @@ Status pointwise(Expansion& e) {
   if (Status s = e.expect_inputs(4, 5); !s.ok()) return s;
   const bool leaky = e.node.op_type == "QLinearLeakyRelu";
   const std::string x = dequantize(e, 0);
-  const std::string y = leaky ? e.add_main("LeakyRelu", {x}, {{"alpha", e.node.get_float("alpha", 0.01f)}}) : e.add_main("Sigmoid", {x});
+  const std::string y =
+      leaky ? e.add_main("LeakyRelu", {x}, {{"alpha", e.node.get_float("alpha", 0.01f)}}) : e.add_main("Sigmoid", {x});
   return quantize(e, y, e.in(3), e.in(4), e.in(0));
 }
 
@@ -177,8 +178,8 @@ Status gemm(Expansion& e) {
 }
 
 // float(MatMulInteger(a, b)) * (a_scale * b_scale) + bias
-Status scaled_product(Expansion& e, const std::string& a, const std::string& a_scale, const std::string& a_zero, const std::string& b,
-                      const std::string& b_scale, const std::string& b_zero, const std::string& bias) {
+Status scaled_product(Expansion& e, const std::string& a, const std::string& a_scale, const std::string& a_zero,
+                      const std::string& b, const std::string& b_scale, const std::string& b_zero, const std::string& bias) {
   const std::string sums = e.add_main("MatMulInteger", {a, b, a_zero, b_zero});
   const std::string real = e.add("Cast", {sums}, {{"to", int64_t{1}}});
   const std::string y = e.add("Mul", {real, e.add("Mul", {a_scale, b_scale})});
@@ -220,7 +221,9 @@ std::string real_weights(Expansion& e, size_t at, size_t scale_at, Status& statu
     return "";
   }
   std::vector<float> real(size_t(w->count()));
-  const auto byte = [](const Tensor& t, int64_t i) { return t.dtype() == DType::u8 ? int(t.as<uint8_t>()[i]) : int(t.as<int8_t>()[i]); };
+  const auto byte = [](const Tensor& t, int64_t i) {
+    return t.dtype() == DType::u8 ? int(t.as<uint8_t>()[i]) : int(t.as<int8_t>()[i]);
+  };
   for (int64_t d = 0; d < directions; ++d)
     for (int64_t g = 0; g < gates; ++g) {
       const int64_t j = scale->count() == 1 ? 0 : scale->count() == directions ? d : d * gates + g;

@@ -250,7 +250,7 @@ TEST(WeightOnly, WeightsStayBytesInMemory) {
       g.inputs = {{"x", DType::f32, {{rows, ""}, {kDeep, ""}}, true}, {"r", DType::f32, {{rows, ""}, {kWide, ""}}, true}};
       g.add_initializer("w", noise(transposed ? Shape{kWide, kDeep} : Shape{kDeep, kWide}, 1));
       g.add_initializer("b", noise({kWide}, 2));
-      const std::string y = g.add_node("Gemm", "fc", {"x", "w", "b"}, {{"transB", int64_t(transposed)}, {"alpha", 0.5f}});
+      const std::string y = g.add_node("Gemm", "fc", {"x", "w", "b"}, {{"transB", int64_t(transposed)}});
       g.outputs = {{g.add_node("Relu", "relu", {g.add_node("Add", "sum", {y, "r"})}), DType::f32, {}, false}};
       const Graph q = quantized(g, *Recipe::preset("weight_only"));
       const Expected<Program> program = Program::compile(q), plain = Program::compile(g);
@@ -276,7 +276,7 @@ TEST(WeightOnly, WeightsStayBytesInMemory) {
             const double product = double(x.at("x").as<float>()[i * kDeep + p]) * w[transposed ? j * kDeep + p : p * kWide + j];
             sum += product, size += std::abs(product);
           }
-          const double want = 0.5 * sum * double(scale[j]) + double(g.initializers.at("b").as<float>()[j]) + double(x.at("r").as<float>()[i * kWide + j]);
+          const double want = sum * double(scale[j]) + double(g.initializers.at("b").as<float>()[j]) + double(x.at("r").as<float>()[i * kWide + j]);
           // Each of at most 256 + 3 additions rounds by 2^-24 of a sum that is at most `size`.
           EXPECT_NEAR(got[size_t(i * kWide + j)], std::max(want, 0.0), 260 * size * double(scale[j]) * 0x1p-24 + 1e-6);
         }

@@ -1,4 +1,6 @@
 // Zip (eltwise_transpose.inl.h) of one 16-byte lane, by the compilers' own vectors.
+#include "kernels/unroll.inl.h"
+
 typedef uint8_t Bytes16 __attribute__((vector_size(16)));
 typedef uint32_t Words4 __attribute__((vector_size(16)));
 

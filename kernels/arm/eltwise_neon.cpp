@@ -13,7 +13,6 @@ namespace {
 
 #include "kernels/arm/partial.inl.h"
 #include "kernels/eltwise_lane.inl.h"
-#include "kernels/unroll.inl.h"
 
 struct Vec {
   static constexpr int N = 8;

@@ -67,8 +67,8 @@ struct Vec {
     return i;
   }
 
-  static constexpr int kGroup = 1;
   // Bytes go one by one: there are no groups to convert.
+  [[maybe_unused]] static constexpr int kGroup = 1;
   struct Widen {
     Widen(int32_t, uint8_t) {}
   };

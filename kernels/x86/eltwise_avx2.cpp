@@ -12,7 +12,6 @@ namespace octavo::OCTAVO_ISA {
 namespace {
 
 #include "kernels/eltwise_lane.inl.h"
-#include "kernels/unroll.inl.h"
 #include "kernels/x86/eltwise_xsimd.inl.h"
 
 struct Vec : XsimdVec<xsimd::fma3<xsimd::avx2>> {

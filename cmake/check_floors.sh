@@ -13,7 +13,7 @@ allowed() {
   case $1 in
     include/octavo/*)            echo "$std|$api" ;;
     kernels/kernels.h)           echo "$contract" ;;
-    kernels/*/eltwise*)          echo "$tiny|$contract|\"kernels/(eltwise[a-z_0-9]*|unroll|$(arch_of "$1")/[a-z_0-9]+)\.inl\.h\"|<xsimd/[a-z_/]+\.hpp>|$(intrinsics "$1")" ;;
+    kernels/*/eltwise*)          echo "$tiny|$contract|\"kernels/(eltwise[a-z_0-9]*|$(arch_of "$1")/[a-z_0-9]+)\.inl\.h\"|<xsimd/[a-z_/]+\.hpp>|$(intrinsics "$1")" ;;
     kernels/eltwise*)            echo "$tiny|$contract|\"kernels/[a-z_0-9]+\.inl\.h\"|<xsimd/[a-z_/]+\.hpp>" ;;
     kernels/*/*)                 echo "$tiny|$contract|\"kernels/([a-z_0-9]+|$(arch_of "$1")/[a-z_0-9]+)\.inl\.h\"|$(intrinsics "$1")" ;;
     kernels/*)                   echo "$tiny|$contract|\"kernels/[a-z_0-9]+\.inl\.h\"" ;;

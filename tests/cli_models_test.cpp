@@ -122,7 +122,7 @@ TEST_F(ModelsTest, InspectSaysWhatRunsWhere) {
   const Json before = octavo({"inspect", model, "--json"}).json(), after = octavo({"inspect", out, "--json"}).json();
   EXPECT_EQ(before["int8_mac_share"], 0.0);
   EXPECT_EQ(after["int8_mac_share"], 1.0);
-  EXPECT_EQ(before["macs"], 16 * 27 * 64 + 16 * 4);
+  EXPECT_EQ(before["macs"], 64 * 27 * 64 + 64 * 4);
   EXPECT_EQ(after["macs"], before["macs"]);
   EXPECT_LT(after["weight_bytes"], before["weight_bytes"]);
   EXPECT_EQ(after["peak_bytes"], after["weight_bytes"].get<int64_t>() + after["constant_bytes"].get<int64_t>() +
@@ -143,7 +143,7 @@ TEST_F(ModelsTest, InspectSaysWhatRunsWhere) {
     }
   }
   const Json batch = octavo({"inspect", out, "--shape", "image=2x3x8x8", "--json"}).json();
-  EXPECT_EQ(batch["macs"], 2 * (16 * 27 * 64 + 16 * 4));
+  EXPECT_EQ(batch["macs"], 2 * (64 * 27 * 64 + 64 * 4));
   EXPECT_NE(octavo({"inspect", out}).out.find("100.00 %"), std::string::npos);
 }
 

@@ -208,9 +208,9 @@ inline Graph small_cnn(int64_t batch = -1) {
     }
     return w;
   };
-  g.add_initializer("w1", Tensor::from(DType::f32, {16, 3, 3, 3}, weights(16 * 27, 0.4f)));
-  g.add_initializer("b1", Tensor::from(DType::f32, {16}, weights(16, 0.1f)));
-  g.add_initializer("w2", Tensor::from(DType::f32, {4, 16}, weights(4 * 16, 0.5f)));
+  g.add_initializer("w1", Tensor::from(DType::f32, {64, 3, 3, 3}, weights(64 * 27, 0.4f)));
+  g.add_initializer("b1", Tensor::from(DType::f32, {64}, weights(64, 0.1f)));
+  g.add_initializer("w2", Tensor::from(DType::f32, {4, 64}, weights(4 * 64, 0.5f)));
   g.add_initializer("b2", Tensor::from(DType::f32, {4}, weights(4, 0.1f)));
   g.add_node("Conv", "conv", {"image", "w1", "b1"},
              {{"kernel_shape", std::vector<int64_t>{3, 3}}, {"pads", std::vector<int64_t>{1, 1, 1, 1}}});

@@ -253,8 +253,12 @@ template <bool Flip, int M>
   SignedRows<Flip> rows(g);
   alignas(32) int32_t sums[(M ? M : kRows) * kColumns];
   Strip s{rows.data(), rows.negative(), static_cast<const char*>(g.b), 0, sums, false, false};
-  for (int64_t left = rows.total(); left > 0; s.resume = true, s.b += s.steps * kStep) {
-    s.steps = left < kStrip ? left : kStrip;
+  // Panels that are not back to back end a strip with each tap.
+  const int64_t total = rows.total(), run = g.b_offsets ? total / g.batch : total;
+  for (int64_t left = total; left > 0; s.resume = true, s.b += s.steps * kStep) {
+    const int64_t in_run = (left - 1) % run + 1;
+    if (g.b_offsets && in_run == run) s.b = static_cast<const char*>(g.b) + g.b_offsets[(total - left) / run];
+    s.steps = in_run < kStrip ? in_run : kStrip;
     left -= s.steps;
     s.last = left == 0 && NV <= kOutputVectors;
     rows.fill(s.steps);

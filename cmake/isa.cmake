@@ -12,9 +12,7 @@ endif()
 set(OCTAVO_KERNEL_FLAGS -O3 -fno-exceptions -fno-rtti -fno-threadsafe-statics -fno-math-errno -fno-trapping-math
                         -fno-asynchronous-unwind-tables -fno-stack-protector)
 if(OCTAVO_SANITIZE)
-  # Unrolled loops full of checks take minutes to compile. Those of UBSan for each access are ASan's business too.
-  list(TRANSFORM OCTAVO_KERNEL_FLAGS REPLACE "-O3" "-O1")
-  list(APPEND OCTAVO_KERNEL_FLAGS -fno-sanitize=null,alignment,object-size,pointer-overflow)
+  list(TRANSFORM OCTAVO_KERNEL_FLAGS REPLACE "-O3" "-O1")  # unrolled loops full of checks take minutes to compile
 endif()
 # GCC 12's own AVX-512 headers read a variable that they leave undefined on purpose (fixed in 13).
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)

@@ -161,7 +161,7 @@ class Tuner {
     Expected<Graph> graph = mixed(float_, int8_, best_set);
     if (!graph) return graph.status();
     tuned.graph = *std::move(graph);
-    for (NodeTiming& t : timings_) t.int8 = !best_set.count(t.node);
+    if (Status s = decide(tuned.graph); !s.ok()) return s;
     tuned.timings = std::move(timings_);
     store_timings(tuned.graph, tuned.timings);
     return tuned;
@@ -169,6 +169,20 @@ class Tuner {
 
  private:
   static constexpr int kRounds = 6;
+
+  // What became of each node that was timed. One that was to stay in int8 has nothing to stay in where its neighbours became float.
+  Status decide(const Graph& graph) {
+    Expected<Session> session = Session::create(graph, options_.threads);
+    if (!session) return session.status();
+    Expected<const Program*> program = session->program(sample_);
+    if (!program) return program.status();
+    Names in_int8;
+    for (const NodeReport& step : (*program)->report())
+      if (is_step_of_int8(step))
+        for (std::string& node : nodes_of(step, known_, followers_)) in_int8.insert(std::move(node));
+    for (NodeTiming& t : timings_) t.int8 = in_int8.count(t.node) != 0;
+    return {};
+  }
 
   // Whether anything was.
   bool leave_out_slower(const Graph& graph, const Stopwatch& a, const Stopwatch& b, std::set<std::string>& in_float) {

@@ -84,4 +84,11 @@ bool broadcast_shapes(const Shape& a, const Shape& b, Shape& out) {
   return true;
 }
 
+Inferred infer_broadcast(const InferContext& ctx, size_t first, size_t count, DType dtype) {
+  Shape shape;
+  for (size_t i = first; i < first + count; ++i)
+    if (!broadcast_shapes(shape, ctx.inputs[i]->shape, shape)) return misshapen(ctx, "shapes do not broadcast");
+  return std::vector<TypeShape>{{dtype, std::move(shape)}};
+}
+
 }  // namespace octavo::ops

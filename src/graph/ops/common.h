@@ -15,7 +15,9 @@ namespace octavo::ops {
 
 using Inferred = Expected<std::vector<TypeShape>>;
 
-std::span<const OpInfo> elementwise_ops() noexcept;
+std::span<const OpInfo> unary_ops() noexcept;
+std::span<const OpInfo> binary_ops() noexcept;
+std::span<const OpInfo> convert_ops() noexcept;
 std::span<const OpInfo> math_ops() noexcept;
 std::span<const OpInfo> reshape_ops() noexcept;
 std::span<const OpInfo> move_ops() noexcept;
@@ -98,6 +100,8 @@ inline bool normalize_axis(int64_t& axis, int64_t rank) noexcept {
 
 // Numpy's rule, right-aligned. False if the shapes do not fit.
 bool broadcast_shapes(const Shape& a, const Shape& b, Shape& out);
+// One output of that type, in the shape that `count` inputs from `first` on broadcast to.
+Inferred infer_broadcast(const InferContext& ctx, size_t first, size_t count, DType dtype);
 
 inline const float* f32(const View& v) { return static_cast<const float*>(v.data); }
 inline float* f32_out(const View& v) { return static_cast<float*>(v.data); }

@@ -249,7 +249,7 @@ class Rig {
 
   const KernelInfo& kernel_;
   Noise noise_{1};
-  GuardedBuffer a_{1 << 21}, b_{1 << 20}, c_{1 << 14}, residual_{1 << 14}, bias_{4096}, scale_{4096}, bias_f_{4096};
+  GuardedBuffer a_{1 << 21}, b_{1 << 20}, c_{1 << 17}, residual_{1 << 17}, bias_{4096}, scale_{4096}, bias_f_{4096};
 };
 
 std::vector<Epi> epilogues(const KernelInfo& k) {

@@ -10,6 +10,7 @@
 //   k=256 87 / 85, k=512 88 / 87, k=1024 88 / 86 %. f32: Zen 4, % of FMA: k=64 97 / 96, k=256 98 / 98, k=1024 98 / 98
 #include "kernels/x86/dot.inl.h"
 #include "kernels/x86/signs.inl.h"
+#include "kernels/x86/words.inl.h"
 #include "kernels/x86/ymm.inl.h"
 
 namespace octavo::OCTAVO_ISA {
@@ -17,6 +18,7 @@ namespace {
 
 constexpr int kMrF32 = 6;
 static_assert(kGroup * 2 + 2 + 2 + 1 + 1 <= 16, "accumulators, B, magnitude and sign, a product, ones");
+static_assert(kWordGroup * 2 + 2 + 1 + 1 <= 16, "accumulators, B, A, a product");
 static_assert(kMrF32 * 2 + 2 + 1 <= 16, "accumulators, B, A");
 
 }  // namespace
@@ -27,5 +29,7 @@ using namespace octavo::OCTAVO_ISA;
 extern "C" {
 void octavo_brgemm_u8s8_avx2_20x64x4(const BrgemmArgs* g) { brgemm_by_signs<true>(*g); }
 void octavo_brgemm_s8s8_avx2_20x64x4(const BrgemmArgs* g) { brgemm_by_signs<false>(*g); }
+void octavo_brgemm_u8s8_avx2_240x64x4(const BrgemmArgs* g) { brgemm_by_words<true>(*g); }
+void octavo_brgemm_s8s8_avx2_240x64x4(const BrgemmArgs* g) { brgemm_by_words<false>(*g); }
 void octavo_brgemm_f32f32_avx2_6x16x1(const BrgemmArgs* g) { brgemm<Fma<Ymm, kMrF32>>(*g); }
 }

@@ -25,7 +25,7 @@ constexpr ptrdiff_t kRow = 2 * kPlane;
 template <bool Flip>
 class SignedRows {
  public:
-  explicit SignedRows(const BrgemmArgs& g) : g_(g) {}
+  SignedRows(const BrgemmArgs& g, ptrdiff_t a_offset) : g_(g), a_offset_(a_offset) {}
   int64_t total() const { return g_.batch * ((g_.k + 3) / 4); }
   // The next `steps` of all. Taps of whole vectors are read where they are; others are first brought together.
   OCTAVO_INLINE void fill(int64_t steps) {
@@ -37,7 +37,7 @@ class SignedRows {
     for (int64_t at = 0, n; at < steps; at += n) {
       const int64_t left = (g_.k + 3) / 4 - step_, bytes = g_.k - 4 * step_;
       n = left < steps - at ? left : steps - at;
-      const char* from = static_cast<const char*>(g_.a[tap_]) + 4 * step_;
+      const char* from = static_cast<const char*>(g_.a[tap_]) + a_offset_ + 4 * step_;
       char* to = rows_ + 4 * at;
       for (int i = 0; i < g_.m; ++i, from += g_.a_stride_bytes, to += kRow) {
         if (g_.k % 32 == 0) {
@@ -107,6 +107,7 @@ class SignedRows {
   }
 
   const BrgemmArgs& g_;
+  const ptrdiff_t a_offset_;
   int64_t tap_ = 0, step_ = 0;
   int32_t negative_[kRows];
   alignas(32) char rows_[kRows * kRow];
@@ -248,9 +249,9 @@ OCTAVO_INLINE void all_blocks(const BrgemmArgs& g, Strip s) {
 }
 
 template <bool Flip, int M>
-[[gnu::noinline]] void rows_of(const BrgemmArgs& g) {
+[[gnu::noinline]] void rows_of(const BrgemmArgs& g, ptrdiff_t a_offset) {
   constexpr int NV = kMostVectors<M>;
-  SignedRows<Flip> rows(g);
+  SignedRows<Flip> rows(g, a_offset);
   alignas(32) int32_t sums[(M ? M : kRows) * kColumns];
   Strip s{rows.data(), rows.negative(), static_cast<const char*>(g.b), 0, sums, false, false};
   // Panels that are not back to back end a strip with each tap.
@@ -271,9 +272,10 @@ template <bool Flip, int M>
   }
 }
 
+// The rows of A begin a_offset bytes behind g.a[t].
 template <bool Flip>
-OCTAVO_INLINE void brgemm_by_signs(const BrgemmArgs& g) {
-  g.m == 1 ? rows_of<Flip, 1>(g) : g.m == 2 ? rows_of<Flip, 2>(g) : rows_of<Flip, 0>(g);
+OCTAVO_INLINE void brgemm_by_signs(const BrgemmArgs& g, ptrdiff_t a_offset = 0) {
+  g.m == 1 ? rows_of<Flip, 1>(g, a_offset) : g.m == 2 ? rows_of<Flip, 2>(g, a_offset) : rows_of<Flip, 0>(g, a_offset);
 }
 
 }  // namespace

@@ -1,0 +1,185 @@
+// The loop of AVX2's int8 brgemm for short sums: acc[i][j] = bias[j] + sum_t sum_p A_t[i][p] * B_t[p][j], by vpmaddwd on words, which
+// is exact.
+//
+// Words multiply as fast as magnitudes and signs do (signs.inl.h) but are twice as large, which short sums leave room for in L1. What
+// they save is the work around the products: a row of A is only widened, and its sum needs no correction. B is widened once for a
+// call, the rows of which are many; the constants of the epilogue are loaded once for a strip of rows.
+#pragma once
+
+#include "kernels/x86/signs.inl.h"
+
+namespace octavo::OCTAVO_ISA {
+namespace {
+
+constexpr int kWordGroup = 6;                            // rows of two vectors that fit the registers; twice as many of one
+constexpr int64_t kWordSteps = 64;                       // of four values of K, all taps together; longer sums go by signs
+constexpr int kStripRows = 48;                           // of A that are widened at a time, fewer where sums are longer
+constexpr ptrdiff_t kWordRow = 2 * 4 * kWordSteps + 32;  // bytes; no multiple of 64, so that rows do not compete for a bank
+
+// n bytes of A (u8 less 128, or s8) to words, which begin at `to`. Zeros, which meet zeros of B, follow up to a multiple of four; up to 8
+// words more may be overwritten.
+template <bool Flip>
+OCTAVO_INLINE void widen_row(const char* p, int64_t n, char* to) {
+  const auto words = [](__m128i x) OCTAVO_LAMBDA {
+    return Flip ? _mm256_sub_epi16(_mm256_cvtepu8_epi16(x), _mm256_set1_epi16(128)) : _mm256_cvtepi8_epi16(x);
+  };
+  const auto sixteen = [&](int64_t i) OCTAVO_LAMBDA {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + 2 * i), words(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + i))));
+  };
+  const auto eight = [&](int64_t i) OCTAVO_LAMBDA {
+    const __m256i x = words(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + i)));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 2 * i), _mm256_castsi256_si128(x));
+  };
+  if (n >= 16) {
+    for (int64_t i = 0; i + 16 <= n; i += 16) sixteen(i);
+    if (n % 16) sixteen(n - 16);
+  } else if (n >= 8) {
+    eight(0);
+    if (n > 8) eight(n - 8);
+  } else {
+    const __m256i x = words(load_pieces(p, int(n)));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(x));
+  }
+  if (n % 4) _mm_storel_epi64(reinterpret_cast<__m128i*>(to + 2 * n), _mm_setzero_si128());
+}
+
+// NV vectors of columns of B, from a column on, as they are multiplied: words of k0 and k1 of all of them, then of k2 and k3.
+template <int NV>
+OCTAVO_INLINE char* widen_columns(const BrgemmArgs& g, int column, char* to) {
+  const __m128i middle = _mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15);
+  const __m256i swap = _mm256_broadcastsi128_si256(middle);
+  const int64_t steps = (g.k + 3) / 4;
+  const char* b = static_cast<const char*>(g.b) + column * 4;
+  for (int64_t t = 0; t < g.batch; ++t) {
+    if (g.b_offsets) b = static_cast<const char*>(g.b) + g.b_offsets[t] + column * 4;
+    for (int64_t s = 0; s < steps; ++s, b += kStep, to += 2 * NV * Ymm::vector_bytes) {
+      OCTAVO_UNROLL
+      for (int v = 0; v < NV; ++v) {
+        const __m256i x = _mm256_shuffle_epi8(Ymm::load_b(b + v * Ymm::vector_bytes), swap);
+        Ymm::store(to + v * Ymm::vector_bytes, _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8));
+        Ymm::store(to + (NV + v) * Ymm::vector_bytes, _mm256_srai_epi16(x, 8));
+      }
+    }
+  }
+  return to;
+}
+
+// M rows by `pairs` pairs of values of K.
+template <int M, int NV>
+OCTAVO_INLINE void multiply_words(__m256i (&acc)[M][NV], const char* a, const char* b, int64_t pairs) {
+  using K = DotSigned;
+  for (; pairs > 0; --pairs, a += 4, b += NV * K::vector_bytes) {
+    asm("" : "+r"(a), "+r"(b));
+    __m256i w[NV];
+    OCTAVO_UNROLL
+    for (int v = 0; M > 1 && v < NV; ++v) K::now(w[v] = K::load_b(b + v * K::vector_bytes));  // once for all rows
+    OCTAVO_UNROLL
+    for (int i = 0; i < M; ++i) {
+      const __m256i x = K::splat_at(a + i * kWordRow);
+      __m256i y[NV];
+      OCTAVO_UNROLL
+      for (int v = 0; v < NV; ++v) {
+        if constexpr (M == 1) w[v] = K::load_b(b + v * K::vector_bytes);
+        K::now(y[v] = _mm256_madd_epi16(x, w[v]));
+      }
+      OCTAVO_UNROLL
+      for (int v = 0; v < NV; ++v) K::accumulate(acc[i][v], y[v]);
+    }
+  }
+}
+
+// Some widened rows and columns.
+struct Words {
+  const char* a;
+  const char* b;
+  int64_t pairs;
+};
+
+// `groups` groups of M rows of a call from a row on, the first of which is row `at` of w. g: of the columns alone.
+template <int M, int NV>
+[[gnu::noinline]] void word_groups(const BrgemmArgs& g, const Words& w, int at, int row, int groups) {
+  using K = DotSigned;
+  const int live = g.n - (NV - 1) * K::lanes;  // columns of the last vector
+  const K::Part part(live);
+  __m256i seeds[NV];
+  load_seeds<K>(seeds, g, part, live);
+  const auto run = [&]<class Out>(const Out& epilogue) OCTAVO_LAMBDA {
+    const char* a = w.a + at * kWordRow;
+    char* c = static_cast<char*>(g.c) + row * g.c_stride_bytes;
+    const char* residual = nullptr;
+    if constexpr (Out::residual) residual = static_cast<const char*>(g.epi->residual) + row * g.epi->residual_stride_bytes;
+    for (int left = groups; left > 0; --left) {
+      __m256i acc[M][NV];
+      OCTAVO_UNROLL
+      for (int i = 0; i < M; ++i) {
+        OCTAVO_UNROLL
+        for (int v = 0; v < NV; ++v) K::keep(acc[i][v] = seeds[v]);
+      }
+      multiply_words<M, NV>(acc, a, w.b, w.pairs);
+      OCTAVO_UNROLL
+      for (int i = 0; i < M; ++i) {
+        OCTAVO_UNROLL
+        for (int v = 0; v < NV; ++v) K::keep(acc[i][v]);
+      }
+      epilogue(acc, c, residual);
+      a += M * kWordRow;
+      c += M * g.c_stride_bytes;
+      if constexpr (Out::residual) residual += M * g.epi->residual_stride_bytes;
+    }
+  };
+  live == K::lanes ? with_epilogue<K, NV, true>(g, part, run) : with_epilogue<K, NV, false>(g, part, run);
+}
+
+// Groups, then the rows that are left over one by one.
+template <int NV>
+OCTAVO_INLINE void word_rows(const BrgemmArgs& g, const Words& w, int row, int rows) {
+  constexpr int M = kWordGroup * 2 / NV;
+  const int groups = rows / M, rest = rows % M;
+  if (groups) word_groups<M, NV>(g, w, 0, row, groups);
+  if (rest) word_groups<1, NV>(g, w, groups * M, row + groups * M, rest);
+}
+
+// Sums that are too long for it, as tiles.
+template <bool Flip>
+[[gnu::noinline]] void tiles_by_signs(const BrgemmArgs& g) {
+  EpilogueArgs epi = *g.epi;
+  BrgemmArgs tile = g;
+  tile.epi = &epi;
+  for (int row = 0; row < g.m; row += tile.m) {
+    tile.m = g.m - row < kRows ? g.m - row : kRows;
+    tile.c = static_cast<char*>(g.c) + row * g.c_stride_bytes;
+    if (epi.residual) epi.residual = static_cast<const char*>(g.epi->residual) + row * epi.residual_stride_bytes;
+    brgemm_by_signs<Flip>(tile, row * g.a_stride_bytes);
+  }
+}
+
+template <bool Flip>
+OCTAVO_INLINE void brgemm_by_words(const BrgemmArgs& g) {
+  const int64_t steps_of_tap = (g.k + 3) / 4, steps = g.batch * steps_of_tap;
+  if (steps > kWordSteps) return tiles_by_signs<Flip>(g);
+  alignas(64) char a[kStripRows * kWordRow];
+  alignas(64) char b[kWordSteps * 2 * kStep];
+  constexpr int kWidth = 2 * Ymm::lanes;
+  char* to = b;
+  for (int column = 0; column < g.n; column += kWidth)
+    to = g.n - column > Ymm::lanes ? widen_columns<2>(g, column, to) : widen_columns<1>(g, column, to);
+  const int most = steps > kWordSteps / 2 ? kStripRows / 2 : kStripRows;
+  for (int row = 0, rows; row < g.m; row += rows) {
+    rows = g.m - row < most ? g.m - row : most;
+    for (int64_t t = 0; t < g.batch; ++t) {
+      const char* from = static_cast<const char*>(g.a[t]) + row * g.a_stride_bytes;
+      char* words = a + t * steps_of_tap * 8;
+      for (int i = 0; i < rows; ++i, from += g.a_stride_bytes, words += kWordRow) widen_row<Flip>(from, g.k, words);
+    }
+    Words w{a, b, 2 * steps};
+    for (int column = 0; column < g.n; column += kWidth) {
+      const int n = g.n - column < kWidth ? g.n - column : kWidth;
+      const SomeColumns some(g, column, n);
+      n > Ymm::lanes ? word_rows<2>(some.args(), w, row, rows) : word_rows<1>(some.args(), w, row, rows);
+      w.b += w.pairs * Ymm::vector_bytes * (n > Ymm::lanes ? 2 : 1);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace octavo::OCTAVO_ISA

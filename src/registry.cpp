@@ -60,6 +60,8 @@ constexpr KernelInfo kKernels[] = {
             octavo_grouped_s8s8_avx512vnni_108x16x4, 6),
     grouped("grouped_f32f32_avx512vnni_108x16x1", Isa::avx512vnni, f32, f32, 108, {16, 1, 4, 0},
             octavo_grouped_f32f32_avx512vnni_108x16x1, 6),
+    grouped("grouped_u8s8_avx2_240x32x4", Isa::avx2, u8, s8, 240, {32, 4, 1, 0}, octavo_grouped_u8s8_avx2_240x32x4, 4),
+    grouped("grouped_s8s8_avx2_240x32x4", Isa::avx2, s8, s8, 240, {32, 4, 1, 128}, octavo_grouped_s8s8_avx2_240x32x4, 4),
     dwconv("dwconv_u8s8_avx512vnni_4x64x4", Isa::avx512vnni, u8, s8, 4, {64, 4, 1, 0, true, true}, octavo_dwconv_u8s8_avx512vnni_4x64x4, 8),
     dwconv("dwconv_u8s8_avxvnni_2x32x4", Isa::avxvnni, u8, s8, 2, {32, 4, 1, 0, true, true}, octavo_dwconv_u8s8_avxvnni_2x32x4, 8),
     dwconv("dwconv_u8s8_avx2_2x32x2", Isa::avx2, u8, s8, 2, {32, 2, 2, 0, true, true}, octavo_dwconv_u8s8_avx2_2x32x2, 8),

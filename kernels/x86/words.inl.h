@@ -6,18 +6,19 @@
 // call, the rows of which are many; the constants of the epilogue are loaded once for a strip of rows.
 #pragma once
 
+#include "kernels/x86/groups.inl.h"
 #include "kernels/x86/signs.inl.h"
 
 namespace octavo::OCTAVO_ISA {
 namespace {
 
 constexpr int kWordGroup = 6;                            // rows of two vectors that fit the registers; twice as many of one
-constexpr int64_t kWordSteps = 64;                       // of four values of K, all taps together; longer sums go by signs
-constexpr int kStripRows = 48;                           // of A that are widened at a time, fewer where sums are longer
+constexpr int64_t kWordSteps = 64, kWordPanel = 16384;   // of four values of K, and bytes of B; what is larger goes by signs
+constexpr int kStripRows = 48;                           // of A that are widened at a time, half as many where sums are long
 constexpr ptrdiff_t kWordRow = 2 * 4 * kWordSteps + 32;  // bytes; no multiple of 64, so that rows do not compete for a bank
 
-// n bytes of A (u8 less 128, or s8) to words, which begin at `to`. Zeros, which meet zeros of B, follow up to a multiple of four; up to 8
-// words more may be overwritten.
+// n bytes of A (u8 less 128, or s8) to words. Zeros, which meet zeros of B, follow up to a multiple of four; up to 8 words more may
+// be overwritten.
 template <bool Flip>
 OCTAVO_INLINE void widen_row(const char* p, int64_t n, char* to) {
   const auto words = [](__m128i x) OCTAVO_LAMBDA {
@@ -95,39 +96,12 @@ struct Words {
   int64_t pairs;
 };
 
-// `groups` groups of M rows of a call from a row on, the first of which is row `at` of w. g: of the columns alone.
+// `groups` groups of M rows from a row on, the first of which is row `at` of w.
 template <int M, int NV>
-[[gnu::noinline]] void word_groups(const BrgemmArgs& g, const Words& w, int at, int row, int groups) {
-  using K = DotSigned;
-  const int live = g.n - (NV - 1) * K::lanes;  // columns of the last vector
-  const K::Part part(live);
-  __m256i seeds[NV];
-  load_seeds<K>(seeds, g, part, live);
-  const auto run = [&]<class Out>(const Out& epilogue) OCTAVO_LAMBDA {
-    const char* a = w.a + at * kWordRow;
-    char* c = static_cast<char*>(g.c) + row * g.c_stride_bytes;
-    const char* residual = nullptr;
-    if constexpr (Out::residual) residual = static_cast<const char*>(g.epi->residual) + row * g.epi->residual_stride_bytes;
-    for (int left = groups; left > 0; --left) {
-      __m256i acc[M][NV];
-      OCTAVO_UNROLL
-      for (int i = 0; i < M; ++i) {
-        OCTAVO_UNROLL
-        for (int v = 0; v < NV; ++v) K::keep(acc[i][v] = seeds[v]);
-      }
-      multiply_words<M, NV>(acc, a, w.b, w.pairs);
-      OCTAVO_UNROLL
-      for (int i = 0; i < M; ++i) {
-        OCTAVO_UNROLL
-        for (int v = 0; v < NV; ++v) K::keep(acc[i][v]);
-      }
-      epilogue(acc, c, residual);
-      a += M * kWordRow;
-      c += M * g.c_stride_bytes;
-      if constexpr (Out::residual) residual += M * g.epi->residual_stride_bytes;
-    }
-  };
-  live == K::lanes ? with_epilogue<K, NV, true>(g, part, run) : with_epilogue<K, NV, false>(g, part, run);
+OCTAVO_INLINE void word_groups(const BrgemmArgs& g, const Words& w, int at, int row, int groups) {
+  row_groups<DotSigned, M, NV>(g, row, groups, [&w, at](__m256i (&acc)[M][NV], int i) OCTAVO_LAMBDA {
+    multiply_words<M, NV>(acc, w.a + (at + i * M) * kWordRow, w.b, w.pairs);
+  });
 }
 
 // Groups, then the rows that are left over one by one.
@@ -156,9 +130,10 @@ template <bool Flip>
 template <bool Flip>
 OCTAVO_INLINE void brgemm_by_words(const BrgemmArgs& g) {
   const int64_t steps_of_tap = (g.k + 3) / 4, steps = g.batch * steps_of_tap;
-  if (steps > kWordSteps) return tiles_by_signs<Flip>(g);
+  const int vectors = (g.n + Ymm::lanes - 1) / Ymm::lanes;
+  if (steps > kWordSteps || 2 * steps * vectors * Ymm::vector_bytes > kWordPanel) return tiles_by_signs<Flip>(g);
   alignas(64) char a[kStripRows * kWordRow];
-  alignas(64) char b[kWordSteps * 2 * kStep];
+  alignas(64) char b[kWordPanel];
   constexpr int kWidth = 2 * Ymm::lanes;
   char* to = b;
   for (int column = 0; column < g.n; column += kWidth)

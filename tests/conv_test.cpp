@@ -30,6 +30,8 @@ TEST(Conv, NamedShapesEqualReference) {
       {window(8, 1, 1, 0), 20, 40, 5, 1},                       // 4 to 8 channels, flat
       {window(8, 5, 1, 2), 24, 24, 3, 1},                       // 8 channels in 3 groups
       {window(17, 3, 1, 1), 64, 64, 4, 1},                      // 16 channels a group
+      {window(9, 3, 1, 1), 20, 20, 5, 1},                       // an odd number of groups of 4
+      {window(7, 3, 1, 0), 36, 36, 9, 2},                       // ... behind a whole panel
       {window(9, 3, 1, 1), 45, 45, 9, 1},                       // groups that do not divide a panel
       {window(9, 3, 2, 1), 40, 40, 40, 1},                      // depthwise
       {window(9, 3, 1, 2, 2), 10, 30, 10, 1},                   // depthwise with a multiplier, dilated

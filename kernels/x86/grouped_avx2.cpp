@@ -100,14 +100,22 @@ OCTAVO_INLINE void all_rows(const BrgemmArgs& g, ptrdiff_t a_offset, ptrdiff_t c
   if (g.m > done) some_rows<W, Flip, 1, NV>(g, done, g.m - done, a_offset, column);
 }
 
+// Blocks of two vectors of columns, or of one. Half a vector that is left over is all of one group.
 template <Width W, bool Flip>
 OCTAVO_INLINE void all_columns(const BrgemmArgs& g) {
   constexpr int kBlock = 2 * Ymm::lanes;
-  for (int column = 0; column < g.n; column += kBlock) {
-    const int n = g.n - column < kBlock ? g.n - column : kBlock;
+  for (int column = 0, n; column < g.n; column += n) {
+    n = g.n - column < kBlock ? g.n - column : kBlock;
+    if (W == Width::half && n > Ymm::lanes) n -= n % Ymm::lanes;
     const SomeColumns some(g, column, n);
     const ptrdiff_t a_offset = column / g.group_n * g.k;
-    n > Ymm::lanes ? all_rows<W, Flip, 2>(some.args(), a_offset, column * 4) : all_rows<W, Flip, 1>(some.args(), a_offset, column * 4);
+    if (n > Ymm::lanes) {
+      all_rows<W, Flip, 2>(some.args(), a_offset, column * 4);
+    } else if (W == Width::half && n < Ymm::lanes) {
+      all_rows<Width::whole, Flip, 1>(some.args(), a_offset, column * 4);
+    } else {
+      all_rows<W, Flip, 1>(some.args(), a_offset, column * 4);
+    }
   }
 }
 

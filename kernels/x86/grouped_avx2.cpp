@@ -5,6 +5,8 @@
 // C: s32, f32, u8, s8, in blocks of 4x16; columns beyond n by masked and by piecewise moves
 // Registers, of 16: 4 x 2 accumulators, 2 of B, 1 of A, its words, a product, a shuffle, and for s8s8 the constant 0x80
 // Needs AVX2, FMA. vpmaddwd of words below 2^8 is exact
+// Measured: Zen 3, 2026-11-27, GCC 12, whole 3x3 convolutions, u8, against 32 channels at a time with zeros between the groups:
+//   56x56x128, 4 channels a group, 3.7 times as fast; 28x28x256, 8 a group, 2.2; 14x14x512, 16 a group, 1.2
 #include "kernels/x86/groups.inl.h"
 #include "kernels/x86/signs.inl.h"
 

@@ -1,9 +1,10 @@
-// The loop of AVX2's int8 brgemm for short sums: acc[i][j] = bias[j] + sum_t sum_p A_t[i][p] * B_t[p][j], by vpmaddwd on words, which
-// is exact.
+// The loop of AVX2's int8 brgemm for short sums, by vpmaddwd on words, which is exact:
+// acc[i][j] = bias[j] + sum_t sum_p A_t[i][p] * B_t[p][j]
 //
-// Words multiply as fast as magnitudes and signs do (signs.inl.h) but are twice as large, which short sums leave room for in L1. What
-// they save is the work around the products: a row of A is only widened, and its sum needs no correction. B is widened once for a
-// call, the rows of which are many; the constants of the epilogue are loaded once for a strip of rows.
+// Words multiply nearly as fast as magnitudes and signs do (signs.inl.h; Zen 3, registers alone: 26 and 29 products a cycle), but
+// are twice as large, which short sums leave room for in L1. What they save is the work around the products: a row of A is only
+// widened, and its sum needs no correction. B is widened once for a call, the rows of which are many; the constants of the epilogue
+// are loaded once for a strip of rows.
 #pragma once
 
 #include "kernels/x86/groups.inl.h"

@@ -18,28 +18,31 @@ constexpr int64_t kWordSteps = 64, kWordPanel = 16384;   // of four values of K,
 constexpr int kStripRows = 48;                           // of A that are widened at a time, half as many where sums are long
 constexpr ptrdiff_t kWordRow = 2 * 4 * kWordSteps + 32;  // bytes; no multiple of 64, so that rows do not compete for a bank
 
-// n bytes of A (u8 less 128, or s8) to words. Zeros, which meet zeros of B, follow up to a multiple of four; up to 8 words more may
-// be overwritten.
+// u8 less 128, or s8.
+template <bool Flip>
+OCTAVO_INLINE __m256i words_of(__m128i x) {
+  return Flip ? _mm256_sub_epi16(_mm256_cvtepu8_epi16(x), _mm256_set1_epi16(128)) : _mm256_cvtepi8_epi16(x);
+}
+template <bool Flip>
+OCTAVO_INLINE void widen_sixteen(const char* p, char* to) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), words_of<Flip>(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+
+// n bytes of A to words. Zeros, which meet zeros of B, follow up to a multiple of four; up to 8 words more may be overwritten.
 template <bool Flip>
 OCTAVO_INLINE void widen_row(const char* p, int64_t n, char* to) {
-  const auto words = [](__m128i x) OCTAVO_LAMBDA {
-    return Flip ? _mm256_sub_epi16(_mm256_cvtepu8_epi16(x), _mm256_set1_epi16(128)) : _mm256_cvtepi8_epi16(x);
-  };
-  const auto sixteen = [&](int64_t i) OCTAVO_LAMBDA {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + 2 * i), words(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + i))));
-  };
   const auto eight = [&](int64_t i) OCTAVO_LAMBDA {
-    const __m256i x = words(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + i)));
+    const __m256i x = words_of<Flip>(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + i)));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 2 * i), _mm256_castsi256_si128(x));
   };
   if (n >= 16) {
-    for (int64_t i = 0; i + 16 <= n; i += 16) sixteen(i);
-    if (n % 16) sixteen(n - 16);
+    for (int64_t i = 0; i + 16 <= n; i += 16) widen_sixteen<Flip>(p + i, to + 2 * i);
+    if (n % 16) widen_sixteen<Flip>(p + n - 16, to + 2 * (n - 16));
   } else if (n >= 8) {
     eight(0);
     if (n > 8) eight(n - 8);
   } else {
-    const __m256i x = words(load_pieces(p, int(n)));
+    const __m256i x = words_of<Flip>(load_pieces(p, int(n)));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(x));
   }
   if (n % 4) _mm_storel_epi64(reinterpret_cast<__m128i*>(to + 2 * n), _mm_setzero_si128());
@@ -128,6 +131,17 @@ template <bool Flip>
   }
 }
 
+// `rows` rows of a tap from a row on. Short ones that lie back to back are read with what follows them, as far as there are rows.
+template <bool Flip>
+OCTAVO_INLINE void widen_tap(const BrgemmArgs& g, int64_t tap, int row, int rows, char* to) {
+  const char* from = static_cast<const char*>(g.a[tap]) + row * g.a_stride_bytes;
+  const bool dense = g.k < 16 && g.a_stride_bytes == g.k;
+  const int64_t wide = dense ? g.m - row - (16 + g.k - 1) / g.k + 1 : 0;
+  int i = 0;
+  for (; i < rows && i < wide; ++i, from += g.a_stride_bytes, to += kWordRow) widen_sixteen<Flip>(from, to);
+  for (; i < rows; ++i, from += g.a_stride_bytes, to += kWordRow) widen_row<Flip>(from, g.k, to);
+}
+
 template <bool Flip>
 OCTAVO_INLINE void brgemm_by_words(const BrgemmArgs& g) {
   const int64_t steps_of_tap = (g.k + 3) / 4, steps = g.batch * steps_of_tap;
@@ -142,11 +156,7 @@ OCTAVO_INLINE void brgemm_by_words(const BrgemmArgs& g) {
   const int most = steps > kWordSteps / 2 ? kStripRows / 2 : kStripRows;
   for (int row = 0, rows; row < g.m; row += rows) {
     rows = g.m - row < most ? g.m - row : most;
-    for (int64_t t = 0; t < g.batch; ++t) {
-      const char* from = static_cast<const char*>(g.a[t]) + row * g.a_stride_bytes;
-      char* words = a + t * steps_of_tap * 8;
-      for (int i = 0; i < rows; ++i, from += g.a_stride_bytes, words += kWordRow) widen_row<Flip>(from, g.k, words);
-    }
+    for (int64_t t = 0; t < g.batch; ++t) widen_tap<Flip>(g, t, row, rows, a + t * steps_of_tap * 8);
     Words w{a, b, 2 * steps};
     for (int column = 0; column < g.n; column += kWidth) {
       const int n = g.n - column < kWidth ? g.n - column : kWidth;

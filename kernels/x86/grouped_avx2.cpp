@@ -94,12 +94,12 @@ OCTAVO_INLINE void some_rows(const BrgemmArgs& g, int row, int groups, ptrdiff_t
   });
 }
 
-// Groups of rows, then rows one by one.
-template <Width W, bool Flip, int NV>
-OCTAVO_INLINE void all_rows(const BrgemmArgs& g, ptrdiff_t a_offset, ptrdiff_t column) {
-  const int groups = g.m / kRowsAtOnce, done = groups * kRowsAtOnce;
-  if (groups) some_rows<W, Flip, kRowsAtOnce, NV>(g, 0, groups, a_offset, column);
-  if (g.m > done) some_rows<W, Flip, 1, NV>(g, done, g.m - done, a_offset, column);
+// Rows from `row` on in groups of M, what is left over in groups of half as many: all of a group share the shifts of B.
+template <Width W, bool Flip, int NV, int M = kRowsAtOnce>
+OCTAVO_INLINE void all_rows(const BrgemmArgs& g, ptrdiff_t a_offset, ptrdiff_t column, int row = 0) {
+  const int groups = (g.m - row) / M;
+  if (groups) some_rows<W, Flip, M, NV>(g, row, groups, a_offset, column);
+  if constexpr (M > 1) all_rows<W, Flip, NV, M / 2>(g, a_offset, column, row + groups * M);
 }
 
 // Blocks of two vectors of columns, or of one. Half a vector that is left over is all of one group.

@@ -18,7 +18,7 @@ allowed() {
     kernels/*/*)                 echo "$tiny|$contract|\"kernels/([a-z_0-9]+|$(arch_of "$1")/[a-z_0-9]+)\.inl\.h\"|$(intrinsics "$1")" ;;
     kernels/*)                   echo "$tiny|$contract|\"kernels/[a-z_0-9]+\.inl\.h\"" ;;
     src/registry.cpp|src/eltwise.cpp|src/rowmat.cpp) echo "$std|$api|\"src/[a-z_]+\.h\"|\"kernels/kernels\.h\"" ;;
-    src/cpu.cpp|src/caches.cpp)  echo "$std|$api|\"src/[a-z_]+\.h\"|<cpuid\.h>|<sys/(auxv|sysctl)\.h>|<asm/hwcap\.h>" ;;
+    src/cpu.cpp|src/caches.cpp)  echo "$std|$api|\"src/[a-z_]+\.h\"|<cpuid\.h>|<sys/(auxv|prctl|sysctl)\.h>|<(asm/hwcap|linux/prctl)\.h>" ;;
     src/buffer.cpp)              echo "$std|\"src/[a-z_]+\.h\"|<sys/mman\.h>" ;;
     src/graph/*)                 echo "$std|$posix|$api|\"(onnx/|ops/)?[a-z_0-9]+\.h\"|<(onnx/|google/protobuf/|nlohmann/)[a-z_0-9/]+\.(h|hpp)>" ;;
     src/cli/*)                   echo "$std|$posix|$api|\"(src/cli/)?[a-z_0-9]+\.h\"|<(CLI|nlohmann|fmt)/[A-Za-z_0-9/]+\.(h|hpp)>|<zip\.h>" ;;

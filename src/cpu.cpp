@@ -8,7 +8,9 @@
 #include <cpuid.h>
 #elif defined(__aarch64__) && defined(__linux__)
 #include <asm/hwcap.h>
+#include <linux/prctl.h>
 #include <sys/auxv.h>
+#include <sys/prctl.h>
 #elif defined(__aarch64__) && defined(__APPLE__)
 #include <sys/sysctl.h>
 #endif
@@ -28,6 +30,8 @@ constexpr IsaName kNames[] = {
     {Isa::sve, "sve", Isa::neon | Isa::sve},  // A64FX has SVE's SDOT, but not that of NEON
     {Isa::svei8mm, "svei8mm", Isa::neon | Isa::neondot | Isa::neoni8mm | Isa::sve | Isa::svei8mm},
 };
+
+[[maybe_unused]] constexpr Isa without(Isa isa, Isa some) { return Isa(uint32_t(isa) & ~uint32_t(some)); }
 
 #if defined(__x86_64__)
 struct Cpuid {
@@ -78,13 +82,18 @@ constexpr SlowOn kSlow[] = {
 
 // The feature bits say what a core can do, MIDR_EL1 what core it is; Linux lets user space read it where HWCAP_CPUID is set.
 // Where cores differ it is the one that asks first: all must run the same code.
+// SVE of 128 bits (Neoverse N2, V2) multiplies as much as NEON, but loads one register at a time and narrows in more steps.
 Isa without_slow(Isa isa) {
+  if (covers(isa, Isa::svei8mm)) {
+    const int length = prctl(PR_SVE_GET_VL);
+    if (length > 0 && (length & PR_SVE_VL_LEN_MASK) == 16) isa = without(isa, Isa::svei8mm);
+  }
   if (!(getauxval(AT_HWCAP) & HWCAP_CPUID)) return isa;
   uint64_t midr;
   __asm__("mrs %0, MIDR_EL1" : "=r"(midr));
   const uint32_t implementer = uint32_t(midr >> 24) & 0xff, part = uint32_t(midr >> 4) & 0xfff;
   for (const SlowOn& s : kSlow)
-    if (s.implementer == implementer && (s.part == kAny || s.part == part)) isa = Isa(uint32_t(isa) & ~uint32_t(s.isa));
+    if (s.implementer == implementer && (s.part == kAny || s.part == part)) isa = without(isa, s.isa);
   return isa;
 }
 #elif defined(__aarch64__) && defined(__APPLE__)
@@ -101,7 +110,7 @@ Isa detect() {
   return isa;
 }
 // SMMLA does twice the work of SDOT in twice the time, and wastes half of it on one row.
-Isa without_slow(Isa isa) { return Isa(uint32_t(isa) & ~uint32_t(Isa::neoni8mm)); }
+Isa without_slow(Isa isa) { return without(isa, Isa::neoni8mm); }
 #else
 Isa detect() { return Isa::scalar; }
 Isa without_slow(Isa isa) { return isa; }

@@ -78,7 +78,7 @@ constexpr KernelInfo kKernels[] = {
     brgemm("brgemm_u8s8_svei8mm_48x64x8", Isa::svei8mm, u8, s8, 48, {64, 8, 1, 0}, octavo_brgemm_u8s8_svei8mm_48x64x8, 6),
     brgemm("brgemm_u8s8_neoni8mm_48x64x8", Isa::neoni8mm, u8, s8, 48, {64, 8, 1, 0}, octavo_brgemm_u8s8_neoni8mm_48x64x8, 6),
     brgemm("brgemm_u8s8_sve_48x64x4", Isa::sve, u8, s8, 48, {64, 4, 1, -128}, octavo_brgemm_u8s8_sve_48x64x4, 6),
-    brgemm("brgemm_u8s8_neondot_5x16x4", Isa::neondot, u8, s8, 5, {16, 4, 1, -128}, octavo_brgemm_u8s8_neondot_5x16x4),
+    brgemm("brgemm_u8s8_neondot_48x64x4", Isa::neondot, u8, s8, 48, {64, 4, 1, -128}, octavo_brgemm_u8s8_neondot_48x64x4, 6),
     brgemm("brgemm_u8s8_neon_5x4x16", Isa::neon, u8, s8, 5, {4, 16, 1, -128}, octavo_brgemm_u8s8_neon_5x4x16),
     brgemm("brgemm_s8s8_svei8mm_48x64x8", Isa::svei8mm, s8, s8, 48, {64, 8, 1, 0}, octavo_brgemm_s8s8_svei8mm_48x64x8, 6),
     brgemm("brgemm_s8s8_neoni8mm_48x64x8", Isa::neoni8mm, s8, s8, 48, {64, 8, 1, 0}, octavo_brgemm_s8s8_neoni8mm_48x64x8, 6),

@@ -37,8 +37,9 @@ std::span<const IsaName> isa_names() noexcept;
 // What the CPU and the operating system support (CPUID and XCR0; HWCAP and sysctl on Arm). Constant for a process.
 Isa detected_isa() noexcept;
 
-// detected_isa() without what is no gain on this core (SMMLA on Apple's), or what the environment variable OCTAVO_ISA names (one
-// of isa_names()). An unknown name, or one that this machine lacks, is an error. Read once, at the first call.
+// detected_isa() without what is no gain on this core (SMMLA on Apple's, that of SVE where a vector is 128 bits long), or what the
+// environment variable OCTAVO_ISA names (one of isa_names()). An unknown name, or one that this machine lacks, is an error. Read
+// once, at the first call.
 Expected<Isa> active_isa() noexcept;
 
 // The set that a name allows, or an error that lists the known names.

@@ -1,21 +1,20 @@
-// brgemm_u8s8_neondot_5x16x4, brgemm_s8s8_neondot_6x16x4: acc[i][j] = bias[j] + sum_t sum_p A_t[i][p] * B_t[p][j]
-// A: rows as they are, 16 bytes at a time; u8 flipped to s8 on the way
+// brgemm_s8s8_neondot_6x16x4: acc[i][j] = bias[j] + sum_t sum_p A_t[i][p] * B_t[p][j]
+// A: rows as they are, 16 bytes at a time
 // B: [ceil(k/4)][16][4] s8:  k0..3 of column 0 | k0..3 of column 1 | ... | k0..3 of column 15 | k4..7 of column 0 | ...
 // C: s32, f32, u8, s8; columns beyond n in pieces
-// Registers, of 32: 6 x 4 accumulators, 6 of A, 2 of B; with the constant 0x80 of u8 6 x 4 spills, so 5 x 4 there
+// Registers, of 32: 6 x 4 accumulators, 6 of A, 2 of B
 // Needs dotprod. SDOT sums four s8*s8 into s32 without saturation: exact
-// Modelled: llvm-mca 19, Neoverse N1, inner loop, % of SDOT alone, GCC 12 / Clang 19: s8s8 98 / 100; u8s8 94 / 94 with its flips
+// Modelled: llvm-mca 19, Neoverse N1, inner loop, % of SDOT alone, GCC 12 / Clang 19: 98 / 100
 #include "kernels/arm/lane.inl.h"
 
 namespace octavo::OCTAVO_ISA {
 namespace {
 
-constexpr int kMrU8 = 5, kMrS8 = 6, kNv = 4;
-static_assert(kMrU8 * kNv + kMrU8 + 2 + 1 <= 32, "accumulators, A, B, the constant 0x80");
-static_assert(kMrS8 * kNv + kMrS8 + 2 <= 32, "accumulators, A, B");
+constexpr int kMr = 6, kNv = 4;
+static_assert(kMr * kNv + kMr + 2 <= 32, "accumulators, A, B");
 
 // SDOT by lane: four s8 times four s8 into each s32 lane.
-struct DotS8 : ByLane<kMrS8, kNv> {
+struct DotS8 : ByLane<kMr, kNv> {
   using Acc = int32x4_t;
   using A = int8x16_t;
   using B = int8x16_t;
@@ -37,28 +36,11 @@ struct DotS8 : ByLane<kMrS8, kNv> {
   };
 };
 
-// u8 as s8: xor 0x80 takes 128 from each value (PackFormat::a_offset). Behind the end of a row too, where B is zero.
-struct DotU8 : DotS8 {
-  static constexpr int mr = kMrU8;
-  template <int Lane>
-  static OCTAVO_INLINE Acc dot(Acc acc, const A& a, B b) {
-    acc = DotS8::dot<Lane>(acc, a, b);
-    keep(acc);  // GCC would move sums from register to register in the loop
-    return acc;
-  }
-  template <int M>
-  static OCTAVO_INLINE void ready(A (&x)[M]) {
-    OCTAVO_UNROLL
-    for (int i = 0; i < M; ++i) x[i] = veorq_s8(x[i], vdupq_n_s8(-128));
-  }
-};
-
 }  // namespace
 }  // namespace octavo::OCTAVO_ISA
 
 using namespace octavo;
 using namespace octavo::OCTAVO_ISA;
 extern "C" {
-void octavo_brgemm_u8s8_neondot_5x16x4(const BrgemmArgs* g) { brgemm<DotU8>(*g); }
 void octavo_brgemm_s8s8_neondot_6x16x4(const BrgemmArgs* g) { brgemm<DotS8>(*g); }
 }

@@ -323,6 +323,39 @@ TEST(Fusion, RecurrentLayersRunInInt8) {
   }
 }
 
+// As exporters write a model that only uses the last state.
+TEST(Recurrent, WithoutItsFirstOutput) {
+  for (const char* op : {"LSTM", "GRU", "RNN"}) {
+    const int64_t gates = op[0] == 'L' ? 4 : op[0] == 'G' ? 3 : 1;
+    Graph g;
+    g.opset = 18;
+    g.inputs = {{"x", DType::f32, {{5, ""}, {2, ""}, {8, ""}}}};
+    g.add_initializer("w", noise({1, gates * 4, 8}, 1, 0.5f));
+    g.add_initializer("r", noise({1, gates * 4, 4}, 2, 0.5f));
+    g.add_node(op, "y", {"x", "w", "r"}, {{"hidden_size", int64_t(4)}});
+    g.nodes.back().outputs = {"y", "h"};
+    g.outputs = {{"h", DType::f32, {}, false}};
+    Graph without = g;
+    without.nodes.back().outputs[0].clear();
+    const std::map<std::string, Tensor> sample = {{"x", noise({5, 2, 8}, 3)}};
+    const auto last = [&](const Graph& graph) {
+      Expected<Session> session = Session::create(graph);
+      if (!session) throw std::runtime_error(session.status().text());
+      const Expected<std::vector<Tensor>> y = session->run(sample);
+      if (!y) throw std::runtime_error(y.status().text());
+      return values_of<float>((*y)[0]);
+    };
+    EXPECT_EQ(last(without), last(g)) << op;
+    Expected<Prepared> prepared = prepare(without, *Recipe::preset("x86_static"));
+    ASSERT_TRUE(prepared) << prepared.status().text();
+    ASSERT_TRUE(calibrate(*prepared, {sample}).ok());
+    const Expected<Graph> q = convert(*prepared);
+    ASSERT_TRUE(q) << q.status().text();
+    const std::vector<float> got = last(*q), want = last(g);
+    for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(got[i], want[i], 0.1f) << op;  // a state is within [-1, 1]; some steps of 1/128
+  }
+}
+
 // As behind DenseNet's Concats. The batch norm alone, its result an output too, gives the same bytes.
 TEST(Fusion, BatchNormBetweenBytesIsOneCall) {
   Graph g;

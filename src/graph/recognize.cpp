@@ -188,7 +188,8 @@ void fuse_shuffles(Net& net) {
 }
 
 std::optional<std::pair<float, float>> clamp_of(const Net& net, const Op& op) {
-  if (op.kind != Kind::generic || !op.node.domain.empty() || net.values[op.out[0]].dtype != DType::f32) return std::nullopt;
+  if (op.kind != Kind::generic || !op.node.domain.empty() || op.out.empty() || op.out[0] < 0) return std::nullopt;
+  if (net.values[op.out[0]].dtype != DType::f32) return std::nullopt;
   if (op.node.op_type == "Relu") return std::pair(0.0f, kInf);
   if (op.node.op_type != "Clip") return std::nullopt;
   float limits[2] = {op.node.get_float("min", -kInf), op.node.get_float("max", kInf)};

@@ -35,7 +35,10 @@ std::vector<std::string> isa_list(Isa set) {
 
 std::string why_not(Isa needs, bool test_only) {
   if (!covers(detected_isa(), needs)) return fmt::format("this machine lacks {}", isa_name(needs));
-  if (!covers(*active_isa(), needs)) return fmt::format("excluded by OCTAVO_ISA={}", std::getenv("OCTAVO_ISA"));
+  if (!covers(*active_isa(), needs)) {
+    const char* word = std::getenv("OCTAVO_ISA");
+    return word ? fmt::format("excluded by OCTAVO_ISA={}", word) : "no gain on this core";
+  }
   return test_only ? "for tests only" : "";
 }
 

@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 using Sample = std::map<std::string, Tensor>;
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr size_t kShare = 100;  // one sample in a hundred: sanitizers look at the code, not at the accuracy
+constexpr size_t kShare = 250;  // one sample of so many: sanitizers look at the code, not at the accuracy
 #else
 constexpr size_t kShare = 1;
 #endif

@@ -352,7 +352,8 @@ TEST(Recurrent, WithoutItsFirstOutput) {
     const Expected<Graph> q = convert(*prepared);
     ASSERT_TRUE(q) << q.status().text();
     const std::vector<float> got = last(*q), want = last(g);
-    for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(got[i], want[i], 0.1f) << op;  // a state is within [-1, 1]; some steps of 1/128
+    // A state is within [-1, 1]; some steps of 1/128.
+    for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(got[i], want[i], 0.1f) << op;
   }
 }
 

@@ -120,10 +120,13 @@ Expected<Lowered> lower(const Net& net, const net::Op& op, Isa isa) {
     if (!step) return named(op, step.status());
     r.step = *std::move(step);
   }
-  if (!r.step) r.step = lower_rows(net, op, kernels);
-  if (!r.step) r.step = lower_quantized(net, op, kernels);
-  if (!r.step) r.step = lower_float(net, op, kernels);
-  if (!r.step) r.step = lower_movement(net, op, kernels);
+  // These take a first operand and a first result. An operator may lack them: a recurrent layer of which only the state is used.
+  if (!op.in.empty() && op.in[0] >= 0 && !op.out.empty() && op.out[0] >= 0) {
+    if (!r.step) r.step = lower_rows(net, op, kernels);
+    if (!r.step) r.step = lower_quantized(net, op, kernels);
+    if (!r.step) r.step = lower_float(net, op, kernels);
+    if (!r.step) r.step = lower_movement(net, op, kernels);
+  }
   if (!r.step) {
     Expected<std::unique_ptr<Step>> step = lower_generic(net, op, kernels);
     if (!step) return step.status();

@@ -230,7 +230,6 @@ std::unique_ptr<Step> lower_binary(const Net& net, const net::Op& op, Binary bin
 }  // namespace
 
 std::unique_ptr<Step> lower_float(const Net& net, const net::Op& op, const EltwiseKernels& k) {
-  if (op.out.empty() || op.out[0] < 0 || op.in.empty() || op.in[0] < 0) return nullptr;
   const net::Value &x = net.values[op.in[0]], &y = net.values[op.out[0]];
   const int64_t n = product(y.shape);
   if (x.dtype != DType::f32 || y.dtype != DType::f32 || n == 0) return nullptr;

@@ -94,7 +94,6 @@ class CopyStep : public Step {
 }  // namespace
 
 std::unique_ptr<Step> lower_movement(const Net& net, const net::Op& op, const EltwiseKernels& k) {
-  if (op.in.empty() || op.in[0] < 0 || op.out.empty() || op.out[0] < 0) return nullptr;
   const net::Value &x = net.values[op.in[0]], &y = net.values[op.out[0]];
   const size_t size = size_of(y.dtype);
   const int64_t n = product(y.shape);

@@ -268,7 +268,6 @@ class TableStep : public Step {
 
 std::unique_ptr<Step> lower_quantized(const Net& net, const net::Op& op, const EltwiseKernels& k) {
   const auto operand = [&](size_t i) { return Tensor8{net.values[op.in[i]].dtype, op.in_q[i]}; };
-  if (op.in.empty() || op.in[0] < 0 || op.out.empty() || op.out[0] < 0) return nullptr;
   const net::Value& y = net.values[op.out[0]];
   const int64_t n = product(y.shape), channels = y.shape.empty() ? 1 : y.shape.back();
   const Tensor8 result{y.dtype, op.out_q};

@@ -172,14 +172,10 @@ class Tuner {
 
   // What became of each node that was timed. One that was to stay in int8 has nothing to stay in where its neighbours became float.
   Status decide(const Graph& graph) {
-    Expected<Session> session = Session::create(graph, options_.threads);
-    if (!session) return session.status();
-    Expected<const Program*> program = session->program(sample_);
-    if (!program) return program.status();
+    const Expected<std::vector<QuantizedStep>> steps = quantized_steps(float_, graph, sample_);
+    if (!steps) return steps.status();
     Names in_int8;
-    for (const NodeReport& step : (*program)->report())
-      if (is_step_of_int8(step))
-        for (std::string& node : nodes_of(step, known_, followers_)) in_int8.insert(std::move(node));
+    for (const QuantizedStep& step : *steps) in_int8.insert(step.nodes.begin(), step.nodes.end());
     for (NodeTiming& t : timings_) t.int8 = in_int8.count(t.node) != 0;
     return {};
   }

@@ -157,7 +157,8 @@ Status eval_reversed(const EvalContext& ctx) { return compare<Compare>(ctx.input
 
 template <class F>
 Status eval_logical(const EvalContext& ctx) {
-  map_pairs<uint8_t, uint8_t>(ctx.inputs[0], ctx.inputs[1], ctx.outputs[0], [](uint8_t a, uint8_t b) { return uint8_t(F()(a != 0, b != 0)); });
+  map_pairs<uint8_t, uint8_t>(ctx.inputs[0], ctx.inputs[1], ctx.outputs[0],
+                              [](uint8_t a, uint8_t b) { return uint8_t(F()(a != 0, b != 0)); });
   return {};
 }
 
@@ -172,7 +173,8 @@ Inferred infer_prelu(const InferContext& ctx) {
 Status eval_prelu(const EvalContext& ctx) {
   visit(ctx.inputs[0].dtype, [&](auto type) {
     using T = decltype(type);
-    map_pairs<T, T>(ctx.inputs[0], ctx.inputs[1], ctx.outputs[0], [](T x, T slope) { return x < T(0) ? apply<Binary::mul, T>(x, slope) : x; });
+    map_pairs<T, T>(ctx.inputs[0], ctx.inputs[1], ctx.outputs[0],
+                    [](T x, T slope) { return x < T(0) ? apply<Binary::mul, T>(x, slope) : x; });
   });
   return {};
 }

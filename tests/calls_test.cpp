@@ -18,17 +18,7 @@
 #include "conv_test_util.h"
 #include "octavo/eltwise.h"
 #include "octavo/matmul.h"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define INSTRUMENTED 1  // sanitizers have taken the place of these functions themselves, and make calls of their own
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define INSTRUMENTED 1
-#endif
-#endif
-#ifndef INSTRUMENTED
-#define INSTRUMENTED 0
-#endif
+#include "sanitized.h"
 
 namespace {
 volatile bool counting = false;
@@ -45,7 +35,7 @@ F next(F, const char* name) {
 }
 }  // namespace
 
-#if !INSTRUMENTED
+#if !OCTAVO_SANITIZED
 extern "C" {
 void* __libc_malloc(size_t);
 void* __libc_calloc(size_t, size_t);
@@ -136,7 +126,7 @@ void expect_no_calls(const std::string& what, const Run& run) {
 class Calls : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (INSTRUMENTED) GTEST_SKIP() << "sanitizers make such calls themselves";
+    if (OCTAVO_SANITIZED) GTEST_SKIP() << "sanitizers make such calls themselves";
   }
   Noise noise_{1};
 };

@@ -83,7 +83,8 @@ TEST(Command, IsaThatCannotBe) {
 
 TEST(Command, OutputThatCannotBeWritten) {
   if (access("/dev/full", W_OK) != 0) GTEST_SKIP() << "no /dev/full here";
-  EXPECT_EQ(std::system(OCTAVO_EMULATOR " \"" OCTAVO_CLI "\" kernels > /dev/full 2> /dev/null") >> 8, 2);
+  const std::string command = std::string(kEmulator) + " \"" + kCli + "\" kernels > /dev/full 2> /dev/null";
+  EXPECT_EQ(std::system(command.c_str()) >> 8, 2);
 }
 
 }  // namespace

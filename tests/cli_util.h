@@ -21,6 +21,7 @@
 
 #include "octavo/graph.h"
 #include "octavo/onnx.h"
+#include "paths.h"
 
 namespace octavo::test {
 
@@ -65,8 +66,8 @@ inline Result octavo(const std::vector<std::string>& arguments, const std::strin
   const TempDir dir;
   const std::string out = dir / "out", err = dir / "err";
   std::vector<char*> argv;
-  if (*OCTAVO_EMULATOR) argv.push_back(const_cast<char*>(OCTAVO_EMULATOR));  // cross-compiled
-  argv.push_back(const_cast<char*>(OCTAVO_CLI));
+  if (*kEmulator) argv.push_back(const_cast<char*>(kEmulator));
+  argv.push_back(const_cast<char*>(kCli));
   for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
   argv.push_back(nullptr);
   const pid_t pid = fork();

@@ -11,6 +11,8 @@
 
 #include "octavo/onnx.h"
 #include "octavo/quantize.h"
+#include "paths.h"
+#include "sanitized.h"
 
 namespace octavo {
 namespace {
@@ -18,11 +20,8 @@ namespace {
 namespace fs = std::filesystem;
 using Sample = std::map<std::string, Tensor>;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr size_t kShare = 250;  // one sample of so many: sanitizers look at the code, not at the accuracy
-#else
-constexpr size_t kShare = 1;
-#endif
+// One sample of so many: sanitizers look at the code, not at the accuracy.
+constexpr size_t kShare = OCTAVO_SANITIZED ? 250 : 1;
 
 std::vector<uint8_t> read(const fs::path& path) {
   std::ifstream in(path, std::ios::binary);
@@ -140,7 +139,7 @@ class Accuracy : public testing::TestWithParam<const char*> {
   void SetUp() override {
     if (!fs::exists(data_ / "INDEX.md")) GTEST_SKIP() << "no trained models at " << data_;
   }
-  const fs::path data_ = fs::path(OCTAVO_SHARED_DIR) / "data";
+  const fs::path data_ = fs::path(test::kSharedDir) / "data";
 };
 INSTANTIATE_TEST_SUITE_P(Recipe, Accuracy, testing::Values("x86_static", "arm_static"), [](const auto& p) { return p.param; });
 
@@ -174,7 +173,7 @@ INSTANTIATE_TEST_SUITE_P(Recipe, GptNano, testing::Values("x86_static", "arm_sta
 
 // Sorts six digits of 0 to 2: of all 729 inputs each of the six answers is right.
 TEST_P(GptNano, SortsEveryInput) {
-  const fs::path folder = fs::path(OCTAVO_SHARED_DIR) / "data/gpt-nano-sort";
+  const fs::path folder = fs::path(test::kSharedDir) / "data/gpt-nano-sort";
   if (!fs::exists(folder)) GTEST_SKIP() << "no trained model at " << folder;
   const std::vector<uint8_t> in = read(folder / "inputs_i64_729x11.bin"), out = read(folder / "expected_i64_729x6.bin");
   ASSERT_EQ(in.size(), 729u * 11 * 8);

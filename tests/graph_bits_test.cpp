@@ -13,13 +13,14 @@
 #include "octavo/onnx.h"
 #include "octavo/quantize.h"
 #include "octavo/session.h"
+#include "paths.h"
 #include "test_util.h"
 
 namespace octavo {
 namespace {
 
-const std::string kShared = OCTAVO_SHARED_DIR "/data/";
-const std::string kDemo = OCTAVO_SOURCE_DIR "/examples/demo/digits_float.onnx";
+const std::string kShared = std::string(test::kSharedDir) + "/data/";
+const std::string kDemo = std::string(test::kSourceDir) + "/examples/demo/digits_float.onnx";
 
 std::map<std::string, Tensor> noise_inputs(const Graph& graph, uint64_t seed) {
   std::map<std::string, Tensor> inputs;

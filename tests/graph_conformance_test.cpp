@@ -13,6 +13,7 @@
 #include "graph_test_util.h"
 #include "octavo/onnx.h"
 #include "octavo/session.h"
+#include "paths.h"
 
 namespace octavo {
 namespace {
@@ -124,7 +125,7 @@ std::set<std::string> read_lines(const fs::path& path) {
 }
 
 TEST(Conformance, CoreAndQuant) {
-  const fs::path archive = fs::path(OCTAVO_SHARED_DIR) / "data/onnx-conformance.tar.xz";
+  const fs::path archive = fs::path(test::kSharedDir) / "data/onnx-conformance.tar.xz";
   if (!fs::exists(archive)) GTEST_SKIP() << "the ONNX conformance suite is not here: " << archive;
   std::string folder = (fs::temp_directory_path() / "octavo_conformance_XXXXXX").string();
   ASSERT_NE(mkdtemp(folder.data()), nullptr);
@@ -149,7 +150,7 @@ TEST(Conformance, CoreAndQuant) {
   EXPECT_EQ(counts[int(Result::failed)], 0);
 
   // The list only shrinks: whoever adds an operator takes its tests off.
-  const std::set<std::string> allowed = read_lines(fs::path(OCTAVO_SOURCE_DIR) / "tests/conformance_refused.txt");
+  const std::set<std::string> allowed = read_lines(fs::path(test::kSourceDir) / "tests/conformance_refused.txt");
   for (const std::string& line : refused) EXPECT_TRUE(allowed.count(line)) << "refused, but not in the list: " << line;
   for (const std::string& line : allowed) EXPECT_TRUE(refused.count(line)) << "in the list, but no longer refused so: " << line;
   fs::remove_all(folder);

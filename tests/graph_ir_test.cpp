@@ -6,6 +6,7 @@
 
 #include "graph_test_util.h"
 #include "octavo/graph.h"
+#include "sanitized.h"
 
 namespace octavo {
 namespace {
@@ -39,7 +40,7 @@ TEST(Tensor, CreateIsZeroAndCopiesShareUntilWritten) {
 
 TEST(Tensor, CreateReportsWhatDoesNotFit) {
   EXPECT_EQ(Tensor::create(DType::f32, {kMax}).status().code(), Code::overflow);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // under which operator new ends the process
+#if !OCTAVO_SANITIZED  // under which operator new ends the process
   EXPECT_EQ(Tensor::create(DType::u8, {kMax}).status().code(), Code::out_of_memory);
 #endif
   EXPECT_EQ(Tensor::create(DType::u8, {-1}).status().code(), Code::overflow);

@@ -150,6 +150,36 @@ TEST(Fusion, AValueThatOthersSeeIsNotSwallowed) {
   EXPECT_TRUE(std::all_of(gate.begin(), gate.end(), [](float v) { return v >= 0 && v <= 1; }));
 }
 
+// The smallest and the largest value that the bytes of a value stand for.
+std::pair<float, float> range_of_bytes(const Graph& q, const std::string& value) {
+  const float scale = *q.initializers.at(value + "_scale").as<float>();
+  const int zero_point = *q.initializers.at(value + "_zero_point").as<uint8_t>();
+  return {scale * float(0 - zero_point), scale * float(255 - zero_point)};
+}
+
+// HardSwish is 0 below -3, Sigmoid nearly 0 and 1 beyond 8: no byte is spent there, unless somebody else reads the value.
+TEST(Fusion, RangesEndWhereTheFunctionIsFlat) {
+  const auto graph_of = [](const char* op) {
+    Graph g = between_convolutions([op](Graph& graph, const std::string& x) { return graph.add_node(op, "act", {x}); });
+    g.initializers.at("first_w") = noise({kChannels, kChannels, 1, 1}, 12, 12);
+    return g;
+  };
+  const auto [lo, hi] = range_of_bytes(quantized(graph_of("LeakyRelu")), "first");
+  ASSERT_LT(lo, -15);
+  ASSERT_GT(hi, 15);
+
+  const auto [swish_lo, swish_hi] = range_of_bytes(quantized(graph_of("HardSwish")), "first");
+  EXPECT_NEAR(swish_lo, -3, 0.2f);
+  EXPECT_NEAR(swish_hi, hi, 0.2f);
+  const auto [sigmoid_lo, sigmoid_hi] = range_of_bytes(quantized(graph_of("Sigmoid")), "first");
+  EXPECT_NEAR(sigmoid_lo, -7, 1);
+  EXPECT_NEAR(sigmoid_hi, 7, 1);
+
+  Graph seen = graph_of("HardSwish");
+  seen.outputs.push_back({seen.add_node("Identity", "also", {conv(seen, "beside", "first")}), DType::f32, {}, false});
+  EXPECT_LT(range_of_bytes(quantized(seen), "first").first, lo + 0.2f);
+}
+
 // Squeeze and excite: each channel times its gate.
 TEST(Fusion, MulByAGateForEachChannelIsOneCall) {
   Graph g;

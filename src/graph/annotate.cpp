@@ -32,6 +32,7 @@ class Annotator {
     collect_values();
     if (Status s = apply_value_rules(); !s.ok()) return s;
     fix_softmax();
+    collect_functions();
     return std::move(plan_);
   }
 
@@ -267,6 +268,7 @@ class Annotator {
       info(head).role = Role::pointwise;
       info(head).tail = int(n);
       info(head).base = region.base;
+      plan_.functions.push_back(region);
     }
     for (size_t n = 0; n < size(); ++n)
       if (info_[n].role == Role::none && info_[n].why_not.empty())
@@ -515,6 +517,24 @@ class Annotator {
       for (QuantizedValue& other : plan_.values)
         if (other.group == v.group) other.observed = false;
     }
+  }
+
+  // Of the regions found, those whose input serves them alone.
+  void collect_functions() {
+    std::unordered_map<std::string, size_t> groups;
+    std::unordered_map<size_t, int> members;
+    for (const QuantizedValue& v : plan_.values) {
+      ++members[v.group];
+      if (v.observed) groups[v.name] = v.group;
+    }
+    std::erase_if(plan_.functions, [&](const PointwiseRegion& region) {
+      const auto group = groups.find(region.base);
+      if (group == groups.end() || members[group->second] > 1 || !plan_.nodes[region.nodes.back()].quantized) return true;
+      const Value& v = value(region.base);
+      return v.output || std::any_of(v.users.begin(), v.users.end(), [&](int user) {
+        return std::find(region.nodes.begin(), region.nodes.end(), size_t(user)) == region.nodes.end();
+      });
+    });
   }
 
   const Graph& graph_;

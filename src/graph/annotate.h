@@ -8,6 +8,7 @@
 
 #include "octavo/graph.h"
 #include "octavo/recipe.h"
+#include "pointwise.h"
 
 namespace octavo {
 
@@ -46,6 +47,8 @@ struct QuantPlan {
   // Groups whose parameters no observer chooses. Derivations have no cycle.
   std::map<size_t, QParams> fixed;
   std::map<size_t, DerivedGroup> derived;
+  // Functions of one element between two quantized values, where nothing else reads the first, nor shares its parameters.
+  std::vector<PointwiseRegion> functions;
 };
 
 // Conv, ConvTranspose, Gemm and MatMul with constant weights are quantized together with what one kernel computes with them:

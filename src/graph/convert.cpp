@@ -4,6 +4,8 @@
 #include <tuple>
 #include <unordered_set>
 
+#include "flat_range.h"
+#include "observer.h"
 #include "prepare.h"
 #include "weight.h"
 
@@ -80,7 +82,22 @@ class Converter {
                              q.status().text());
       params_[v.name] = {v.config.dtype, *q};
     }
+    for (const PointwiseRegion& region : plan_.functions) narrow(region);
     return {};
+  }
+
+  // What a function reads needs no bytes where the function is flat. A quarter of a step of the result is below what rounding it
+  // costs.
+  void narrow(const PointwiseRegion& region) {
+    const auto v = std::find_if(plan_.values.begin(), plan_.values.end(), [&](const auto& x) { return x.name == region.base; });
+    const auto result = params_.find(source_.nodes[region.nodes.back()].outputs[0]);
+    if (result == params_.end()) return;
+    QParams& q = params_.at(region.base).q;
+    const QRange bytes = range_of(v->config);
+    const RealRange seen = {q.scale * float(bytes.lo - q.zero_point), q.scale * float(bytes.hi - q.zero_point)};
+    const RealRange used = curved_range(source_, region, seen, result->second.q.scale / 4);
+    if (used.lo > seen.lo || used.hi < seen.hi)
+      q = choose_qparams(used.lo, used.hi, bytes.lo, bytes.hi, v->config.symmetric, v->config.eps);
   }
 
   Expected<QParams> params_of(size_t group, const TensorConfig& config,

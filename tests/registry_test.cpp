@@ -85,7 +85,7 @@ TEST(Registry, IntendedKernelForEachIsa) {
   };
   const Row rows[] = {
       {Isa::scalar, "brgemm_u8s8_scalar_4x4x1", "brgemm_s8s8_scalar_4x4x1", "brgemm_f32f32_scalar_4x4x1"},
-      {Isa::avx2, "brgemm_u8s8_avx2_20x64x4", "brgemm_s8s8_avx2_20x64x4", "brgemm_f32f32_avx2_6x16x1"},
+      {Isa::avx2, "brgemm_u8s8_avx2_28x64x4", "brgemm_s8s8_avx2_28x64x4", "brgemm_f32f32_avx2_6x16x1"},
       {Isa::avx2 | Isa::avxvnni, "brgemm_u8s8_avxvnni_6x16x4", "brgemm_s8s8_avxvnni_5x16x4", "brgemm_f32f32_avx2_6x16x1"},
       {Isa::avx2 | Isa::avx512vnni, "brgemm_u8s8_avx512vnni_14x32x4", "brgemm_s8s8_avx512vnni_14x32x4",
        "brgemm_f32f32_avx512vnni_14x32x1"},

@@ -1,4 +1,4 @@
-// brgemm_{u8s8,s8s8}_avx2_{20,240}x64x4, brgemm_f32f32_avx2_6x16x1: acc[i][j] = bias[j] + sum_t sum_p A_t[i][p] * B_t[p][j]
+// brgemm_{u8s8,s8s8}_avx2_{28,240}x64x4, brgemm_f32f32_avx2_6x16x1: acc[i][j] = bias[j] + sum_t sum_p A_t[i][p] * B_t[p][j]
 // A: int8: copied once per call as magnitudes and signs, four broadcast at a time, for 64 columns; in 240x64x4, for short sums, as
 //    words, two broadcast at a time; f32: rows as they are
 // B: [ceil(k/4)][64][4] s8:  k0..3 of column 0 | k0..3 of column 1 | ... | k0..3 of column 63 | k4..7 of column 0 | ...
@@ -20,7 +20,7 @@ namespace octavo::OCTAVO_ISA {
 namespace {
 
 constexpr int kMrF32 = 6;
-static_assert(kGroup * 2 + 2 + 2 + 1 + 1 <= 16, "accumulators, B, magnitude and sign, a product, ones");
+static_assert(2 * kBlock + kBlock + 2 + 1 <= 16, "accumulators, products, magnitude and sign, ones");
 static_assert(kWordGroup * 2 + 2 + 1 + 1 <= 16, "accumulators, B, A, a product");
 static_assert(kMrF32 * 2 + 2 + 1 <= 16, "accumulators, B, A");
 
@@ -30,8 +30,8 @@ static_assert(kMrF32 * 2 + 2 + 1 <= 16, "accumulators, B, A");
 using namespace octavo;
 using namespace octavo::OCTAVO_ISA;
 extern "C" {
-void octavo_brgemm_u8s8_avx2_20x64x4(const BrgemmArgs* g) { brgemm_by_signs<true>(*g); }
-void octavo_brgemm_s8s8_avx2_20x64x4(const BrgemmArgs* g) { brgemm_by_signs<false>(*g); }
+void octavo_brgemm_u8s8_avx2_28x64x4(const BrgemmArgs* g) { brgemm_by_signs<true>(*g); }
+void octavo_brgemm_s8s8_avx2_28x64x4(const BrgemmArgs* g) { brgemm_by_signs<false>(*g); }
 void octavo_brgemm_u8s8_avx2_240x64x4(const BrgemmArgs* g) { brgemm_by_words<true>(*g); }
 void octavo_brgemm_s8s8_avx2_240x64x4(const BrgemmArgs* g) { brgemm_by_words<false>(*g); }
 void octavo_brgemm_f32f32_avx2_6x16x1(const BrgemmArgs* g) { brgemm<Fma<Ymm, kMrF32>>(*g); }

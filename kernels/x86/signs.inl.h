@@ -7,17 +7,21 @@
 //
 // A call copies its rows a strip of K at a time, all taps one after the other, as the panel has them too. The copy serves all 64
 // columns of a panel, which the loop takes in blocks; a strip of a block stays in L1 for all groups of rows.
+//
+// Blocks are wide and low: what bounds the loop, but for the products, are the broadcasts of magnitudes and signs, two a row (Zen 3,
+// products a cycle: 1 vector of columns 17, 2 vectors 22, 3 vectors 24, 4 vectors 25.5), while the xor loads B at no cost.
 #pragma once
 
-#include "kernels/brgemm.inl.h"
+#include "kernels/x86/groups.inl.h"
 #include "kernels/x86/ymm.inl.h"
 
 namespace octavo::OCTAVO_ISA {
 namespace {
 
-constexpr int kGroup = 5, kRows = 4 * kGroup;       // rows whose sums fit the registers, and of a call
+constexpr int kRows = 28;                           // of a call
 constexpr int kColumns = 64, kStep = 4 * kColumns;  // of a panel; its bytes for four values of K
-constexpr int64_t kStrip = 128;                     // steps of a strip
+constexpr int kBlock = 4;                           // vectors of columns of a block
+constexpr int64_t kStrip = 64;                      // steps of a strip
 constexpr ptrdiff_t kPlane = 4 * kStrip + 32;       // of a copied row: magnitudes, then signs, both to whole vectors
 constexpr ptrdiff_t kRow = 2 * kPlane;
 
@@ -117,36 +121,33 @@ class SignedRows {
 struct DotSigned : Ymm {
   static constexpr int a_bytes = 1;
   static OCTAVO_INLINE void now(I& x) { asm volatile("" : "+x"(x)); }
+  // The 32 bytes at p, and y. A compiler would load them once for all rows, into registers that are taken.
+  static OCTAVO_INLINE I xor_at(const char* p, I y) {
+    I x;
+    asm volatile("vpxor %1, %2, %0" : "=x"(x) : "m"(*reinterpret_cast<const I*>(p)), "x"(y));
+    return x;
+  }
 };
 
-// A strip of K for some columns. `sums` holds the sums of the strips before it, if there are any (resume), and takes those of
-// this one, unless it is the last.
+// A strip of K for some columns. `sums` holds those of the strips before it, if there are any (resume).
 struct Strip {
   const char* a;
   const int32_t* negative;
   const char* b;
   int64_t steps;
   int32_t* sums;
-  bool resume, last;
+  bool resume;
 };
-
-// The most vectors of columns that a block of M rows has accumulators for.
-template <int M>
-constexpr int kMostVectors = M == 1 ? 8 : M == 2 ? 4 : 2;
-constexpr int kOutputVectors = 4;  // that the epilogue takes
 
 template <int M, int NV>
 OCTAVO_INLINE void multiply(__m256i (&acc)[M][NV], const char* a, const char* b, int64_t steps) {
   using K = DotSigned;
-  // One kind of instruction after the other, where registers are left for it: in other orders additions take the ports of products.
-  constexpr int kAtOnce = M > 2 && NV % 2 == 0 ? 2 : 1;
+  // One kind of instruction after the other: in other orders additions take the ports of products.
+  constexpr int kAtOnce = NV < kBlock ? NV : kBlock;
   __m256i ones = K::splat16(1);
   K::keep(ones);
   for (; steps > 0; --steps, a += 4, b += kStep) {
     asm("" : "+r"(a), "+r"(b));
-    __m256i w[NV];
-    OCTAVO_UNROLL
-    for (int v = 0; M > 1 && v < NV; ++v) K::now(w[v] = K::load_b(b + v * K::vector_bytes));  // once for all rows
     OCTAVO_UNROLL
     for (int i = 0; i < M; ++i) {
       const __m256i magnitude = K::splat_at(a + i * kRow), sign = K::splat_at(a + i * kRow + kPlane);
@@ -154,10 +155,7 @@ OCTAVO_INLINE void multiply(__m256i (&acc)[M][NV], const char* a, const char* b,
       for (int v = 0; v < NV; v += kAtOnce) {
         __m256i x[kAtOnce];
         OCTAVO_UNROLL
-        for (int u = 0; u < kAtOnce; ++u) {
-          if constexpr (M == 1) w[v + u] = K::load_b(b + (v + u) * K::vector_bytes);
-          K::now(x[u] = _mm256_xor_si256(w[v + u], sign));
-        }
+        for (int u = 0; u < kAtOnce; ++u) x[u] = K::xor_at(b + (v + u) * K::vector_bytes, sign);
         OCTAVO_UNROLL
         for (int u = 0; u < kAtOnce; ++u) K::now(x[u] = _mm256_maddubs_epi16(magnitude, x[u]));
         OCTAVO_UNROLL
@@ -169,40 +167,63 @@ OCTAVO_INLINE void multiply(__m256i (&acc)[M][NV], const char* a, const char* b,
   }
 }
 
-// Rows [row, row + M). g: of the columns alone.
+// Adds a strip's products of M rows, the first of which is `row`, and the sums before it.
 template <int M, int NV>
-[[gnu::noinline]] void block(const BrgemmArgs& g, const Strip& s, int row) {
+OCTAVO_INLINE void add_strip(__m256i (&acc)[M][NV], const Strip& s, int row) {
   using K = DotSigned;
-  const int live = g.n - (NV - 1) * K::lanes;  // columns of the last vector
-  const K::Part part(live);
-  int32_t* sums = s.sums + row * kColumns;
-  __m256i acc[M][NV], seeds[NV];
-  if (!s.resume) load_seeds<K>(seeds, g, part, live);
   OCTAVO_UNROLL
   for (int i = 0; i < M; ++i) {
+    const __m256i negative = K::splat(s.negative[row + i]);
     OCTAVO_UNROLL
     for (int v = 0; v < NV; ++v) {
-      const __m256i seed = s.resume ? K::load(sums + i * kColumns + v * K::lanes) : seeds[v];
-      acc[i][v] = K::add(seed, K::splat(s.negative[row + i]));
+      acc[i][v] = K::add(acc[i][v], negative);
+      if (s.resume) acc[i][v] = K::add(acc[i][v], K::load(s.sums + (row + i) * kColumns + v * K::lanes));
     }
   }
   multiply<M, NV>(acc, s.a + row * kRow, s.b, s.steps);
-  if constexpr (NV <= kOutputVectors) {
-    if (s.last) return output<K, M, NV>(g, row, part, live, acc);
-  }
-  OCTAVO_UNROLL
-  for (int i = 0; i < M; ++i) {
+}
+
+// `groups` groups of M rows from a row on: the sums to memory, where another strip follows.
+template <int M, int NV>
+[[gnu::noinline]] void keep_sums(const Strip& s, int row, int groups) {
+  using K = DotSigned;
+  for (; groups > 0; --groups, row += M) {
+    __m256i acc[M][NV];
     OCTAVO_UNROLL
-    for (int v = 0; v < NV; ++v) K::store(reinterpret_cast<char*>(sums + i * kColumns + v * K::lanes), acc[i][v]);
+    for (int i = 0; i < M; ++i) {
+      OCTAVO_UNROLL
+      for (int v = 0; v < NV; ++v) acc[i][v] = _mm256_setzero_si256();
+    }
+    add_strip<M, NV>(acc, s, row);
+    OCTAVO_UNROLL
+    for (int i = 0; i < M; ++i) {
+      OCTAVO_UNROLL
+      for (int v = 0; v < NV; ++v) K::store(reinterpret_cast<char*>(s.sums + (row + i) * kColumns + v * K::lanes), acc[i][v]);
+    }
   }
 }
 
+// Rows in groups of M, then what is left in smaller ones. Of the last strip g says where to, otherwise it is null.
 template <int M, int NV>
-OCTAVO_INLINE void any_block(const BrgemmArgs& g, const Strip& s, int row) {
-  if constexpr (NV > 1) {
-    if (g.n <= (NV - 1) * Ymm::lanes) return any_block<M, NV - 1>(g, s, row);
+OCTAVO_INLINE void all_rows(const BrgemmArgs* g, const Strip& s, int row, int rows) {
+  const int groups = rows / M, rest = rows % M;
+  if (groups && g)
+    row_groups<DotSigned, M, NV>(*g, row, groups, [&s, row](__m256i (&acc)[M][NV], int i) OCTAVO_LAMBDA {
+      add_strip<M, NV>(acc, s, row + i * M);
+    });
+  if (groups && !g) keep_sums<M, NV>(s, row, groups);
+  if constexpr (M > 1) {
+    if (rest) all_rows<M / 2, NV>(g, s, row + groups * M, rest);
   }
-  block<M, NV>(g, s, row);
+}
+
+// A block of NV vectors of columns or fewer.
+template <int NV>
+OCTAVO_INLINE void block(const BrgemmArgs& g, const Strip& s, bool last) {
+  if constexpr (NV > 1) {
+    if (g.n <= (NV - 1) * Ymm::lanes) return block<NV - 1>(g, s, last);
+  }
+  all_rows<NV < 3 ? 4 : 2, NV>(last ? &g : nullptr, s, 0, g.m);
 }
 
 // The part of a call that computes n columns from `column` on.
@@ -229,53 +250,35 @@ class SomeColumns {
   BrgemmArgs args_;
 };
 
-// All columns of a call of M rows, or (0) of some groups of about equal heights; NV vectors at a time.
-template <int M, int NV>
-OCTAVO_INLINE void all_blocks(const BrgemmArgs& g, Strip s) {
-  constexpr int kWidth = NV * Ymm::lanes;
+OCTAVO_INLINE void all_blocks(const BrgemmArgs& g, Strip s, bool last) {
+  constexpr int kWidth = kBlock * Ymm::lanes;
   for (int column = 0; column < g.n; column += kWidth, s.b += kWidth * 4, s.sums += kWidth) {
     const SomeColumns some(g, column, g.n - column < kWidth ? g.n - column : kWidth);
-    if constexpr (M > 0) {
-      any_block<M, NV>(some.args(), s, 0);
-    } else {
-      for (int row = 0, groups = (g.m + kGroup - 1) / kGroup, rows; row < g.m; row += rows, --groups) {
-        rows = (g.m - row + groups - 1) / groups;
-        rows == 5   ? any_block<5, NV>(some.args(), s, row)
-        : rows == 4 ? any_block<4, NV>(some.args(), s, row)
-                    : any_block<3, NV>(some.args(), s, row);
-      }
-    }
-  }
-}
-
-template <bool Flip, int M>
-[[gnu::noinline]] void rows_of(const BrgemmArgs& g, ptrdiff_t a_offset) {
-  constexpr int NV = kMostVectors<M>;
-  SignedRows<Flip> rows(g, a_offset);
-  alignas(32) int32_t sums[(M ? M : kRows) * kColumns];
-  Strip s{rows.data(), rows.negative(), static_cast<const char*>(g.b), 0, sums, false, false};
-  // Panels that are not back to back end a strip with each tap.
-  const int64_t total = rows.total(), run = g.b_offsets ? total / g.batch : total;
-  for (int64_t left = total; left > 0; s.resume = true, s.b += s.steps * kStep) {
-    const int64_t in_run = (left - 1) % run + 1;
-    if (g.b_offsets && in_run == run) s.b = static_cast<const char*>(g.b) + g.b_offsets[(total - left) / run];
-    s.steps = in_run < kStrip ? in_run : kStrip;
-    left -= s.steps;
-    s.last = left == 0 && NV <= kOutputVectors;
-    rows.fill(s.steps);
-    all_blocks<M, NV>(g, s);
-  }
-  if constexpr (NV > kOutputVectors) {
-    const int32_t none[M] = {};
-    s.negative = none, s.steps = 0, s.last = true;
-    all_blocks<M, kOutputVectors>(g, s);
+    block<kBlock>(some.args(), s, last);
   }
 }
 
 // The rows of A begin a_offset bytes behind g.a[t].
 template <bool Flip>
-OCTAVO_INLINE void brgemm_by_signs(const BrgemmArgs& g, ptrdiff_t a_offset = 0) {
-  g.m == 1 ? rows_of<Flip, 1>(g, a_offset) : g.m == 2 ? rows_of<Flip, 2>(g, a_offset) : rows_of<Flip, 0>(g, a_offset);
+[[gnu::noinline]] void brgemm_by_signs(const BrgemmArgs& g, ptrdiff_t a_offset = 0) {
+  SignedRows<Flip> rows(g, a_offset);
+  alignas(32) int32_t sums[kRows * kColumns];
+  Strip s{rows.data(), rows.negative(), static_cast<const char*>(g.b), 0, sums, false};
+  // Panels that are not back to back end a strip with each tap. Otherwise strips are of about equal length, in whole vectors of A.
+  const int64_t total = rows.total(), run = g.b_offsets ? total / g.batch : total;
+  const bool stream = g.m == 1 && g.n > kBlock * Ymm::lanes;  // one row reads B in one piece
+  for (int64_t left = total; left > 0; s.resume = true, s.b += s.steps * kStep) {
+    const int64_t in_run = (left - 1) % run + 1, strips = (in_run + kStrip - 1) / kStrip;
+    if (g.b_offsets && in_run == run) s.b = static_cast<const char*>(g.b) + g.b_offsets[(total - left) / run];
+    s.steps = strips == 1 ? in_run : ((in_run + strips - 1) / strips + 7) / 8 * 8;
+    left -= s.steps;
+    rows.fill(s.steps);
+    stream ? keep_sums<1, kColumns / Ymm::lanes>(s, 0, 1) : all_blocks(g, s, left == 0);
+  }
+  if (!stream) return;
+  const int32_t none = 0;
+  s.negative = &none, s.steps = 0;
+  all_blocks(g, s, true);
 }
 
 }  // namespace

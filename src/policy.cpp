@@ -244,6 +244,7 @@ DepthwiseBlocks depthwise_blocks(const ConvDesc& d, const KernelInfo& kernel, st
   // Below this many output columns inside, what the edges cost is more than what copies do. (Measured on Zen 4, 7x7 images:
   // 5 columns lose a tenth, 6 columns of stride 2 gain as much.)
   constexpr int64_t kMinInner = 6;
+  constexpr int64_t kEdgeShare = 4;  // copies cost about a fourth of the products (measured on Zen 3, AVX2)
   const Window& w = d.window;
   const int64_t oh = w.oh(), ow = w.ow();
   DepthwiseBlocks b;
@@ -254,7 +255,8 @@ DepthwiseBlocks depthwise_blocks(const ConvDesc& d, const KernelInfo& kernel, st
   const bool padded = w.pad_top || w.pad_left || w.pad_bottom || w.pad_right;
   // An edge is one column of pixels at least, its strip no wider than a stride holds.
   const bool can = d.ic == d.oc && inner >= 1 && w.stride_h * in_cols(w, edge) <= INT32_MAX;
-  const bool pays = !padded || (inner >= kMinInner && edge <= inner);
+  const bool slow_edges = (ow - inner) * kernel.edge * kEdgeShare > ow;
+  const bool pays = !padded || (inner >= kMinInner && edge <= inner && !slow_edges);
   b.in_place = can && (!padded || d.choice.in_place.value_or(pays));
   say(why, "%s%s: %s%lld of %lld columns see no padding", b.in_place ? "from the input in place" : "from padded copies of the input rows",
       asked(can && padded && d.choice.in_place.has_value()), d.ic == d.oc ? "" : "channels are repeated; ", ll(inner), ll(ow));

@@ -7,15 +7,15 @@ namespace {
 
 constexpr KernelInfo brgemm(const char* name, Isa needs, DType a, DType b, uint8_t mr, PackFormat format, BrgemmFn run,
                             uint8_t group = 0) {
-  return {name, Op::brgemm, needs, a, b, mr, format.nr, format.kr, false, format, 0, group, run, nullptr};
+  return {name, Op::brgemm, needs, a, b, mr, format.nr, format.kr, false, format, 0, group, 0, run, nullptr};
 }
 [[maybe_unused]] constexpr KernelInfo grouped(const char* name, Isa needs, DType a, DType b, uint8_t mr, PackFormat format,
                                               BrgemmFn run, uint8_t group) {
-  return {name, Op::grouped, needs, a, b, mr, format.nr, format.kr, false, format, 0, group, run, nullptr};
+  return {name, Op::grouped, needs, a, b, mr, format.nr, format.kr, false, format, 0, group, 0, run, nullptr};
 }
 constexpr KernelInfo dwconv(const char* name, Isa needs, DType a, DType b, uint8_t mr, PackFormat format, DwconvFn run,
-                            uint8_t rows = 1) {
-  return {name, Op::dwconv, needs, a, b, mr, format.nr, format.kr, false, format, rows, 0, nullptr, run};
+                            uint8_t rows = 1, uint8_t edge = 0) {
+  return {name, Op::dwconv, needs, a, b, mr, format.nr, format.kr, false, format, rows, 0, edge, nullptr, run};
 }
 constexpr KernelInfo test_only(KernelInfo row) {
   row.test_only = true;
@@ -25,7 +25,7 @@ constexpr KernelInfo test_only(KernelInfo row) {
 using enum DType;
 // In priority order: among the eligible rows of an (op, a, b) the first one wins.
 constexpr KernelInfo kKernels[] = {
-    // name, needs, a, b, mr, {nr kr bytes a_offset unpack_order by_column}, run, rows (1)
+    // name, needs, a, b, mr, {nr kr bytes a_offset unpack_order by_column}, run, rows (1), edge (0)
 #if defined(__x86_64__)
     brgemm("brgemm_u8s8_avx512vnni_14x32x4", Isa::avx512vnni, u8, s8, 14, {32, 4, 1, 0},
            octavo_brgemm_u8s8_avx512vnni_14x32x4),
@@ -64,10 +64,10 @@ constexpr KernelInfo kKernels[] = {
     grouped("grouped_s8s8_avx2_240x32x4", Isa::avx2, s8, s8, 240, {32, 4, 1, 128}, octavo_grouped_s8s8_avx2_240x32x4, 4),
     dwconv("dwconv_u8s8_avx512vnni_4x64x4", Isa::avx512vnni, u8, s8, 4, {64, 4, 1, 0, true, true}, octavo_dwconv_u8s8_avx512vnni_4x64x4, 8),
     dwconv("dwconv_u8s8_avxvnni_2x32x4", Isa::avxvnni, u8, s8, 2, {32, 4, 1, 0, true, true}, octavo_dwconv_u8s8_avxvnni_2x32x4, 8),
-    dwconv("dwconv_u8s8_avx2_2x32x2", Isa::avx2, u8, s8, 2, {32, 2, 2, 0, true, true}, octavo_dwconv_u8s8_avx2_2x32x2, 8),
+    dwconv("dwconv_u8s8_avx2_2x32x2", Isa::avx2, u8, s8, 2, {32, 2, 2, 0, true, true}, octavo_dwconv_u8s8_avx2_2x32x2, 8, 4),
     dwconv("dwconv_s8s8_avx512vnni_4x64x4", Isa::avx512vnni, s8, s8, 4, {64, 4, 1, 128, true, true}, octavo_dwconv_s8s8_avx512vnni_4x64x4, 8),
     dwconv("dwconv_s8s8_avxvnni_2x32x4", Isa::avxvnni, s8, s8, 2, {32, 4, 1, 128, true, true}, octavo_dwconv_s8s8_avxvnni_2x32x4, 8),
-    dwconv("dwconv_s8s8_avx2_2x32x2", Isa::avx2, s8, s8, 2, {32, 2, 2, 128, true, true}, octavo_dwconv_s8s8_avx2_2x32x2, 8),
+    dwconv("dwconv_s8s8_avx2_2x32x2", Isa::avx2, s8, s8, 2, {32, 2, 2, 128, true, true}, octavo_dwconv_s8s8_avx2_2x32x2, 8, 4),
     dwconv("dwconv_f32f32_avx512vnni_4x16x1", Isa::avx512vnni, f32, f32, 4, {16, 1, 4, 0}, octavo_dwconv_f32f32_avx512vnni_4x16x1),
     dwconv("dwconv_f32f32_avx2_4x8x1", Isa::avx2, f32, f32, 4, {8, 1, 4, 0}, octavo_dwconv_f32f32_avx2_4x8x1),
     test_only(dwconv("dwconv_u8s8_avx512vnni_2x32x4", Isa::avx512vnni, u8, s8, 2, {32, 4, 1, 0, true, true},

@@ -141,6 +141,7 @@ struct KernelInfo {
   PackFormat format;
   uint8_t rows;       // dwconv: the most output rows of one call. 0 for brgemm
   uint8_t group;      // grouped, and brgemm for short sums: mr is made of groups of so many rows, one behind the other. Else 0
+  uint8_t edge;       // dwconv: a call for one pixel takes as long as so many pixels among others do. 0: not known to be slow
   BrgemmFn brgemm;    // brgemm, grouped; exactly one of the two is set
   DwconvFn dwconv;
 };

@@ -1,8 +1,8 @@
 // The loop of AVX2's int8 brgemm for short sums, by vpmaddwd on words, which is exact:
 // acc[i][j] = bias[j] + sum_t sum_p A_t[i][p] * B_t[p][j]
 //
-// Words multiply nearly as fast as magnitudes and signs do (signs.inl.h; Zen 3, registers alone: 26 and 29 products a cycle), but
-// are twice as large, which short sums leave room for in L1. What they save is the work around the products: a row of A is only
+// Words multiply nearly as fast as magnitudes and signs do (signs.inl.h; Zen 3, from L1: 22 and 25 products a cycle), but are twice
+// as large, which short sums leave room for in L1. What they save is the work around the products: a row of A is only
 // widened, and its sum needs no correction. B is widened once for a call, the rows of which are many; the constants of the epilogue
 // are loaded once for a strip of rows.
 #pragma once
@@ -14,7 +14,8 @@ namespace octavo::OCTAVO_ISA {
 namespace {
 
 constexpr int kWordGroup = 6;                            // rows of two vectors that fit the registers; twice as many of one
-constexpr int64_t kWordSteps = 64, kWordPanel = 16384;   // of four values of K, and bytes of B; what is larger goes by signs
+constexpr int64_t kWordSteps = 64, kWordPanel = 16384;   // of four values of K, and bytes of B; what is larger goes by signs,
+constexpr int64_t kWideSteps = 12;                       //   as does what is longer than this for more than two vectors of columns
 constexpr int kStripRows = 48;                           // of A that are widened at a time, half as many where sums are long
 constexpr ptrdiff_t kWordRow = 2 * 4 * kWordSteps + 32;  // bytes; no multiple of 64, so that rows do not compete for a bank
 
@@ -123,8 +124,8 @@ template <bool Flip>
   EpilogueArgs epi = *g.epi;
   BrgemmArgs tile = g;
   tile.epi = &epi;
-  for (int row = 0; row < g.m; row += tile.m) {
-    tile.m = g.m - row < kRows ? g.m - row : kRows;
+  for (int row = 0, tiles = (g.m + kRows - 1) / kRows; row < g.m; row += tile.m, --tiles) {
+    tile.m = (g.m - row + tiles - 1) / tiles;
     tile.c = static_cast<char*>(g.c) + row * g.c_stride_bytes;
     if (epi.residual) epi.residual = static_cast<const char*>(g.epi->residual) + row * epi.residual_stride_bytes;
     brgemm_by_signs<Flip>(tile, row * g.a_stride_bytes);
@@ -146,7 +147,8 @@ template <bool Flip>
 OCTAVO_INLINE void brgemm_by_words(const BrgemmArgs& g) {
   const int64_t steps_of_tap = (g.k + 3) / 4, steps = g.batch * steps_of_tap;
   const int vectors = (g.n + Ymm::lanes - 1) / Ymm::lanes;
-  if (steps > kWordSteps || 2 * steps * vectors * Ymm::vector_bytes > kWordPanel) return tiles_by_signs<Flip>(g);
+  if (steps > (vectors > 2 ? kWideSteps : kWordSteps) || 2 * steps * vectors * Ymm::vector_bytes > kWordPanel)
+    return tiles_by_signs<Flip>(g);
   alignas(64) char a[kStripRows * kWordRow];
   alignas(64) char b[kWordPanel];
   constexpr int kWidth = 2 * Ymm::lanes;

@@ -80,8 +80,8 @@ struct ConvPlan::Impl {
   Status check(const ConvArgs& v) const noexcept;
   void run(const ConvArgs& v, int64_t begin, int64_t end, void* workspace) const noexcept;
   Source copy(const char* image, ptrdiff_t pixel_stride, const Region& out, char* to) const noexcept;
-  void run_panel(const ConvArgs& v, int64_t image, const Region& out, int64_t panel, const Source& in,
-                 const char** taps) const noexcept;
+  void run_panels(const ConvArgs& v, int64_t image, const Region& out, int64_t begin, int64_t end, const Source& in,
+                  const char** taps) const noexcept;
 };
 
 void ConvPlan::Impl::make_panels(const ConvDesc& d) {
@@ -254,13 +254,17 @@ void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* wo
     if (algorithm.copy) in = copy(data, pixel, out, space);
     const int64_t step = blocks.rows_first ? 1 : out.rows, end_row = out.y + out.rows;
     for (out.rows = step; out.y < end_row; out.y += step, in.origin += step * w.stride_h * in.row)
-      for (int64_t p = first; p < last; ++p) run_panel(v, image, out, p, in, taps);
+      for (int64_t p = first, next; p < last; p = next) {
+        next = p + call_panels(weights, *weights.kernel, p, std::min(last, p + blocks.group));
+        run_panels(v, image, out, p, next, in, taps);
+      }
   }
 }
 
-void ConvPlan::Impl::run_panel(const ConvArgs& v, int64_t image, const Region& out, int64_t p, const Source& in,
-                               const char** taps) const noexcept {
-  const Panel& panel = weights.panels[size_t(p)];
+// Panels that one call takes.
+void ConvPlan::Impl::run_panels(const ConvArgs& v, int64_t image, const Region& out, int64_t begin, int64_t end, const Source& in,
+                                const char** taps) const noexcept {
+  const Panel &panel = weights.panels[size_t(begin)], &last = weights.panels[size_t(end - 1)];
   // Pixels that are not dense cannot be fused; a tap's k is then a multiple of kr, so that the packed weights are the same.
   const bool one_tap_a_row = algorithm.fused && in.pixel == pixel_bytes();
   const int64_t taps_x = one_tap_a_row ? 1 : w.kw;
@@ -268,7 +272,8 @@ void ConvPlan::Impl::run_panel(const ConvArgs& v, int64_t image, const Region& o
   g.a = reinterpret_cast<const void* const*>(taps);
   g.c_stride_bytes = v.c_pixel_stride_bytes;
   g.k = algorithm.fused && !one_tap_a_row ? types.in : weights.k;
-  g.n = panel.n;
+  g.n = int32_t(last.column - panel.column) + last.n;
+  g.b_panel_stride = ptrdiff_t(weights.all_taps_bytes());
   g.group_n = weights.group_n;
   const size_t tap_bytes = panel_bytes(weights.kernel->format, g.k);
   const char* nothing = reinterpret_cast<const char*>(taps) + pointer_bytes();
@@ -283,7 +288,7 @@ void ConvPlan::Impl::run_panel(const ConvArgs& v, int64_t image, const Region& o
       EpilogueArgs epi = weights.epilogue.args(panel.column, int64_t(variant));
       g.epi = &epi;
       g.a_stride_bytes = w.stride_w * in.pixel;
-      g.b = weights.panel(p);
+      g.b = weights.panel(begin);
       const char** tap = taps;
       g.b_offsets = nullptr;
       if (used.none()) {
@@ -295,7 +300,7 @@ void ConvPlan::Impl::run_panel(const ConvArgs& v, int64_t image, const Region& o
           for (int64_t kx = used.cols.begin; kx < used.cols.end; ++kx)
             *tap++ = in.data + (row + ky * in.tap_row + ((x - out.x) * w.stride_w + kx * w.dilation_w) * in.pixel);
       } else {
-        g.b = weights.panel(p) + size_t(used.rows.begin * taps_x) * tap_bytes;
+        g.b = weights.panel(begin) + size_t(used.rows.begin * taps_x) * tap_bytes;
         for (int64_t ky = used.rows.begin; ky < used.rows.end; ++ky)
           for (int64_t kx = 0; kx < taps_x; ++kx) *tap++ = in.data + (row + ky * in.tap_row + kx * w.dilation_w * in.pixel);
       }

@@ -77,6 +77,7 @@ void run_flat(const Weights& w, const FlatBlocks& blocks, const FlatArgs& f, int
   g.a = taps;
   const char* data = f.panels ? f.panels : w.data;
   const size_t panel_stride = w.all_taps_bytes();
+  g.b_panel_stride = ptrdiff_t(panel_stride);
   EpilogueArgs epilogues[kMaxGroup];
   for (int64_t tile = begin, next; tile < end; tile = next) {
     const int64_t block = tile / panels, p_begin = tile % panels,
@@ -90,12 +91,13 @@ void run_flat(const Weights& w, const FlatBlocks& blocks, const FlatArgs& f, int
     const int64_t row_end = std::min(f.m, (block + 1) * blocks.rows);
     for (int64_t row = block * blocks.rows; row < row_end; row += g.m) {
       g.m = int32_t(next_call(kernel, most, row_end - row));
-      for (int64_t p = p_begin; p < p_end; ++p) {
+      for (int64_t p = p_begin, count; p < p_end; p += count) {
+        count = call_panels(w, kernel, p, p_end);
         const Panel& panel = w.panels[size_t(p)];
         EpilogueArgs& epi = epilogues[p - p_begin];
         for (int64_t t = 0; t < w.taps; ++t) taps[t] = f.a + row * f.a_stride + panel.a_offset;
         g.b = data + size_t(p) * panel_stride;
-        g.n = panel.n;
+        g.n = int32_t((count - 1) * kernel.nr) + w.panels[size_t(p + count - 1)].n;
         g.c = f.c + row * f.c_stride + panel.column * c_bytes;
         if (f.residual) epi.residual = f.residual + row * f.residual_stride + panel.column * r_bytes;
         g.epi = &epi;

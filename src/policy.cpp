@@ -91,6 +91,15 @@ int64_t next_call(const KernelInfo& kernel, int64_t most, int64_t rows) noexcept
   return kernel.group > 0 ? std::min(most, rows) : ceil_div(rows, ceil_div(rows, most));
 }
 
+int64_t call_panels(const Weights& w, const KernelInfo& kernel, int64_t p, int64_t end) noexcept {
+  const int64_t most = std::min<int64_t>(end - p, kernel.panels);
+  int64_t count = 1;
+  while (count < most && w.panels[size_t(p + count - 1)].n == kernel.nr &&
+         w.panels[size_t(p + count)].a_offset == w.panels[size_t(p)].a_offset)
+    ++count;
+  return count;
+}
+
 // B is read once for each block. While all of it fits L2 that costs little, and A and C may stay in L1; otherwise blocks take a
 // part of L2. A row tile passes over a few neighbouring panels, which stay in L2, before the next one does: rows of C are written
 // in longer runs, which costs fewer page translations.
@@ -205,6 +214,7 @@ ConvBlocks conv_blocks(const Window& w, int64_t pixel_bytes, const Weights& weig
   const int64_t bytes = panels * int64_t(weights.all_taps_bytes());
   const std::optional<bool>& order = weights.choice.rows_first;
   b.rows_first = order.value_or(bytes <= l1_panels(caches));
+  b.group = std::clamp<int64_t>(l2_group(caches) / int64_t(weights.all_taps_bytes()), 1, kMaxGroup);
   // The input of a band and segment stays in L2 while the panels pass over it; in L1, with the output, beside panels that do too.
   const int64_t c_bytes = (weights.panels.back().column + weights.panels.back().n) * int64_t(size_of(weights.epilogue.out()));
   const int64_t most = b.rows_first ? l1_rows(caches) : l2_rows(caches);

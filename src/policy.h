@@ -41,6 +41,9 @@ int64_t call_rows(const Weights&, const KernelInfo&, int64_t k_bytes, ptrdiff_t 
 // Cuts `rows` into calls: the next one's rows.
 int64_t next_call(const KernelInfo&, int64_t most, int64_t rows) noexcept;
 
+// The panels from p on, before `end`, that one call takes: neighbours in C, on the same values of A.
+int64_t call_panels(const Weights&, const KernelInfo&, int64_t p, int64_t end) noexcept;
+
 // How the m rows of a flat product are cut into blocks. A block's rows of A stay in a cache while the panels of B pass over
 // them, `group` panels at a time. A tile of the plan is one block and one panel; panels run fastest.
 struct FlatBlocks {
@@ -67,6 +70,7 @@ ConvAlgorithm conv_algorithm(const ConvDesc&, const KernelInfo&, std::string* wh
 // How an output image is cut into bands of rows and segments of columns. A tile of the plan is one of these and one panel.
 struct ConvBlocks {
   int64_t band_rows = 1, bands = 1, segment_cols = 1, segments = 1;
+  int64_t group = 1;        // panels of a call, if its kernel takes several
   bool rows_first = false;  // all panels pass over a row of pixels before the next row does; else all rows over a panel
 };
 ConvBlocks conv_blocks(const Window&, int64_t pixel_bytes, const Weights&, std::string* why = nullptr);

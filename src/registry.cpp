@@ -6,16 +6,16 @@ namespace octavo {
 namespace {
 
 constexpr KernelInfo brgemm(const char* name, Isa needs, DType a, DType b, uint8_t mr, PackFormat format, BrgemmFn run,
-                            uint8_t group = 0) {
-  return {name, Op::brgemm, needs, a, b, mr, format.nr, format.kr, false, format, 0, group, 0, run, nullptr};
+                            uint8_t group = 0, uint8_t panels = 1) {
+  return {name, Op::brgemm, needs, a, b, mr, format.nr, format.kr, false, format, 0, group, panels, 0, run, nullptr};
 }
 [[maybe_unused]] constexpr KernelInfo grouped(const char* name, Isa needs, DType a, DType b, uint8_t mr, PackFormat format,
                                               BrgemmFn run, uint8_t group) {
-  return {name, Op::grouped, needs, a, b, mr, format.nr, format.kr, false, format, 0, group, 0, run, nullptr};
+  return {name, Op::grouped, needs, a, b, mr, format.nr, format.kr, false, format, 0, group, 1, 0, run, nullptr};
 }
 constexpr KernelInfo dwconv(const char* name, Isa needs, DType a, DType b, uint8_t mr, PackFormat format, DwconvFn run,
                             uint8_t rows = 1, uint8_t edge = 0) {
-  return {name, Op::dwconv, needs, a, b, mr, format.nr, format.kr, false, format, rows, 0, edge, nullptr, run};
+  return {name, Op::dwconv, needs, a, b, mr, format.nr, format.kr, false, format, rows, 0, 1, edge, nullptr, run};
 }
 constexpr KernelInfo test_only(KernelInfo row) {
   row.test_only = true;
@@ -33,18 +33,18 @@ constexpr KernelInfo kKernels[] = {
            octavo_brgemm_u8s8_avx512vnni_120x32x4, 6),
     brgemm("brgemm_u8s8_avxvnni_6x16x4", Isa::avxvnni, u8, s8, 6, {16, 4, 1, 0}, octavo_brgemm_u8s8_avxvnni_6x16x4),
     brgemm("brgemm_u8s8_avx2_28x64x4", Isa::avx2, u8, s8, 28, {64, 4, 1, -128},
-           octavo_brgemm_u8s8_avx2_28x64x4),
+           octavo_brgemm_u8s8_avx2_28x64x4, 0, 4),
     brgemm("brgemm_u8s8_avx2_240x64x4", Isa::avx2, u8, s8, 240, {64, 4, 1, -128},
-           octavo_brgemm_u8s8_avx2_240x64x4, 6),
+           octavo_brgemm_u8s8_avx2_240x64x4, 6, 4),
     brgemm("brgemm_s8s8_avx512vnni_14x32x4", Isa::avx512vnni, s8, s8, 14, {32, 4, 1, 128},
            octavo_brgemm_s8s8_avx512vnni_14x32x4),
     brgemm("brgemm_s8s8_avx512vnni_120x32x4", Isa::avx512vnni, s8, s8, 120, {32, 4, 1, 128},
            octavo_brgemm_s8s8_avx512vnni_120x32x4, 6),
     brgemm("brgemm_s8s8_avxvnni_5x16x4", Isa::avxvnni, s8, s8, 5, {16, 4, 1, 128}, octavo_brgemm_s8s8_avxvnni_5x16x4),
     brgemm("brgemm_s8s8_avx2_28x64x4", Isa::avx2, s8, s8, 28, {64, 4, 1, 0},
-           octavo_brgemm_s8s8_avx2_28x64x4),
+           octavo_brgemm_s8s8_avx2_28x64x4, 0, 4),
     brgemm("brgemm_s8s8_avx2_240x64x4", Isa::avx2, s8, s8, 240, {64, 4, 1, 0},
-           octavo_brgemm_s8s8_avx2_240x64x4, 6),
+           octavo_brgemm_s8s8_avx2_240x64x4, 6, 4),
     brgemm("brgemm_f32f32_avx512vnni_14x32x1", Isa::avx512vnni, f32, f32, 14, {32, 1, 4, 0},
            octavo_brgemm_f32f32_avx512vnni_14x32x1),
     brgemm("brgemm_f32f32_avx512vnni_120x32x1", Isa::avx512vnni, f32, f32, 120, {32, 1, 4, 0},

@@ -45,7 +45,8 @@ struct EpilogueArgs {
 //   B     one panel per tap, back to back: tap t starts at b + t * panel_bytes(format, k); 64-byte aligned. Where only some taps of
 //         a convolution see the image, b_offsets says where the panels of those are: tap t starts at b + b_offsets[t]
 //   C     row i starts at (char*)c + i*c_stride_bytes; n contiguous elements of EpilogueArgs::out; any alignment
-// 1 <= m <= mr, 1 <= n <= nr, k >= 1, batch >= 1. B is zero-padded to a multiple of kr rows and to nr columns; A is not
+// 1 <= m <= mr, 1 <= n <= nr, k >= 1, batch >= 1. A kernel that takes several panels a call (KernelInfo::panels) also takes n up to
+// panels * nr: those columns' panels start b_panel_stride bytes apart, each with all its taps. B is zero-padded to a multiple of kr rows and to nr columns; A is not
 // padded. The kernel reads only the k elements of each A row, and n elements of bias, scale, bias_f32 and of residual rows,
 // and writes only n elements of each C row. C may alias nothing but the residual (same address and stride).
 // f32: the sum runs in the order t, then p, with one fma each from 0, so that the bits are the same for every tile.
@@ -58,6 +59,7 @@ struct BrgemmArgs {
   ptrdiff_t a_stride_bytes = 0;
   const void* b = nullptr;
   const ptrdiff_t* b_offsets = nullptr;  // [batch] bytes; null: back to back
+  ptrdiff_t b_panel_stride = 0;          // n > nr only
   int64_t batch = 1, k = 0;
   int32_t m = 0, n = 0;
   int32_t group_n = 0;  // grouped only
@@ -141,6 +143,7 @@ struct KernelInfo {
   PackFormat format;
   uint8_t rows;       // dwconv: the most output rows of one call. 0 for brgemm
   uint8_t group;      // grouped, and brgemm for short sums: mr is made of groups of so many rows, one behind the other. Else 0
+  uint8_t panels;     // brgemm: the most panels of one call, above 1 where a kernel copies A and the copy serves all of them
   uint8_t edge;       // dwconv: a call for one pixel takes as long as so many pixels among others do. 0: not known to be slow
   BrgemmFn brgemm;    // brgemm, grouped; exactly one of the two is set
   DwconvFn dwconv;

@@ -20,8 +20,9 @@ namespace {
 
 constexpr int kRows = 28;                           // of a call
 constexpr int kColumns = 64, kStep = 4 * kColumns;  // of a panel; its bytes for four values of K
-constexpr int kBlock = 4;                           // vectors of columns of a block
-constexpr int64_t kStrip = 64;                      // steps of a strip
+constexpr int kPanels = 4;                          // of a call: one copy of A serves them all
+constexpr int kBlock = 4, kWidth = 32;              // vectors of columns of a block, and its columns
+constexpr int64_t kStrip = 96;                      // steps of a strip
 constexpr ptrdiff_t kPlane = 4 * kStrip + 32;       // of a copied row: magnitudes, then signs, both to whole vectors
 constexpr ptrdiff_t kRow = 2 * kPlane;
 
@@ -129,7 +130,7 @@ struct DotSigned : Ymm {
   }
 };
 
-// A strip of K for some columns. `sums` holds those of the strips before it, if there are any (resume).
+// A strip of K for some columns. `sums` holds those of the strips before it, if there are any (resume), block by block.
 struct Strip {
   const char* a;
   const int32_t* negative;
@@ -137,6 +138,9 @@ struct Strip {
   int64_t steps;
   int32_t* sums;
   bool resume;
+  OCTAVO_INLINE int32_t* sums_of(int row, int v) const {
+    return sums + (v / kBlock * kRows + row) * kWidth + v % kBlock * Ymm::lanes;
+  }
 };
 
 template <int M, int NV>
@@ -177,7 +181,7 @@ OCTAVO_INLINE void add_strip(__m256i (&acc)[M][NV], const Strip& s, int row) {
     OCTAVO_UNROLL
     for (int v = 0; v < NV; ++v) {
       acc[i][v] = K::add(acc[i][v], negative);
-      if (s.resume) acc[i][v] = K::add(acc[i][v], K::load(s.sums + (row + i) * kColumns + v * K::lanes));
+      if (s.resume) acc[i][v] = K::add(acc[i][v], K::load(s.sums_of(row + i, v)));
     }
   }
   multiply<M, NV>(acc, s.a + row * kRow, s.b, s.steps);
@@ -198,7 +202,7 @@ template <int M, int NV>
     OCTAVO_UNROLL
     for (int i = 0; i < M; ++i) {
       OCTAVO_UNROLL
-      for (int v = 0; v < NV; ++v) K::store(reinterpret_cast<char*>(s.sums + (row + i) * kColumns + v * K::lanes), acc[i][v]);
+      for (int v = 0; v < NV; ++v) K::store(reinterpret_cast<char*>(s.sums_of(row + i, v)), acc[i][v]);
     }
   }
 }
@@ -251,29 +255,36 @@ class SomeColumns {
 };
 
 OCTAVO_INLINE void all_blocks(const BrgemmArgs& g, Strip s, bool last) {
-  constexpr int kWidth = kBlock * Ymm::lanes;
-  for (int column = 0; column < g.n; column += kWidth, s.b += kWidth * 4, s.sums += kWidth) {
+  const char* b = s.b;
+  for (int column = 0; column < g.n; column += kWidth, s.sums += kRows * kWidth) {
+    s.b = b + column / kColumns * g.b_panel_stride + column % kColumns * 4;
     const SomeColumns some(g, column, g.n - column < kWidth ? g.n - column : kWidth);
     block<kBlock>(some.args(), s, last);
   }
+}
+
+// The only row of a call: whole panels, in the order in which they lie.
+OCTAVO_INLINE void stream_row(const BrgemmArgs& g, Strip s) {
+  for (int column = 0; column < g.n; column += kColumns, s.b += g.b_panel_stride, s.sums += kRows * kColumns)
+    keep_sums<1, kColumns / Ymm::lanes>(s, 0, 1);
 }
 
 // The rows of A begin a_offset bytes behind g.a[t].
 template <bool Flip>
 [[gnu::noinline]] void brgemm_by_signs(const BrgemmArgs& g, ptrdiff_t a_offset = 0) {
   SignedRows<Flip> rows(g, a_offset);
-  alignas(32) int32_t sums[kRows * kColumns];
+  alignas(32) int32_t sums[kRows * kColumns * kPanels];
   Strip s{rows.data(), rows.negative(), static_cast<const char*>(g.b), 0, sums, false};
   // Panels that are not back to back end a strip with each tap. Otherwise strips are of about equal length, in whole vectors of A.
   const int64_t total = rows.total(), run = g.b_offsets ? total / g.batch : total;
-  const bool stream = g.m == 1 && g.n > kBlock * Ymm::lanes;  // one row reads B in one piece
+  const bool stream = g.m == 1 && g.n > kWidth;  // one row reads B in one piece
   for (int64_t left = total; left > 0; s.resume = true, s.b += s.steps * kStep) {
     const int64_t in_run = (left - 1) % run + 1, strips = (in_run + kStrip - 1) / kStrip;
     if (g.b_offsets && in_run == run) s.b = static_cast<const char*>(g.b) + g.b_offsets[(total - left) / run];
     s.steps = strips == 1 ? in_run : ((in_run + strips - 1) / strips + 7) / 8 * 8;
     left -= s.steps;
     rows.fill(s.steps);
-    stream ? keep_sums<1, kColumns / Ymm::lanes>(s, 0, 1) : all_blocks(g, s, left == 0);
+    stream ? stream_row(g, s) : all_blocks(g, s, left == 0);
   }
   if (!stream) return;
   const int32_t none = 0;

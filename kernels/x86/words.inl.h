@@ -143,29 +143,41 @@ OCTAVO_INLINE void widen_tap(const BrgemmArgs& g, int64_t tap, int row, int rows
   for (; i < rows; ++i, from += g.a_stride_bytes, to += kWordRow) widen_row<Flip>(from, g.k, to);
 }
 
+// A panel whose sums are short enough.
 template <bool Flip>
-OCTAVO_INLINE void brgemm_by_words(const BrgemmArgs& g) {
-  const int64_t steps_of_tap = (g.k + 3) / 4, steps = g.batch * steps_of_tap;
-  const int vectors = (g.n + Ymm::lanes - 1) / Ymm::lanes;
-  if (steps > (vectors > 2 ? kWideSteps : kWordSteps) || 2 * steps * vectors * Ymm::vector_bytes > kWordPanel)
-    return tiles_by_signs<Flip>(g);
+OCTAVO_INLINE void panel_by_words(const BrgemmArgs& g, int64_t steps_of_tap) {
+  const int64_t steps = g.batch * steps_of_tap;
   alignas(64) char a[kStripRows * kWordRow];
   alignas(64) char b[kWordPanel];
-  constexpr int kWidth = 2 * Ymm::lanes;
+  constexpr int kTwo = 2 * Ymm::lanes;
   char* to = b;
-  for (int column = 0; column < g.n; column += kWidth)
+  for (int column = 0; column < g.n; column += kTwo)
     to = g.n - column > Ymm::lanes ? widen_columns<2>(g, column, to) : widen_columns<1>(g, column, to);
   const int most = steps > kWordSteps / 2 ? kStripRows / 2 : kStripRows;
   for (int row = 0, rows; row < g.m; row += rows) {
     rows = g.m - row < most ? g.m - row : most;
     for (int64_t t = 0; t < g.batch; ++t) widen_tap<Flip>(g, t, row, rows, a + t * steps_of_tap * 8);
     Words w{a, b, 2 * steps};
-    for (int column = 0; column < g.n; column += kWidth) {
-      const int n = g.n - column < kWidth ? g.n - column : kWidth;
+    for (int column = 0; column < g.n; column += kTwo) {
+      const int n = g.n - column < kTwo ? g.n - column : kTwo;
       const SomeColumns some(g, column, n);
       n > Ymm::lanes ? word_rows<2>(some.args(), w, row, rows) : word_rows<1>(some.args(), w, row, rows);
       w.b += w.pairs * Ymm::vector_bytes * (n > Ymm::lanes ? 2 : 1);
     }
+  }
+}
+
+template <bool Flip>
+OCTAVO_INLINE void brgemm_by_words(const BrgemmArgs& g) {
+  const int64_t steps_of_tap = (g.k + 3) / 4, steps = g.batch * steps_of_tap;
+  const int n = g.n < kColumns ? g.n : kColumns, vectors = (n + Ymm::lanes - 1) / Ymm::lanes;
+  if (steps > (vectors > 2 ? kWideSteps : kWordSteps) || 2 * steps * vectors * Ymm::vector_bytes > kWordPanel)
+    return tiles_by_signs<Flip>(g);
+  for (int column = 0; column < g.n; column += kColumns) {
+    const SomeColumns some(g, column, g.n - column < kColumns ? g.n - column : kColumns);
+    BrgemmArgs panel = some.args();
+    panel.b = static_cast<const char*>(g.b) + column / kColumns * g.b_panel_stride;
+    panel_by_words<Flip>(panel, steps_of_tap);
   }
 }
 

@@ -1,4 +1,4 @@
-// Every brgemm row of the registry that this machine can run, against a reference written from the contract alone
+// Every brgemm and grouped row of the registry that this machine can run, against a reference written from the contract alone
 // (octavo/ukernel.h): all m, tails of n and k, taps, output types, residuals, ties, extremes; and every buffer ends or
 // begins at a page that traps.
 #include <gtest/gtest.h>
@@ -37,10 +37,14 @@ struct Case {
   bool right;  // buffers end at the upper trap; else they begin at the lower one
   Operands operands;
   Epi epi;
+  int group_n = 0;  // of a grouped kernel
+  // The groups of n columns, each with k values of a row of A; and the group of a column.
+  int groups() const { return group_n ? (n + group_n - 1) / group_n : 1; }
+  int group_of(int column) const { return group_n ? column / group_n : 0; }
   std::string text(const KernelInfo& kernel) const {
     char s[256];
-    std::snprintf(s, sizeof s, "%s m=%d n=%d k=%lld batch=%lld right=%d operands=%d out=%s bias=%d residual=%d zp=%d [%g, %g]",
-                  kernel.name, m, n, static_cast<long long>(k), static_cast<long long>(batch), right, int(operands),
+    std::snprintf(s, sizeof s, "%s m=%d n=%d group_n=%d k=%lld batch=%lld right=%d operands=%d out=%s bias=%d residual=%d zp=%d [%g, %g]",
+                  kernel.name, m, n, group_n, static_cast<long long>(k), static_cast<long long>(batch), right, int(operands),
                   name_of(epi.out), epi.bias, int(epi.residual), epi.zp, double(epi.lo), double(epi.hi));
     return s;
   }
@@ -75,8 +79,9 @@ class Rig {
     const size_t a_size = size_of(kernel_.a), c_size = size_of(c.epi.out);
 
     // A: [batch] blocks of rows; one arena, so that the last row of the last tap touches the trap.
-    const ptrdiff_t a_stride = ptrdiff_t(c.k * int64_t(a_size)) + (c.k % 2 ? 0 : noise_.integer(0, 9)) * ptrdiff_t(a_size);
-    const size_t tap = size_t((c.m - 1) * a_stride) + size_t(c.k) * a_size;
+    const int64_t row = c.k * c.groups();
+    const ptrdiff_t a_stride = ptrdiff_t(row * int64_t(a_size)) + (c.k % 2 ? 0 : noise_.integer(0, 9)) * ptrdiff_t(a_size);
+    const size_t tap = size_t((c.m - 1) * a_stride) + size_t(row) * a_size;
     char* a = place(a_, tap * size_t(c.batch), 1, c.right);
     std::vector<const void*> taps;
     for (int64_t t = 0; t < c.batch; ++t) {
@@ -85,9 +90,11 @@ class Rig {
     fill_a(a, tap * size_t(c.batch), c.operands);
 
     // B in plain [batch][k][n], then packed as PackFormat says.
-    const size_t panel = panel_bytes(f, c.k);
-    char* b = place(b_, panel * size_t(c.batch), 64, c.right);
-    std::memset(b, 0, panel * size_t(c.batch));
+    const size_t panel = panel_bytes(f, c.k), panels = size_t((c.n + f.nr - 1) / f.nr);
+    const size_t panel_stride = panel * size_t(c.batch) + size_t(noise_.integer(0, 1)) * 64;
+    const size_t b_bytes = panel_stride * (panels - 1) + panel * size_t(c.batch);
+    char* b = place(b_, b_bytes, 64, c.right);
+    std::memset(b, 0, b_bytes);
     // The panels of the taps: back to back, or anywhere.
     std::vector<ptrdiff_t> b_offsets;
     for (int64_t t = 0; t < c.batch; ++t) b_offsets.push_back(t * int64_t(panel));
@@ -106,8 +113,8 @@ class Rig {
       for (int64_t p = 0; p < c.k; ++p)
         for (int j = 0; j < c.n; ++j) {
           const size_t from = size_t((t * c.k + p) * c.n + j);
-          const size_t at = size_t((p / f.kr * f.nr + j) * f.kr + p % f.kr);
-          char* to = b + b_offsets[size_t(t)] + at * f.elem_bytes;
+          const size_t at = size_t((p / f.kr * f.nr + j % f.nr) * f.kr + p % f.kr);
+          char* to = b + size_t(j / f.nr) * panel_stride + b_offsets[size_t(t)] + at * f.elem_bytes;
           if (is_float) {
             store(to, bf[from]);
           } else if (f.elem_bytes == 2) {
@@ -129,7 +136,7 @@ class Rig {
           const size_t from = size_t((t * c.k + p) * c.n + j);
           if (!is_float) offset[size_t(j)] += f.a_offset * bi[from];
           for (int i = 0; i < c.m; ++i) {
-            const char* v = static_cast<const char*>(taps[size_t(t)]) + i * a_stride + p * int64_t(a_size);
+            const char* v = static_cast<const char*>(taps[size_t(t)]) + i * a_stride + (c.group_of(j) * c.k + p) * int64_t(a_size);
             const size_t to = size_t(i * c.n + j);
             if (is_float) {
               accf[to] = std::fma(load<float>(v), bf[from], accf[to]);
@@ -219,6 +226,8 @@ class Rig {
     g.a_stride_bytes = a_stride;
     g.b = b;
     if (anywhere) g.b_offsets = b_offsets.data();
+    g.b_panel_stride = ptrdiff_t(panel_stride);
+    g.group_n = c.group_n;
     g.batch = c.batch;
     g.k = c.k;
     g.m = c.m;
@@ -249,7 +258,7 @@ class Rig {
 
   const KernelInfo& kernel_;
   Noise noise_{1};
-  GuardedBuffer a_{1 << 21}, b_{1 << 20}, c_{1 << 17}, residual_{1 << 17}, bias_{4096}, scale_{4096}, bias_f_{4096};
+  GuardedBuffer a_{1 << 21}, b_{1 << 20}, c_{1 << 19}, residual_{1 << 19}, bias_{4096}, scale_{4096}, bias_f_{4096};
 };
 
 std::vector<Epi> epilogues(const KernelInfo& k) {
@@ -312,6 +321,23 @@ TEST_P(Ukernel, AllTilesTailsAndOutputs) {
           kernels_that_ran().insert(k.name);
           if (HasFatalFailure()) return;
         }
+}
+
+// Columns of several panels, of kernels that take them in one call; sums long enough for several strips of K.
+TEST_P(Ukernel, SeveralPanels) {
+  const KernelInfo& k = *GetParam();
+  if (k.panels < 2) return;
+  const std::vector<Epi> epi = epilogues(k);
+  Rig rig(k);
+  size_t turn = 0;
+  for (int m : {1, 2, std::min<int>(k.mr, 31)})
+    for (int n : {k.nr + 1, k.nr + k.nr / 2 + 3, 2 * k.nr, (k.panels - 1) * k.nr + 7, k.panels * k.nr})
+      for (int64_t depth : {3, 33, 64, 800}) {
+        const size_t i = turn++;
+        if (!test::taken(i)) continue;
+        rig.check({m, n, depth, depth < 100 ? 1 + int64_t(i % 3) : 1, i % 3 != 0, Operands::random, epi[i % epi.size()]});
+        if (HasFatalFailure()) return;
+      }
 }
 
 // Every epilogue on every m with a full and a ragged n.
@@ -385,6 +411,26 @@ TEST_P(Ukernel, TiesAndOverflow) {
       }
 }
 
+// Grouped kernels: every width of a group, as many values of A as it has columns or fewer.
+class Grouped : public Ukernel {};
+TEST_P(Grouped, AllWidthsTailsAndOutputs) {
+  const KernelInfo& k = *GetParam();
+  const std::vector<Epi> epi = epilogues(k);
+  Rig rig(k);
+  size_t turn = 0;
+  for (int m : row_counts(k))
+    for (int group_n = 2; group_n <= k.nr; group_n *= 2)
+      for (int64_t depth = k.kr; depth <= group_n; depth += k.kr)
+        for (int n = group_n; n <= k.nr; n += group_n) {
+          const size_t i = turn++;
+          if (!test::taken(i)) continue;
+          const Operands operands = i % 5 ? Operands::random : i % 2 ? Operands::extreme_low : Operands::extreme_high;
+          rig.check({m, n, depth, i % 2 ? 1 : 9, i % 4 != 0, operands, epi[i % epi.size()], group_n});
+          kernels_that_ran().insert(k.name);
+          if (HasFatalFailure()) return;
+        }
+}
+
 // The residual may be C itself: y += x.
 TEST_P(Ukernel, ResidualInPlace) {
   const KernelInfo& k = *GetParam();
@@ -427,10 +473,10 @@ TEST_P(Ukernel, ResidualInPlace) {
   EXPECT_EQ(separate, x);
 }
 
-std::vector<const KernelInfo*> rows() {
+std::vector<const KernelInfo*> rows(Op op) {
   std::vector<const KernelInfo*> v;
   for (const KernelInfo& k : kernels())
-    if (k.op == Op::brgemm) v.push_back(&k);
+    if (k.op == op) v.push_back(&k);
   return v;
 }
 
@@ -438,17 +484,20 @@ std::vector<const KernelInfo*> rows() {
 class EveryEligibleRowRan : public testing::Environment {
   void TearDown() override {
     if (GTEST_FLAG_GET(filter) != "*") return;
-    for (const KernelInfo* k : rows()) {
-      const bool eligible = covers(detected_isa(), k->needs);
-      EXPECT_EQ(kernels_that_ran().count(k->name), size_t(eligible)) << k->name;
-      if (!eligible) std::printf("not run, this machine lacks the instructions: %s\n", k->name);
-    }
+    for (const Op op : {Op::brgemm, Op::grouped})
+      for (const KernelInfo* k : rows(op)) {
+        const bool eligible = covers(detected_isa(), k->needs);
+        EXPECT_EQ(kernels_that_ran().count(k->name), size_t(eligible)) << k->name;
+        if (!eligible) std::printf("not run, this machine lacks the instructions: %s\n", k->name);
+      }
   }
 };
 const testing::Environment* const kEveryEligibleRowRan = testing::AddGlobalTestEnvironment(new EveryEligibleRowRan);
 
-INSTANTIATE_TEST_SUITE_P(Registry, Ukernel, testing::ValuesIn(rows()),
-                         [](const testing::TestParamInfo<const KernelInfo*>& info) { return std::string(info.param->name); });
+std::string name_of_row(const testing::TestParamInfo<const KernelInfo*>& info) { return info.param->name; }
+INSTANTIATE_TEST_SUITE_P(Registry, Ukernel, testing::ValuesIn(rows(Op::brgemm)), name_of_row);
+INSTANTIATE_TEST_SUITE_P(Registry, Grouped, testing::ValuesIn(rows(Op::grouped)), name_of_row);
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Grouped);  // none on Arm
 
 }  // namespace
 }  // namespace octavo

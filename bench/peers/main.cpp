@@ -44,7 +44,7 @@ const char* class_of(const Shape& s) {
   }
   const bool point = w.kh == 1 && w.kw == 1, patches = w.stride_h == w.kh && w.stride_w == w.kw && !point;
   if (s.depthwise()) return w.stride_h > 1 || w.stride_w > 1 ? "depthwise, strided" : "depthwise";
-  if (s.groups == s.ic) return "depthwise, multiplier";
+  if (s.groups > 1 && s.groups == s.ic) return "depthwise, multiplier";
   if (w.ih == 1 && w.kh == 1 && w.kw > 1) return "conv, 1-D";
   if (s.groups > 1) return "conv, grouped";
   if (s.ic <= 4) return "conv, stem";

@@ -10,17 +10,29 @@
 namespace octavo::detail {
 namespace {
 
+// Some bytes of each group of nr * kr at a time, in words while they hold the sums: loops that compilers make vectors of.
 template <class T>
 int64_t largest_sum(const Weights& w) noexcept {
+  constexpr int64_t kSome = 256, kGroups = 256;  // 256 * 128 fits a word
   const PackFormat& f = w.kernel->format;
   const int64_t elements = int64_t(w.all_taps_bytes() / sizeof(T)), group = int64_t(f.nr) * f.kr;
   int32_t largest = 0;
   for (int64_t p = 0; p < w.panel_count(); ++p) {
     const T* panel = reinterpret_cast<const T*>(w.panel(p));
     int32_t sums[UINT8_MAX] = {};  // nr is no more
-    for (int64_t i = 0; i < elements; i += group)
-      for (int j = 0; j < f.nr; ++j)
-        for (int r = 0; r < f.kr; ++r) sums[j] += std::abs(int32_t(panel[i + j * f.kr + r]));
+    for (int64_t first = 0; first < group; first += kSome) {
+      const int64_t some = std::min(kSome, group - first);
+      for (int64_t i = first; i < elements; i += kGroups * group) {
+        uint16_t words[kSome] = {};
+        const int64_t end = std::min(elements, i + kGroups * group);
+        const auto add = [&](int64_t count) {
+          for (int64_t at = i; at < end; at += group)
+            for (int64_t e = 0; e < count; ++e) words[e] = uint16_t(words[e] + std::abs(panel[at + e]));
+        };
+        some == kSome ? add(kSome) : add(some);
+        for (int64_t e = 0; e < some; ++e) sums[(first + e) / f.kr] += words[e];
+      }
+    }
     largest = std::max(largest, *std::max_element(sums, sums + f.nr));
   }
   return largest;

@@ -8,9 +8,9 @@
 //   f32: 6 x 2, 2 of B, 1 of A)
 // Needs AVX2, FMA. vpmaddubsw of magnitudes up to 128 with -128..127 never saturates (signs.inl.h), and vpmaddwd of words below 2^8
 //   sums two products in 32 bits (words.inl.h): both are exact
-// Measured: int8: Zen 3, 2026-11-27, GCC 12. Pipes bound its mix (xor, vpmaddubsw, vpmaddwd, vpaddd for 32 products) to 32 a cycle. From
-//   L1 the loop reaches 25.6 (in blocks of 5x16 22.4), 28.9 without its broadcasts; vpmaddubsw on B as it is, which saturates, 29.8.
-//   Of plans' time the copy of A is 4 to 7 % for 64 columns and more, 17 to 20 % for 16 to 24.
+// Measured: int8: Zen 3, 2026-11-27, GCC 12. Pipes bound its mix (xor, vpmaddubsw, vpmaddwd, vpaddd for 32 products) to 32 a cycle.
+//   From L1 the loop reaches 25.6 (in blocks of 5x16 22.4), 28.9 without its broadcasts; vpmaddubsw on B as it is, which saturates,
+//   29.8. Of plans' time the copy of A is 4 to 7 % for 64 columns and more, 17 to 20 % for 16 to 24.
 //   f32: Zen 4, % of FMA: k=64 97 / 96, k=256 98 / 98, k=1024 98 / 98
 #include "kernels/x86/dot.inl.h"
 #include "kernels/x86/signs.inl.h"

@@ -5,11 +5,11 @@
 //   a * w = |a| * (w ^ sign) + |a| * (sign & 1), since w ^ -1 = -w - 1
 // The last term does not depend on the column: the copy sums it for each row. u8 is first flipped to s8 (a - 128).
 //
-// A call copies its rows a strip of K at a time, all taps one after the other, as the panel has them too. The copy serves all 64
-// columns of a panel, which the loop takes in blocks; a strip of a block stays in L1 for all groups of rows.
+// A call copies its rows a strip of K at a time, all taps one after the other, as the panel has them too. The copy serves all
+// columns of a call, which the loop takes in blocks; a strip of a block stays in L1 for all groups of rows.
 //
-// Blocks are wide and low: what bounds the loop, but for the products, are the broadcasts of magnitudes and signs, two a row (Zen 3,
-// products a cycle: 1 vector of columns 17, 2 vectors 22, 3 vectors 24, 4 vectors 25.5), while the xor loads B at no cost.
+// Blocks are wide and low: beside the products, the broadcasts of magnitudes and signs bound the loop, two a row (Zen 3, products a
+// cycle: 1 vector of columns 17, 2 vectors 22, 3 vectors 24, 4 vectors 25.6), while loads of B are operands of the xor.
 #pragma once
 
 #include "kernels/x86/groups.inl.h"

@@ -46,9 +46,10 @@ struct EpilogueArgs {
 //         a convolution see the image, b_offsets says where the panels of those are: tap t starts at b + b_offsets[t]
 //   C     row i starts at (char*)c + i*c_stride_bytes; n contiguous elements of EpilogueArgs::out; any alignment
 // 1 <= m <= mr, 1 <= n <= nr, k >= 1, batch >= 1. A kernel that takes several panels a call (KernelInfo::panels) also takes n up to
-// panels * nr: those columns' panels start b_panel_stride bytes apart, each with all its taps. B is zero-padded to a multiple of kr rows and to nr columns; A is not
-// padded. The kernel reads only the k elements of each A row, and n elements of bias, scale, bias_f32 and of residual rows,
-// and writes only n elements of each C row. C may alias nothing but the residual (same address and stride).
+// panels * nr: those columns' panels start b_panel_stride bytes apart, each with all its taps. B is zero-padded to a multiple of kr
+// rows and to nr columns; A is not padded. The kernel reads only the k elements of each A row, and n elements of bias, scale,
+// bias_f32 and of residual rows, and writes only n elements of each C row. C may alias nothing but the residual (same address and
+// stride).
 // f32: the sum runs in the order t, then p, with one fma each from 0, so that the bits are the same for every tile.
 //
 // grouped: the same for several groups of group_n columns, each with k values of A of its own, one behind the other in a row:

@@ -12,8 +12,7 @@
 //   dot(acc, a, b)         acc plus their products
 //   a_lanes                (4 or absent) a(p) holds this many groups of kr values, and dot<lane>(acc, a, b) multiplies by one
 //   ready(x)               (or absent) turns all rows' x into what is multiplied
-//   in_order               (or absent) the order of loads and products matters: now(x) keeps x ahead of what follows, ready(x) is
-//                          what a(p) becomes, dot_low and dot_high are the halves of dot
+//   multiply(acc, rows, b, k)  (or absent) a loop of its own over one tap
 //   Acc, finish(acc)       (if Acc is no vector) the sums over K in a vector; the seed is added there
 //   Tail<M>                (if has_tail) the last values of M rows that fill no a(p), followed by zeros
 #pragma once
@@ -31,42 +30,20 @@ struct At {
   OCTAVO_INLINE auto operator()(int i) const { return K::a(rows[i] + bytes); }
 };
 
-// A step (below) for cores that work in order: a row of A is loaded between the products of the row before it.
-template <class K, int M, class A>
-OCTAVO_INLINE void step_in_order(typename K::Acc (&acc)[M][1], const A& a, const char* b) {
-  auto x = a(0);
-  K::now(x);
-  const typename K::B w = K::load_b(b);
-  OCTAVO_UNROLL
-  for (int i = 0; i < M; ++i) {
-    const auto ready = K::ready(x);
-    K::dot_low(acc[i][0], ready, w);
-    if (i + 1 < M) {
-      x = a(i + 1);
-      K::now(x);
-    }
-    K::dot_high(acc[i][0], ready, w);
-  }
-}
-
 // kr values of K: acc += A[M][kr] * B[kr][NV], where a(i) gives row i.
 template <class K, int M, int NV, class A>
 OCTAVO_INLINE void step(typename K::Acc (&acc)[M][NV], const A& a, const char* b) {
-  if constexpr (requires { K::in_order; }) {
-    step_in_order<K>(acc, a, b);
-  } else {
-    typename K::B w[NV];
+  typename K::B w[NV];
+  OCTAVO_UNROLL
+  for (int v = 0; v < NV; ++v) {
+    w[v] = K::load_b(b + v * K::vector_bytes);
+    if constexpr (M > 1) K::keep(w[v]);  // one load for all rows, not an operand in memory for each
+  }
+  OCTAVO_UNROLL
+  for (int i = 0; i < M; ++i) {
+    const auto x = a(i);
     OCTAVO_UNROLL
-    for (int v = 0; v < NV; ++v) {
-      w[v] = K::load_b(b + v * K::vector_bytes);
-      if constexpr (M > 1) K::keep(w[v]);  // one load for all rows, not an operand in memory for each
-    }
-    OCTAVO_UNROLL
-    for (int i = 0; i < M; ++i) {
-      const auto x = a(i);
-      OCTAVO_UNROLL
-      for (int v = 0; v < NV; ++v) acc[i][v] = K::dot(acc[i][v], x, w[v]);
-    }
+    for (int v = 0; v < NV; ++v) acc[i][v] = K::dot(acc[i][v], x, w[v]);
   }
 }
 
@@ -183,7 +160,9 @@ OCTAVO_INLINE void multiply_taps(typename K::Acc (&acc)[S][M][NV], const BrgemmA
     for (int64_t left = g.k; left > 0; left -= K::k_block) {
       const int64_t k = left < K::k_block ? left : K::k_block;
       typename K::template Rows<M> rows(a, g.a_stride_bytes, k, scratch);
-      if constexpr (requires { K::a_lanes; }) {
+      if constexpr (requires { K::multiply(acc[0], rows, b, k); }) {
+        K::multiply(acc[0], rows, b, k);
+      } else if constexpr (requires { K::a_lanes; }) {
         multiply_by_lane<K, M, NV, S>(acc, rows, b, k);
       } else {
         multiply<K, M, NV, S>(acc, rows, b, k);

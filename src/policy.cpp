@@ -132,7 +132,7 @@ const KernelInfo* grouped_kernel(const ConvDesc& d, const KernelInfo& kernel) no
   if (d.groups == 1 || !d.choice.grouped.value_or(true)) return nullptr;
   for (const KernelInfo& k : kernels())
     if (k.op == Op::grouped && k.a == kernel.a && k.needs == kernel.needs && ocg > 1 && ocg < k.nr && k.nr % ocg == 0 &&
-        icg % k.kr == 0 && icg <= ocg)
+        icg * int64_t(size_of(k.a)) % 4 == 0 && icg <= ocg)
       return &k;
   return nullptr;
 }

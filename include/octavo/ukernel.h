@@ -54,7 +54,7 @@ struct EpilogueArgs {
 //
 // grouped: the same for several groups of group_n columns, each with k values of A of its own, one behind the other in a row:
 //   acc[i][j] = bias[j] + sum_{t<batch} sum_{p<k} A_t[i][(j / group_n) * k + p] * B_t[p][j]
-// group_n is a power of two that divides nr, k <= group_n is a multiple of kr. Rows of A are read up to the last group of n.
+// group_n is a power of two that divides nr, k <= group_n fills words of four bytes. Rows of A are read up to the last group of n.
 struct BrgemmArgs {
   const void* const* a = nullptr;
   ptrdiff_t a_stride_bytes = 0;

@@ -156,14 +156,5 @@ OCTAVO_INLINE void brgemm_grouped(const BrgemmArgs& g) {
   }
 }
 
-// SDOT or SUDOT by lane, four values a lane.
-struct DotByLane : Q {
-  using A = int8x16_t;
-  using B = int8x16_t;
-  static constexpr int rows = 6, step = 4, kr = 4, a_bytes = 1, b_bytes = 1;
-  static_assert(rows * kBlock / lanes + rows + 2 <= 32, "accumulators, A, B");
-  static OCTAVO_INLINE B load_b(const char* p) { return vld1q_s8(reinterpret_cast<const int8_t*>(p)); }
-};
-
 }  // namespace
 }  // namespace octavo::OCTAVO_ISA

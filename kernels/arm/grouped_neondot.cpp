@@ -3,32 +3,13 @@
 // A: 16 bytes of a row, u8 flipped to s8 on the way
 // B: [k/4][32][4] s8:  k0..3 of column 0 | k0..3 of column 1 | ... | k0..3 of column 31 | k4..7 of column 0 | ...
 // C: s32, f32, u8, s8, in blocks of 6x16 and 6x4
-// Registers, of 32: 6 x 4 accumulators, 6 of A, 1 of B
+// Registers, of 32: 6 x 4 accumulators, 6 of A, 1 of B, the constant 0x80 of u8
 // Needs dotprod. SDOT sums four s8*s8 into s32 without saturation: exact
-#include "kernels/arm/grouped.inl.h"
-
-namespace octavo::OCTAVO_ISA {
-namespace {
-
-// Flip: xor 0x80 takes 128 from each value (PackFormat::a_offset).
-template <bool Flip>
-struct Sdot : DotByLane {
-  static OCTAVO_INLINE A a(const char* p, int bytes) {
-    const int8x16_t x = vreinterpretq_s8_u8(load_up_to_16(p, bytes));
-    return Flip ? veorq_s8(x, vdupq_n_s8(-128)) : x;
-  }
-  template <int Lane>
-  static OCTAVO_INLINE int32x4_t dot(int32x4_t acc, B w, A a) {
-    return vdotq_laneq_s32(acc, w, a, Lane);
-  }
-};
-
-}  // namespace
-}  // namespace octavo::OCTAVO_ISA
+#include "kernels/arm/grouped_dot.inl.h"
 
 using namespace octavo;
 using namespace octavo::OCTAVO_ISA;
 extern "C" {
-void octavo_grouped_u8s8_neondot_240x32x4(const BrgemmArgs* g) { brgemm_grouped<Sdot<true>>(*g); }
-void octavo_grouped_s8s8_neondot_240x32x4(const BrgemmArgs* g) { brgemm_grouped<Sdot<false>>(*g); }
+void octavo_grouped_u8s8_neondot_240x32x4(const BrgemmArgs* g) { brgemm_grouped<DotByLane<Dot::flipped_u8>>(*g); }
+void octavo_grouped_s8s8_neondot_240x32x4(const BrgemmArgs* g) { brgemm_grouped<DotByLane<Dot::s8>>(*g); }
 }

@@ -2,9 +2,9 @@
 """Usage: arm_layers.py LAYER_CALL OBJDUMP ADDR2LINE [--full] [--json FILE] [--markdown FILE]
 
 How many instructions the Arm builds execute for three small layers, a test that fails where they are more than their limits, or
-(--full, a few minutes) for those of ResNet-50 and ResNeXt-50, one image. qemu logs each straight piece of code that it executes; a run
-of the plan is what a program that runs it executes more than one that only makes it. Of large layers a slice is counted, some rows of
-the image and some output channels: the same tiles, fewer of them. For each CPU model and type, instructions per 1000 MACs:
+(--full, a few minutes) for layers of ResNet-50 and ResNeXt-50, one image. qemu logs each straight piece of code that it executes; a
+run of the plan is what a program that runs it executes more than one that only makes it. Of large layers a slice is counted, some
+rows of the image and some output channels: the same tiles, fewer of them. For each CPU model and type, instructions per 1000 MACs:
   inner loop  loops that multiply, no loop inside them
   epilogue    what comes from a file named *epilogue*: sums to bytes
   around      the rest of the kernel: pointers, copies of A, seeds of sums, tails

@@ -28,6 +28,9 @@ TEST(Conv, NamedShapesEqualReference) {
       {window(9, 3, 2, 1), 256, 256, 32, 2},                    // 8 channels a group
       {window(11, 3, 1, 2, 2), 28, 56, 7, 1},                   // 4 to 8 channels, the last vector is not full
       {window(8, 1, 1, 0), 20, 40, 5, 1},                       // 4 to 8 channels, flat
+      {window(8, 3, 1, 1), 16, 64, 4, 1},                       // 4 to 16 channels
+      {window(8, 3, 2, 1), 36, 48, 3, 1},                       // 12 to 16 channels
+      {window(8, 3, 1, 1), 36, 36, 18, 1},                      // 2 channels a group
       {window(8, 5, 1, 2), 24, 24, 3, 1},                       // 8 channels in 3 groups
       {window(17, 3, 1, 1), 64, 64, 4, 1},                      // 16 channels a group
       {window(9, 3, 1, 1), 20, 20, 5, 1},                       // an odd number of groups of 4

@@ -1,5 +1,5 @@
-// Usage: layer_call u8|s8 IC OC GROUPS HEIGHT WIDTH WINDOW STRIDE TIMES. Plans a convolution with 8-bit output, bias and ReLU on this
-// machine's kernels and runs it TIMES times. For a tool that counts what it executes. Prints the kernel's name, where it is in
+// Usage: layer_call u8|s8 IC OC GROUPS HEIGHT WIDTH WINDOW STRIDE TIMES. Plans a convolution with 8-bit output, bias and ReLU on
+// this machine's kernels and runs it TIMES times. For a tool that counts what it executes. Prints the kernel's name, where it is in
 // memory, and the MACs of one run.
 #include <algorithm>
 #include <cstdio>

@@ -1,8 +1,8 @@
 // Convolutions of few channels a group: acc[i][j] = bias[j] + sum_t sum_p A_t[i][(j / group_n) * k + p] * B_t[p][j]
 //
 // Where a group has as many columns as values (4, 8 or 16), 16 columns take 16 bytes of a row of A, one load: each vector of four
-// columns is multiplied by the lanes that its group has there. Other columns (fewer than 16, or groups of fewer values than columns)
-// go four at a time: they are of one group.
+// columns is multiplied by the lanes that its group has there. Other columns (fewer than 16, or of groups of fewer values than
+// columns) go four at a time: they are of one group.
 //
 // What is multiplied is a struct K, as in brgemm.inl.h, with
 //   rows, step             rows of A at a time; values of K that a product takes from a lane

@@ -5,6 +5,8 @@
 // C: s32, f32, u8, s8, in blocks of 6x16 and 6x4
 // Registers, of 32: 6 x 4 accumulators, 6 of A, 1 of B, the constant 0x80 of u8
 // Needs dotprod. SDOT sums four s8*s8 into s32 without saturation: exact
+// Counted: instructions per 1000 MACs of 3x3 convolutions, 14x14 pixels, 32 groups of 4 / 8 / 16 channels, GCC 12
+//   (tests/arm_layers.py --full): u8 276 / 180 / 122, s8 267 / 178 / 123; with zeros between merged groups 1196 / 596 / 298, 675 / 337 / 150
 #include "kernels/arm/grouped_dot.inl.h"
 
 using namespace octavo;

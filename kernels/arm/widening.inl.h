@@ -2,8 +2,8 @@
 // not columns: an accumulator for each row and column, whose lanes are summed at the end.
 //
 // The order of instructions is fixed here, for cores that work in order (Cortex-A53, A55). Rows of A stay in registers for all four
-// columns of a step, and while its last products are made those of the next step take their places, so that nothing waits for a load
-// and bytes are flipped all at once.
+// columns of a step, and while its last products are made those of the next step take their places, so that nothing waits for a
+// load, and bytes are flipped all at once.
 #pragma once
 
 #include "kernels/arm/q.inl.h"

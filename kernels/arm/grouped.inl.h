@@ -119,9 +119,13 @@ template <class K, class Columns, int M>
   }
   a_offset += row * g.a_stride_bytes;
   const char* b = static_cast<const char*>(g.b) + b_offset;
-  for (int64_t t = 0; t < g.batch; ++t, b += g.k * kPanel * K::b_bytes) {
+  for (int64_t t = 0; t < g.batch;) {
     if (g.b_offsets) b = static_cast<const char*>(g.b) + g.b_offsets[t] + b_offset;
-    Columns::template multiply<M>(acc, static_cast<const char*>(g.a[t]) + a_offset, g.a_stride_bytes, b, int(g.k));
+    const int64_t end = g.b_offsets ? t + 1 : g.batch;  // of the taps whose panels are back to back
+    do {
+      Columns::template multiply<M>(acc, static_cast<const char*>(g.a[t]) + a_offset, g.a_stride_bytes, b, int(g.k));
+      b += g.k * kPanel * K::b_bytes;
+    } while (++t < end);
   }
   OCTAVO_UNROLL
   for (int i = 0; i < M; ++i) {

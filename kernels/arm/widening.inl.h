@@ -82,7 +82,10 @@ struct Widening : Q {
     int8x16_t x[M], w[columns], signs;
     ptrdiff_t next[4];
     OCTAVO_INLINE Operands() {
-      if constexpr (Flip) now(signs = vdupq_n_s8(-128));
+      if constexpr (Flip) signs = vdupq_n_s8(-128);
+#if !defined(__clang__)
+      if constexpr (Flip) now(signs);  // GCC would move accumulators to make it again
+#endif
       OCTAVO_UNROLL
       for (int j = 0; j < 4; ++j) {
         next[j] = 16 * (columns + j);

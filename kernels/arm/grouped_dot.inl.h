@@ -12,7 +12,7 @@ template <Dot D>
 struct DotByLane : Q {
   using A = int8x16_t;
   using B = int8x16_t;
-  static constexpr int rows = 6, step = 4, kr = 4, a_bytes = 1, b_bytes = 1;
+  static constexpr int rows = 5, step = 4, kr = 4, a_bytes = 1, b_bytes = 1;
   static_assert(rows * kBlock / lanes + rows + 2 <= 32, "accumulators, A, B, the constant 0x80");
 
   static OCTAVO_INLINE A a(const char* p, int bytes) {

@@ -2,8 +2,8 @@
 // acc[i][j] = bias[j] + sum_t sum_p A_t[i][(j / group_n) * k + p] * B_t[p][j]
 // A: 16 bytes of a row
 // B: [k/4][32][4] s8:  k0..3 of column 0 | k0..3 of column 1 | ... | k0..3 of column 31 | k4..7 of column 0 | ...
-// C: s32, f32, u8, s8, in blocks of 6x16 and 6x4
-// Registers, of 32: 6 x 4 accumulators, 6 of A, 1 of B
+// C: s32, f32, u8, s8, in blocks of 5x16 and 5x4
+// Registers, of 32: 5 x 4 accumulators, 5 of A, 1 of B
 // Needs dotprod, i8mm. SDOT and SUDOT sum four products into s32 without saturation: exact. Two rows at a time (SMMLA) would first
 //   have to be paired, for as few products as a group has
 #include "kernels/arm/grouped_dot.inl.h"

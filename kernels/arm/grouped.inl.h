@@ -86,10 +86,13 @@ struct Piece {
   static constexpr int vectors = 1;
   template <int M>
   static OCTAVO_INLINE void multiply(int32x4_t (&acc)[M][vectors], const char* a, ptrdiff_t stride, const char* b, int k) {
-    typename K::A x[M];
-    OCTAVO_UNROLL
-    for (int i = 0; i < M; ++i) x[i] = K::a(a + i * stride, k);
-    steps<M>(acc, x, b, k);
+    for (; k > 0; k -= kBlock, a += kBlock, b += kBlock * kPanel * K::b_bytes) {
+      const int here = k < kBlock ? k : kBlock;
+      typename K::A x[M];
+      OCTAVO_UNROLL
+      for (int i = 0; i < M; ++i) x[i] = K::a(a + i * stride, here);
+      steps<M>(acc, x, b, here);
+    }
   }
 
  private:
@@ -149,7 +152,7 @@ OCTAVO_INLINE void all_rows(const BrgemmArgs& g, ptrdiff_t a_offset, ptrdiff_t b
 template <class K>
 OCTAVO_INLINE void brgemm_grouped(const BrgemmArgs& g) {
   for (int column = 0, n; column < g.n; column += n) {
-    const bool block = g.k == g.group_n && g.n - column >= kBlock;
+    const bool block = g.k == g.group_n && g.k <= kBlock && g.n - column >= kBlock;
     n = block ? kBlock : Q::lanes;
     const ColumnsOf some(g, column, n);
     const ptrdiff_t a_offset = column / g.group_n * g.k, b_offset = column * K::kr * K::b_bytes;

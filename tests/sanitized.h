@@ -1,4 +1,4 @@
-// OCTAVO_SANITIZED: 1 under AddressSanitizer and ThreadSanitizer, which take the place of malloc and the like and slow all down; else 0.
+// OCTAVO_SANITIZED: 1 under AddressSanitizer and ThreadSanitizer, which take the place of malloc and slow everything down; else 0.
 #pragma once
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)  // GCC's words

@@ -13,35 +13,12 @@
 
 #include "kernels/arm/q.inl.h"
 #include "kernels/brgemm.inl.h"
+#include "kernels/columns.inl.h"
 
 namespace octavo::OCTAVO_ISA {
 namespace {
 
 constexpr int kPanel = 32, kBlock = 16;
-
-// Some columns of a call: its arguments from there on.
-class ColumnsOf {
- public:
-  OCTAVO_INLINE ColumnsOf(const BrgemmArgs& g, int column, int n) : epi_(*g.epi), args_(g) {
-    advance(epi_.bias, column, 4);
-    advance(epi_.scale, column, 4);
-    advance(epi_.bias_f32, column, 4);
-    advance(epi_.residual, column, bytes_of(epi_.residual_dtype));
-    advance(args_.c, column, bytes_of(epi_.out));
-    args_.n = n;
-    args_.epi = &epi_;
-  }
-  const BrgemmArgs& args() const { return args_; }
-
- private:
-  template <class T>
-  static OCTAVO_INLINE void advance(T*& p, int column, size_t bytes) {
-    if (p) p = reinterpret_cast<T*>(reinterpret_cast<uintptr_t>(p) + size_t(column) * bytes);
-  }
-  static OCTAVO_INLINE size_t bytes_of(DType t) { return t == DType::f32 || t == DType::s32 ? 4 : 1; }
-  EpilogueArgs epi_;
-  BrgemmArgs args_;
-};
 
 OCTAVO_INLINE uint8x16_t load_up_to_16(const char* p, int bytes) {
   return bytes == 16 ? vld1q_u8(reinterpret_cast<const uint8_t*>(p)) : load_bytes(p, bytes);
@@ -154,7 +131,7 @@ OCTAVO_INLINE void brgemm_grouped(const BrgemmArgs& g) {
   for (int column = 0, n; column < g.n; column += n) {
     const bool block = g.k == g.group_n && g.k <= kBlock && g.n - column >= kBlock;
     n = block ? kBlock : Q::lanes;
-    const ColumnsOf some(g, column, n);
+    const SomeColumns some(g, column, n);
     const ptrdiff_t a_offset = column / g.group_n * g.k, b_offset = column * K::kr * K::b_bytes;
     !block           ? all_rows<K, Piece<K>>(some.args(), a_offset, b_offset)
     : g.group_n == 4 ? all_rows<K, Block<K, 4>>(some.args(), a_offset, b_offset)

@@ -12,6 +12,7 @@
 // cycle: 1 vector of columns 17, 2 vectors 22, 3 vectors 24, 4 vectors 25.6), while loads of B are operands of the xor.
 #pragma once
 
+#include "kernels/columns.inl.h"
 #include "kernels/x86/groups.inl.h"
 #include "kernels/x86/ymm.inl.h"
 
@@ -229,30 +230,6 @@ OCTAVO_INLINE void block(const BrgemmArgs& g, const Strip& s, bool last) {
   }
   all_rows<NV < 3 ? 4 : 2, NV>(last ? &g : nullptr, s, 0, g.m);
 }
-
-// The part of a call that computes n columns from `column` on.
-class SomeColumns {
- public:
-  OCTAVO_INLINE SomeColumns(const BrgemmArgs& g, int column, int n) : epi_(*g.epi), args_(g) {
-    advance(epi_.bias, column, 4);
-    advance(epi_.scale, column, 4);
-    advance(epi_.bias_f32, column, 4);
-    advance(epi_.residual, column, bytes_of(epi_.residual_dtype));
-    advance(args_.c, column, bytes_of(epi_.out));
-    args_.n = n;
-    args_.epi = &epi_;
-  }
-  const BrgemmArgs& args() const { return args_; }
-
- private:
-  template <class T>
-  static OCTAVO_INLINE void advance(T*& p, int column, size_t bytes) {
-    if (p) p = reinterpret_cast<T*>(reinterpret_cast<uintptr_t>(p) + size_t(column) * bytes);
-  }
-  static OCTAVO_INLINE size_t bytes_of(DType t) { return t == DType::f32 || t == DType::s32 ? 4 : 1; }
-  EpilogueArgs epi_;
-  BrgemmArgs args_;
-};
 
 OCTAVO_INLINE void all_blocks(const BrgemmArgs& g, Strip s, bool last) {
   const char* b = s.b;

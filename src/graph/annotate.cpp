@@ -362,8 +362,8 @@ class Annotator {
     const bool pool = i.role == Role::average || i.role == Role::max;
     if (!config && !pool && i.role != Role::matmul && i.role != Role::recurrent) return;
     // Parameters of its own.
-    const bool own = i.role == Role::add || i.role == Role::mul || i.role == Role::affine || i.role == Role::pointwise || i.role == Role::matmul || i.role == Role::softmax ||
-                     i.role == Role::recurrent;
+    const bool own = i.role == Role::add || i.role == Role::mul || i.role == Role::affine || i.role == Role::pointwise ||
+                     i.role == Role::matmul || i.role == Role::softmax || i.role == Role::recurrent;
     if (!config || own) config = &i.config->activation;
     plan_.nodes[size_t(n)].quantized = true;
     if (!own)

@@ -104,12 +104,15 @@ void run_flat(const Weights& w, const FlatBlocks& blocks, const FlatArgs& f, int
     for (int64_t row = block * blocks.rows; row < row_end; row += g.m) {
       g.m = int32_t(next_call(kernel, most, row_end - row));
       for (int64_t p = p_begin, count; p < p_end; p += count) {
-        count = call_panels(w, kernel, p, p_end);
         const Panel& panel = w.panels[size_t(p)];
+        count = 1, g.n = panel.n;
+        if (kernel.panels > 1) {
+          count = call_panels(w, kernel, p, p_end);
+          g.n = int32_t((count - 1) * kernel.nr) + w.panels[size_t(p + count - 1)].n;
+        }
         EpilogueArgs& epi = epilogues[p - p_begin];
         for (int64_t t = 0; t < w.taps; ++t) taps[t] = f.a + row * f.a_stride + panel.a_offset;
         g.b = data + size_t(p) * panel_stride;
-        g.n = int32_t((count - 1) * kernel.nr) + w.panels[size_t(p + count - 1)].n;
         g.c = f.c + row * f.c_stride + panel.column * c_bytes;
         if (f.residual) epi.residual = f.residual + row * f.residual_stride + panel.column * r_bytes;
         g.epi = &epi;

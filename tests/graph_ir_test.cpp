@@ -18,7 +18,9 @@ ValueInfo value(std::string name, std::vector<Dim> dims, DType dtype = DType::f3
 TEST(ElementCount, CountsAndRefuses) {
   EXPECT_EQ(*element_count({}, DType::f32), 1);
   EXPECT_EQ(*element_count({2, 3, 4}, DType::f32), 24);
-  EXPECT_EQ(*element_count({kMax, 0, kMax}, DType::f32), 0);
+  EXPECT_EQ(*element_count({2, 0, 4}, DType::f32), 0);
+  EXPECT_EQ(element_count({kMax, 0, kMax}, DType::f32).status().code(), Code::overflow);
+  EXPECT_EQ(element_count({0, int64_t(1) << 31, int64_t(1) << 32}, DType::u8).status().code(), Code::overflow);
   EXPECT_EQ(*element_count({kMax}, DType::u8), kMax);
   EXPECT_EQ(element_count({kMax}, DType::u16).status().code(), Code::overflow);
   EXPECT_EQ(element_count({int64_t(1) << 32, int64_t(1) << 31}, DType::u8).status().code(), Code::overflow);

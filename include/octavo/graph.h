@@ -16,7 +16,7 @@ namespace octavo {
 
 using Shape = std::vector<int64_t>;
 
-// Number of elements; `overflow` if a dimension is negative or the product or its bytes do not fit int64.
+// Number of elements; `overflow` if a dimension is negative, or the product of those that are not 0, in bytes, does not fit int64.
 Expected<int64_t> element_count(const Shape& shape, DType dtype) noexcept;
 std::string to_string(const Shape& shape);  // "[1,3,224,224]"
 

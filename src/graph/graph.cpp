@@ -18,22 +18,21 @@ const T* find_attribute(const Node& node, const char* name) {
 }  // namespace
 
 Expected<int64_t> element_count(const Shape& shape, DType dtype) noexcept {
-  // A zero anywhere makes the product zero, but must not hide a negative dimension.
-  int64_t count = 1;
-  bool too_large = false;
+  // A zero makes the product zero, but hides nothing: whoever multiplies only some of the dimensions shall not overflow either.
+  int64_t count = int64_t(size_of(dtype));
+  bool empty = false, too_large = false;
   for (const int64_t dim : shape) {
     if (dim < 0) return Status::error(Code::overflow, "negative dimension %lld", static_cast<long long>(dim));
     if (dim == 0) {
-      count = 0;
+      empty = true;
     } else if (count > std::numeric_limits<int64_t>::max() / dim) {
       too_large = true;
     } else {
       count *= dim;
     }
   }
-  if (count != 0 && (too_large || count > std::numeric_limits<int64_t>::max() / int64_t(size_of(dtype))))
-    return Status::error(Code::overflow, "the bytes of a tensor of %zu dimensions do not fit int64", shape.size());
-  return count;
+  if (too_large) return Status::error(Code::overflow, "the bytes of a tensor of %zu dimensions do not fit int64", shape.size());
+  return empty ? 0 : count / int64_t(size_of(dtype));
 }
 
 std::string to_string(const Shape& shape) {

@@ -106,7 +106,7 @@ void run_flat(const Weights& w, const FlatBlocks& blocks, const FlatArgs& f, int
       for (int64_t p = p_begin, count; p < p_end; p += count) {
         const Panel& panel = w.panels[size_t(p)];
         count = 1, g.n = panel.n;
-        if (kernel.panels > 1) {
+        if (kernel.panels > 1) {  // most take one, and small products would feel the call
           count = call_panels(w, kernel, p, p_end);
           g.n = int32_t((count - 1) * kernel.nr) + w.panels[size_t(p + count - 1)].n;
         }

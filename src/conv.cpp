@@ -54,16 +54,17 @@ struct ConvPlan::Impl {
   }
   int64_t pixel_bytes() const noexcept { return types.in * int64_t(size_of(types.a)); }
 
-  // The workspace: a pointer for each tap (kh * kw of them if pixels turn out not to be dense); then the copy and room for the last
+  // The workspace: what a call leaves for a function; a pointer for each tap (kh * kw of them if pixels turn out not to be dense); then the copy and room for the last
   // tap's k rounded up to kr, or what a tap on padding reads.
   size_t pointer_bytes() const noexcept {
     return algorithm.flat ? 0 : align_up(size_t(algorithm.copy ? weights.taps : w.kh * w.kw) * sizeof(void*));
   }
   size_t fill_bytes() const noexcept { return sees_nothing() ? size_t(std::max(pixel_bytes(), weights.k)) : 0; }
   size_t workspace_bytes() const noexcept {
-    if (!algorithm.copy) return pointer_bytes() + align_up(fill_bytes());
-    return pointer_bytes() + align_up(size_t(seen_rows(w, blocks.band_rows) * in_cols(w, blocks.segment_cols) * pixel_bytes()) +
-                                      weights.kernel->format.kr);
+    if (!algorithm.copy) return weights.scratch_bytes() + pointer_bytes() + align_up(fill_bytes());
+    return weights.scratch_bytes() + pointer_bytes() +
+           align_up(size_t(seen_rows(w, blocks.band_rows) * in_cols(w, blocks.segment_cols) * pixel_bytes()) +
+                    weights.kernel->format.kr);
   }
 
   void make_panels(const ConvDesc& d);
@@ -81,7 +82,7 @@ struct ConvPlan::Impl {
   void run(const ConvArgs& v, int64_t begin, int64_t end, void* workspace) const noexcept;
   Source copy(const char* image, ptrdiff_t pixel_stride, const Region& out, char* to) const noexcept;
   void run_panels(const ConvArgs& v, int64_t image, const Region& out, int64_t begin, int64_t end, const Source& in,
-                  const char** taps) const noexcept;
+                  const char** taps, float* scratch) const noexcept;
 };
 
 void ConvPlan::Impl::make_panels(const ConvDesc& d) {
@@ -230,15 +231,18 @@ Source ConvPlan::Impl::copy(const char* image, ptrdiff_t pixel_stride, const Reg
 }
 
 void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* workspace) const noexcept {
+  float* scratch = static_cast<float*>(workspace);
   if (algorithm.flat) {
-    const FlatArgs f{
+    FlatArgs f{
         v.batch * oh * ow,      static_cast<const char*>(v.a),        v.a_pixel_stride_bytes,       static_cast<char*>(v.c),
         v.c_pixel_stride_bytes, static_cast<const char*>(v.residual), v.residual_pixel_stride_bytes};
+    f.scratch = scratch;
     return run_flat(weights, flat_blocks(weights, f.m), f, begin, end);
   }
   const int64_t panels = weights.panel_count();
-  const char** taps = static_cast<const char**>(workspace);
-  char* space = static_cast<char*>(workspace) + pointer_bytes();
+  char* space = static_cast<char*>(workspace) + weights.scratch_bytes();
+  const char** taps = reinterpret_cast<const char**>(space);
+  space += pointer_bytes();
   std::memset(space, fill, fill_bytes());
   for (int64_t tile = begin; tile < end;) {
     const int64_t block = tile / panels, first = tile % panels, last = std::min(panels, first + end - tile);
@@ -256,14 +260,14 @@ void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* wo
     for (out.rows = step; out.y < end_row; out.y += step, in.origin += step * w.stride_h * in.row)
       for (int64_t p = first, next; p < last; p = next) {
         next = p + call_panels(weights, *weights.kernel, p, std::min(last, p + blocks.group));
-        run_panels(v, image, out, p, next, in, taps);
+        run_panels(v, image, out, p, next, in, taps, scratch);
       }
   }
 }
 
 // Panels that one call takes.
 void ConvPlan::Impl::run_panels(const ConvArgs& v, int64_t image, const Region& out, int64_t begin, int64_t end, const Source& in,
-                                const char** taps) const noexcept {
+                                const char** taps, float* scratch) const noexcept {
   const Panel &panel = weights.panels[size_t(begin)], &last = weights.panels[size_t(end - 1)];
   // Pixels that are not dense cannot be fused; a tap's k is then a multiple of kr, so that the packed weights are the same.
   const bool one_tap_a_row = algorithm.fused && in.pixel == pixel_bytes();
@@ -306,7 +310,7 @@ void ConvPlan::Impl::run_panels(const ConvArgs& v, int64_t image, const Region& 
       }
       g.batch = tap - taps;
       const int64_t pixel = (image * oh + out.y + y) * ow + x;
-      char* c = static_cast<char*>(v.c) + pixel * v.c_pixel_stride_bytes + panel.column * ptrdiff_t(size_of(epi.out));
+      char* c = static_cast<char*>(v.c) + pixel * v.c_pixel_stride_bytes + panel.column * ptrdiff_t(size_of(types.c));
       if (v.residual) {
         epi.residual = static_cast<const char*>(v.residual) + pixel * v.residual_pixel_stride_bytes +
                        panel.column * ptrdiff_t(size_of(epi.residual_dtype));
@@ -317,7 +321,7 @@ void ConvPlan::Impl::run_panels(const ConvArgs& v, int64_t image, const Region& 
       for (int64_t left = x_end - x; left > 0; left -= g.m) {
         g.m = int32_t(next_call(kernel, most, left));
         g.c = c;
-        kernel.brgemm(&g);
+        weights.call(kernel, g, scratch);
         c += g.m * v.c_pixel_stride_bytes;
         if (epi.residual) epi.residual = static_cast<const char*>(epi.residual) + g.m * v.residual_pixel_stride_bytes;
         for (const char** j = taps; j < tap; ++j) *j += g.m * g.a_stride_bytes;
@@ -332,6 +336,8 @@ Expected<ConvPlan> ConvPlan::create(const ConvDesc& d) noexcept try {
   if (!kernel) return kernel.status();
   if (const KernelInfo* grouped = d.kernel ? nullptr : grouped_kernel(d, **kernel)) kernel = grouped;
   if (Status s = check_numerics(d.numerics, d.a, d.oc, d.ic / d.groups * d.window.kh * d.window.kw); !s.ok()) return s;
+  const Expected<const EltwiseKernels*> functions = function_kernels(d.numerics, d.use_isa, d.isa);
+  if (!functions) return functions.status();
   auto impl = std::make_shared<Impl>();
   impl->d = d;
   impl->d.w = nullptr, impl->d.packed = nullptr, impl->d.numerics = {};
@@ -364,7 +370,7 @@ Expected<ConvPlan> ConvPlan::create(const ConvDesc& d) noexcept try {
   Buffer<int32_t> sums;
   if (d.a != DType::f32) sums = impl->variant_sums();
   weights.epilogue = Epilogue(d.numerics, d.a, d.oc, sums.get(), int64_t(impl->variants.size()), (*kernel)->format.a_offset,
-                              largest_weight_sum(weights));
+                              largest_weight_sum(weights), *functions);
   if (!impl->algorithm.flat) impl->blocks = conv_blocks(d.window, impl->pixel_bytes(), weights);
   return ConvPlan(std::move(impl));
 } catch (const std::exception&) {

@@ -63,13 +63,23 @@ struct DepthwisePlan::Impl {
   // The pointers of a call, then the ring, or the row of fill and a strip.
   size_t pointer_bytes() const noexcept { return align_up(size_t((blocks.call_rows - 1) * blocks.row_step + w.kh) * sizeof(void*)); }
   size_t fill_bytes() const noexcept { return align_up(size_t(in_cols(blocks.inner_end - blocks.inner_begin) * pixel_bytes())); }
-  size_t workspace_bytes() const noexcept {
+  // What a call leaves for a function.
+  size_t scratch_bytes() const noexcept {
+    return epilogue.function().scratch_bytes(std::max(FunctionCalls::kSomeElements, blocks.call_rows * types.out));
+  }
+  size_t workspace_bytes() const noexcept { return scratch_bytes() + space_bytes(); }
+  size_t space_bytes() const noexcept {
     if (!padded && blocks.in_place) return pointer_bytes();
     const size_t ring = align_up(size_t(in_rows(blocks.call_rows) * in_cols(ow) * copy_pixel_bytes()));
     const size_t strip = edge() ? size_t(in_rows(std::min(oh, kStripRows)) * in_cols(edge()) * pixel_bytes()) : 0;
     return pointer_bytes() + (blocks.in_place ? std::max(ring, fill_bytes() + align_up(strip)) : ring);
   }
   void run(const ConvArgs& v, int64_t begin, int64_t end, void* workspace) const noexcept;
+  void call(DwconvArgs& g, const char** pointers, float* scratch) const noexcept {
+    if (epilogue.function()) [[unlikely]]
+      return epilogue.function().run(*kernel, g, pointers, (g.m - 1) * blocks.row_step + w.kh, scratch);
+    kernel->dwconv(&g);
+  }
 
   // Rows [y, y_end) of the output of one image.
   struct Rows {
@@ -79,6 +89,7 @@ struct DepthwisePlan::Impl {
     const char* residual;  // of row y, or null
     const char** pointers;
     char* space;
+    float* scratch;
   };
   void run_copies(const Rows&, DwconvArgs g, EpilogueArgs epi, ptrdiff_t pixel_stride) const noexcept;
   void copy_repeated(int64_t iy, int64_t cols, const char* image, ptrdiff_t pixel_stride, char* out) const noexcept;
@@ -129,7 +140,7 @@ void DepthwisePlan::Impl::run_copies(const Rows& r, DwconvArgs g, EpilogueArgs e
     point(r.pointers, y, g.m, place);
     g.c = r.c + (y - r.y) * g.c_row_stride_bytes;
     if (r.residual) epi.residual = r.residual + (y - r.y) * g.residual_row_stride_bytes;
-    kernel->dwconv(&g);
+    call(g, r.pointers, r.scratch);
   }
 }
 
@@ -151,7 +162,7 @@ void DepthwisePlan::Impl::run_edge(const Rows& r, DwconvArgs g, EpilogueArgs epi
     for (int64_t ky = 0; ky < w.kh; ++ky) r.pointers[ky] = strip + (ky * w.dilation_h * cols + (i - x) * w.stride_w) * pixel;
     g.c = r.c + i * c_pixel;
     if (r.residual) epi.residual = r.residual + i * residual_pixel;
-    kernel->dwconv(&g);
+    call(g, r.pointers, r.scratch);
   }
 }
 
@@ -170,13 +181,14 @@ void DepthwisePlan::Impl::run_in_place(const Rows& r, DwconvArgs g, EpilogueArgs
     const int64_t first = (y - r.y) * ow + blocks.inner_begin;
     g.c = r.c + first * g.c_stride_bytes;
     if (r.residual) epi.residual = r.residual + first * epi.residual_stride_bytes;
-    kernel->dwconv(&g);
+    call(g, r.pointers, r.scratch);
   }
 }
 
 void DepthwisePlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* workspace) const noexcept {
-  const char** pointers = static_cast<const char**>(workspace);
-  char* space = static_cast<char*>(workspace) + pointer_bytes();
+  char* space = static_cast<char*>(workspace) + scratch_bytes();
+  const char** pointers = reinterpret_cast<const char**>(space);
+  space += pointer_bytes();
   EpilogueArgs epi = epilogue.args(0);
   epi.residual_stride_bytes = v.residual_pixel_stride_bytes;
   DwconvArgs g;
@@ -205,7 +217,8 @@ void DepthwisePlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, voi
                  static_cast<char*>(v.c) + row * ow * v.c_pixel_stride_bytes,
                  residual ? residual + row * ow * v.residual_pixel_stride_bytes : nullptr,
                  pointers,
-                 space};
+                 space,
+                 static_cast<float*>(workspace)};
     here ? run_in_place(r, g, epi, v.a_pixel_stride_bytes) : run_copies(r, g, epi, v.a_pixel_stride_bytes);
     row += y_end - y;
   }
@@ -221,6 +234,8 @@ Expected<DepthwisePlan> DepthwisePlan::create(const ConvDesc& d) noexcept try {
   if (!kernel) return kernel.status();
   const int64_t taps = d.window.kh * d.window.kw;
   if (Status s = check_numerics(d.numerics, d.a, d.oc, taps); !s.ok()) return s;
+  const Expected<const EltwiseKernels*> functions = function_kernels(d.numerics, d.use_isa, d.isa);
+  if (!functions) return functions.status();
   auto impl = std::make_shared<Impl>();
   impl->d = d;
   impl->d.w = nullptr, impl->d.numerics = {};
@@ -240,7 +255,7 @@ Expected<DepthwisePlan> DepthwisePlan::create(const ConvDesc& d) noexcept try {
     sums = Buffer<int32_t>(size_t(d.oc));
   }
   pack_dwconv(format, d.w, (*kernel)->b, w.kh, w.kw, d.oc, impl->packed.get(), sums.get());
-  impl->epilogue = Epilogue(d.numerics, d.a, d.oc, sums.get(), 1, format.a_offset);
+  impl->epilogue = Epilogue(d.numerics, d.a, d.oc, sums.get(), 1, format.a_offset, 0, *functions);
   return DepthwisePlan(std::move(impl));
 } catch (const std::exception&) {
   return Status::error(Code::out_of_memory, "DepthwisePlan::create: no memory for %lld channels", static_cast<long long>(d.oc));

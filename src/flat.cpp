@@ -40,6 +40,12 @@ int64_t largest_sum(const Weights& w) noexcept {
 
 }  // namespace
 
+size_t Weights::scratch_bytes() const noexcept {
+  const auto elements = [](const KernelInfo& k) { return int64_t(k.mr) * k.nr * std::max<int64_t>(1, k.panels); };
+  return epilogue.function().scratch_bytes(
+      std::max(elements(*kernel), short_sums.kernel ? elements(*short_sums.kernel) : int64_t(0)));
+}
+
 // Where a bound on sums lets a kernel round them in a shorter way, they are short.
 int64_t largest_weight_sum(const Weights& w) noexcept {
   constexpr int64_t kShort = 2048, kLargest = 128;
@@ -116,7 +122,7 @@ void run_flat(const Weights& w, const FlatBlocks& blocks, const FlatArgs& f, int
         g.c = f.c + row * f.c_stride + panel.column * c_bytes;
         if (f.residual) epi.residual = f.residual + row * f.residual_stride + panel.column * r_bytes;
         g.epi = &epi;
-        kernel.brgemm(&g);
+        w.call(kernel, g, f.scratch);
       }
     }
   }

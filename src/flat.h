@@ -37,6 +37,13 @@ struct Weights {
   size_t all_taps_bytes() const noexcept { return size_t(taps) * tap_bytes(); }
   const char* panel(int64_t p) const noexcept { return data + size_t(p) * all_taps_bytes(); }
   int64_t panel_count() const noexcept { return int64_t(panels.size()); }
+  // A kernel call, and room for it.
+  void call(const KernelInfo& k, BrgemmArgs& g, float* scratch) const noexcept {
+    if (epilogue.function()) [[unlikely]]
+      return epilogue.function().run(k, g, scratch);
+    k.brgemm(&g);
+  }
+  size_t scratch_bytes() const noexcept;
   size_t bytes() const noexcept { return packed.bytes() + epilogue.bytes() + panels.size() * sizeof(Panel); }
 };
 
@@ -57,6 +64,7 @@ struct FlatArgs {
   // Of a run-time operand: the panels in place of Weights::data, and the bias [n] in place of the epilogue's.
   const char* panels = nullptr;
   const int32_t* bias = nullptr;
+  float* scratch = nullptr;  // of scratch_bytes()
 };
 
 // Plan tiles [begin, end) of blocks.blocks * panel_count(). All taps multiply the same rows of A.

@@ -24,14 +24,15 @@ struct GemmPlan::Impl {
     if (g.residual) return residual_error();
     return {};
   }
-  void run(const GemmArgs& g, const FlatBlocks& blocks, int64_t begin, int64_t end) const noexcept {
-    const FlatArgs f{g.m,
+  void run(const GemmArgs& g, const FlatBlocks& blocks, int64_t begin, int64_t end, void* workspace) const noexcept {
+    FlatArgs f{g.m,
                      static_cast<const char*>(g.a),
                      g.a_stride_bytes,
                      static_cast<char*>(g.c),
                      g.c_stride_bytes,
                      static_cast<const char*>(g.residual),
                      g.residual_stride_bytes};
+    f.scratch = static_cast<float*>(workspace);
     run_flat(weights, blocks, f, begin, end);
   }
 };
@@ -44,6 +45,9 @@ Expected<GemmPlan> GemmPlan::create(const GemmDesc& d) noexcept try {
   const Expected<const KernelInfo*> kernel = choose_kernel(Op::brgemm, d.a, d.kernel, d.use_isa, d.isa);
   if (!kernel) return kernel.status();
   if (Status s = check_numerics(d.numerics, d.a, d.n, d.k); !s.ok()) return s;
+
+  const Expected<const EltwiseKernels*> functions = function_kernels(d.numerics, d.use_isa, d.isa);
+  if (!functions) return functions.status();
 
   const PackFormat& format = (*kernel)->format;
   int64_t bytes;
@@ -79,7 +83,7 @@ Expected<GemmPlan> GemmPlan::create(const GemmDesc& d) noexcept try {
                 PackedAccess::sums(w.packed));
   }
   w.data = panels_of(w.packed);
-  w.epilogue = Epilogue(d.numerics, d.a, d.n, sums_of(w.packed), 1, format.a_offset, largest_weight_sum(w));
+  w.epilogue = Epilogue(d.numerics, d.a, d.n, sums_of(w.packed), 1, format.a_offset, largest_weight_sum(w), *functions);
   return GemmPlan(std::move(impl));
 } catch (const std::exception&) {
   return Status::error(Code::out_of_memory, "GemmPlan::create: no memory for %lld x %lld weights", static_cast<long long>(d.k),
@@ -91,22 +95,24 @@ GemmPlan::GemmPlan(std::shared_ptr<const Impl> impl) noexcept : impl_(std::move(
 int64_t GemmPlan::tiles(int64_t m) const noexcept {
   return m < 1 ? 0 : flat_blocks(impl_->weights, m).blocks * impl_->weights.panel_count();
 }
-size_t GemmPlan::workspace_bytes() const noexcept { return 0; }
+size_t GemmPlan::workspace_bytes() const noexcept { return impl_->weights.scratch_bytes(); }
 
-Status GemmPlan::run(const GemmArgs& g, int64_t tile_begin, int64_t tile_end, void*) const noexcept {
+Status GemmPlan::run(const GemmArgs& g, int64_t tile_begin, int64_t tile_end, void* workspace) const noexcept {
   if (Status s = impl_->check(g); !s.ok()) return s;
+  if (Status s = check_workspace(workspace, workspace_bytes()); !s.ok()) return s;
   const FlatBlocks blocks = flat_blocks(impl_->weights, g.m);
   if (Status s = check_tiles(tile_begin, tile_end, blocks.blocks * impl_->weights.panel_count()); !s.ok()) return s;
-  impl_->run(g, blocks, tile_begin, tile_end);
+  impl_->run(g, blocks, tile_begin, tile_end, workspace);
   return {};
 }
 
-Status GemmPlan::run(const GemmArgs& g, void*, const Parallel& parallel) const noexcept {
+Status GemmPlan::run(const GemmArgs& g, void* workspace, const Parallel& parallel) const noexcept {
   if (Status s = check_parallel(parallel); !s.ok()) return s;
   if (Status s = impl_->check(g); !s.ok()) return s;
+  if (Status s = check_workspace(workspace, workspace_bytes()); !s.ok()) return s;
   const FlatBlocks blocks = flat_blocks(impl_->weights, g.m);
-  run_parallel(parallel, blocks.blocks * impl_->weights.panel_count(), double(g.m) * double(impl_->n) * double(impl_->k), nullptr,
-               0, [&](int64_t begin, int64_t end, void*) { impl_->run(g, blocks, begin, end); });
+  run_parallel(parallel, blocks.blocks * impl_->weights.panel_count(), double(g.m) * double(impl_->n) * double(impl_->k),
+               workspace, workspace_bytes(), [&](int64_t begin, int64_t end, void* own) { impl_->run(g, blocks, begin, end, own); });
   return {};
 }
 
@@ -124,7 +130,7 @@ std::string GemmPlan::describe(int64_t m) const {
   short_sums(w, &why);
   flat_blocks(w, m > 0 ? m : kManyRows, &why);
   return std::string(kernel().name) + ": " + std::to_string(impl_->k) + "x" + std::to_string(impl_->n) + " weights in " +
-         std::to_string(w.panel_count()) + " panels, " + std::to_string(w.bytes()) + " bytes; no workspace. " + why;
+         std::to_string(w.panel_count()) + " panels, " + std::to_string(w.bytes()) + " bytes, workspace " + std::to_string(workspace_bytes()) + " bytes. " + why;
 }
 
 }  // namespace octavo

@@ -215,6 +215,7 @@ Expected<MatmulPlan> MatmulPlan::create(const MatmulDesc& d) noexcept try {
     return Status::error(Code::invalid_argument, "b_zero_point is %d: must be 0 where b is f32", d.b_zero_point);
   }
   if (Status s = check_numerics(d.numerics, d.a, d.n, d.k, max_b); !s.ok()) return s;
+  if (d.numerics.function) return Status::error(Code::unsupported, "numerics.function: not for products of two run-time operands");
   const PackFormat& format = (*kernel)->format;
   int64_t bytes;
   if (__builtin_mul_overflow(d.n + format.nr, d.k + format.kr, &bytes) ||

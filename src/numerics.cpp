@@ -62,6 +62,15 @@ Status check_quantized(const Numerics& m, DType a, int64_t n, int64_t k, int64_t
 // A float that is at least x, if x is below FLT_MAX.
 float round_up(double x) { return x < FLT_MAX / 2 ? float(x * 1.000001) : FLT_MAX; }
 
+// The rest is checked as that of the floats that the function takes.
+Status check_function(const Numerics& m) noexcept {
+  if (m.out == DType::s32) return Status::error(Code::unsupported, "numerics.function: s32 output takes none");
+  if (m.has_residual) return Status::error(Code::unsupported, "numerics.function: not with a residual");
+  if (m.function->op > Unary::softplus)
+    return Status::error(Code::invalid_argument, "numerics.function.op is %d: no Unary", int(m.function->op));
+  return {};
+}
+
 Status check_output(const Numerics& m) noexcept {
   if (m.out == DType::s32) {
     if (m.has_residual) return Status::error(Code::unsupported, "numerics.has_residual: s32 output takes no residual");
@@ -101,16 +110,20 @@ Status check_numerics(const Numerics& m, DType a, int64_t n, int64_t k, int64_t 
   if (m.out != DType::s32 && m.out != DType::f32 && !is_8bit(m.out))
     return Status::error(Code::unsupported, "numerics.out is %s: must be s32, f32, u8 or s8", name_of(m.out));
   if (Status s = check_output(m); !s.ok()) return s;
-  if (is_8bit(a)) return check_quantized(m, a, n, k, max_w);
+  if (m.function)
+    if (Status s = check_function(m); !s.ok()) return s;
+  if (is_8bit(a)) return check_quantized(before_function(m), a, n, k, max_w);
   if (m.out != DType::f32)
     return Status::error(Code::unsupported, "numerics.out is %s: must be f32 where a is f32", name_of(m.out));
   if (m.bias_s32) return Status::error(Code::invalid_argument, "numerics.bias_s32 is set: f32 kernels take bias_f32");
   return {};
 }
 
-Epilogue::Epilogue(const Numerics& m, DType a, int64_t n, const int32_t* column_sums, int64_t variants, int32_t a_offset,
-                   int64_t largest_weight_sum)
-    : n_(n) {
+Epilogue::Epilogue(const Numerics& numerics, DType a, int64_t n, const int32_t* column_sums, int64_t variants, int32_t a_offset,
+                   int64_t largest_weight_sum, const EltwiseKernels* kernels)
+    : n_(n), out_(numerics.out) {
+  if (numerics.function) function_ = FunctionCalls(numerics, *kernels);
+  const Numerics m = before_function(numerics);
   base_.out = m.out;
   base_.lo = m.lo;
   base_.hi = m.hi;

@@ -6,6 +6,7 @@
 #include "octavo/quant.h"
 #include "octavo/ukernel.h"
 #include "src/buffer.h"
+#include "src/function.h"
 
 namespace octavo::detail {
 
@@ -22,9 +23,9 @@ class Epilogue {
   Epilogue() = default;
   // column_sums: [variants][n] sums of the weights that take part. Variants differ in nothing but the folded bias: rows of a
   // convolution whose window hangs over the edge skip the padding, zero point and all. Null for f32. largest_weight_sum:
-  // no column's weights have a larger sum of magnitudes; 0 if not known.
+  // no column's weights have a larger sum of magnitudes; 0 if not known. kernels: for the numerics' function, if they have one.
   Epilogue(const Numerics&, DType a, int64_t n, const int32_t* column_sums, int64_t variants, int32_t a_offset,
-           int64_t largest_weight_sum = 0);
+           int64_t largest_weight_sum = 0, const EltwiseKernels* kernels = nullptr);
 
   // For the columns from `column` on, without a residual pointer.
   EpilogueArgs args(int64_t column, int64_t variant = 0) const noexcept {
@@ -34,7 +35,8 @@ class Epilogue {
     if (e.bias_f32) e.bias_f32 += column;
     return e;
   }
-  DType out() const noexcept { return base_.out; }
+  DType out() const noexcept { return out_; }  // of the plan: its kernels' is args().out
+  const FunctionCalls& function() const noexcept { return function_; }
   size_t bytes() const noexcept { return bias_.bytes() + scale_.bytes() + bias_f32_.bytes(); }
 
  private:
@@ -42,6 +44,8 @@ class Epilogue {
   Buffer<int32_t> bias_;
   Buffer<float> scale_, bias_f32_;
   EpilogueArgs base_;
+  DType out_ = DType::s32;
+  FunctionCalls function_;
 };
 
 }  // namespace octavo::detail

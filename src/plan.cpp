@@ -29,6 +29,13 @@ Expected<const KernelInfo*> choose_kernel(Op op, DType a, const KernelInfo* forc
                        unsigned(*use));
 }
 
+Expected<const EltwiseKernels*> function_kernels(const Numerics& n, bool use_isa, Isa asked) noexcept {
+  if (!n.function) return nullptr;
+  const Expected<Isa> isa = resolve_isa(use_isa, asked);
+  if (!isa) return isa.status();
+  return &eltwise(*isa);
+}
+
 Status check_weights(const char* name, const void* elements, const PackedWeights* packed) noexcept {
   if (!elements && !packed) return Status::error(Code::invalid_argument, "%s is null", name);
   if (elements && packed) return Status::error(Code::invalid_argument, "%s and packed are both set: only one may be", name);

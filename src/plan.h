@@ -7,6 +7,7 @@
 #include "octavo/eltwise.h"
 #include "octavo/isa.h"
 #include "octavo/packed.h"
+#include "octavo/quant.h"
 #include "octavo/registry.h"
 #include "octavo/threads.h"
 #include "octavo/types.h"
@@ -22,6 +23,9 @@ Expected<Isa> resolve_isa(bool use_isa, Isa asked) noexcept;
 
 // `forced` after checking that it fits and can run here, or the best row for (op, a, its weight type).
 Expected<const KernelInfo*> choose_kernel(Op op, DType a, const KernelInfo* forced, bool use_isa, Isa isa) noexcept;
+
+// The routines for the numerics' function on floats; null where there is none.
+Expected<const EltwiseKernels*> function_kernels(const Numerics&, bool use_isa, Isa asked) noexcept;
 
 // Weights come either as elements (the argument `name`) or packed.
 Status check_weights(const char* name, const void* elements, const PackedWeights* packed) noexcept;

@@ -170,7 +170,8 @@ TEST_F(Calls, Gemm) {
         for (const int64_t m : {1, 3, 100}) {
           if (!can(a, out)) continue;
           constexpr int64_t n = 70, k = 45;
-          RandomNumerics numerics(noise_, a, out, n, k, true);
+          RandomNumerics numerics(noise_, a, out, n, k, noise_.integer(0, 1));
+          numerics.add_function(noise_);
           Operand A(noise_, m, k * int64_t(size_of(a)), k * int64_t(size_of(a)), a), B(noise_, n, k * 4, k * 4, DType::f32),
               C(noise_, m, n * 4, n * 4, DType::f32), R(noise_, m, n * 4, n * 4, DType::f32);
           GemmDesc d;
@@ -216,7 +217,8 @@ void check_conv_calls(Noise& noise, Op op, const Shape& s) {
         if (!can(a, out)) continue;
         const int64_t k = s.ic / s.groups * s.window.kh * s.window.kw, in = s.batch * s.window.ih * s.window.iw,
                       pixels = s.batch * s.window.oh() * s.window.ow();
-        RandomNumerics numerics(noise, a, out, s.oc, k, true);
+        RandomNumerics numerics(noise, a, out, s.oc, k, noise.integer(0, 1));
+        numerics.add_function(noise);
         Operand A(noise, in, s.ic * 4, s.ic * 4, a), W(noise, 1, s.oc * k * 4, 0, DType::f32),
             C(noise, pixels, s.oc * 4, s.oc * 4, DType::f32), R(noise, pixels, s.oc * 4, s.oc * 4, DType::f32);
         ConvDesc d;

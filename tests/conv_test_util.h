@@ -30,6 +30,7 @@ void check_conv(Noise& noise, const KernelInfo* kernel, DType a, DType out, cons
   const int64_t icg = s.ic / s.groups, k = icg * w.kh * w.kw, pixels_in = s.batch * w.ih * w.iw,
                 pixels_out = s.batch * w.oh() * w.ow();
   RandomNumerics numerics(noise, a, out, s.oc, k, noise.integer(0, 1));
+  numerics.add_function(noise);
   const DType b = a == DType::f32 ? DType::f32 : DType::s8, r = numerics.value.residual_dtype;
   const int64_t a_row = s.ic * int64_t(size_of(a)), c_row = s.oc * int64_t(size_of(out)), r_row = s.oc * int64_t(size_of(r));
   const auto gap = [&] { return noise.integer(0, 1) ? 0 : noise.integer(1, 9); };

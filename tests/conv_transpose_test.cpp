@@ -27,6 +27,7 @@ void check(Noise& noise, Isa isa, DType a, DType out, const Shape& s) {
   const int64_t ocg = s.oc / s.groups, taps = s.w.kh * s.w.kw;
   const int64_t pixels_in = s.batch * s.w.ih * s.w.iw, pixels_out = s.batch * s.w.oh() * s.w.ow();
   RandomNumerics numerics(noise, a, out, s.oc, s.ic / s.groups * taps, noise.integer(0, 1));
+  numerics.add_function(noise);
   const DType b = a == DType::f32 ? DType::f32 : DType::s8, r = numerics.value.residual_dtype;
   const int64_t a_row = s.ic * int64_t(size_of(a)), c_row = s.oc * int64_t(size_of(out)), r_row = s.oc * int64_t(size_of(r));
   const auto gap = [&] { return noise.integer(0, 1) ? 0 : noise.integer(1, 9); };

@@ -10,6 +10,7 @@ void check_gemm(Noise& noise, const KernelInfo* kernel, DType a, DType out, int6
   const bool transposed = noise.integer(0, 1), dense = noise.integer(0, 1);
   const int64_t gap = dense ? 0 : noise.integer(1, 9);
   RandomNumerics numerics(noise, a, out, n, k, noise.integer(0, 1));
+  numerics.add_function(noise);
   const DType b = a == DType::f32 ? DType::f32 : DType::s8, r = numerics.value.residual_dtype;
   const int64_t a_row = k * int64_t(size_of(a)), c_row = n * int64_t(size_of(out)), r_row = n * int64_t(size_of(r));
   Operand A(noise, m, a_row, a_row + gap, a), B(noise, 1, k * n * int64_t(size_of(b)), 0, b),
@@ -171,6 +172,23 @@ TEST_F(GemmErrors, Output) {
   expect(Code::unsupported, "numerics.residual_dtype");
   d.numerics.out = DType::s32;
   expect(Code::unsupported, "numerics.has_residual");
+}
+TEST_F(GemmErrors, Function) {
+  d.numerics.function = Function{Unary::silu};
+  d.numerics.out = DType::s32;
+  expect(Code::unsupported, "numerics.function: s32 output");
+  d.numerics.out = DType::u8, d.numerics.has_residual = true;
+  expect(Code::unsupported, "numerics.function: not with a residual");
+  d.numerics.has_residual = false, d.numerics.function->op = Unary(200);
+  expect(Code::invalid_argument, "numerics.function.op is 200");
+  d.numerics.function->op = Unary::silu, d.numerics.out_q.scale = 0;
+  expect(Code::invalid_argument, "numerics.out_q.scale");
+  d.numerics.out_q.scale = 1;
+  const GemmPlan plan = *GemmPlan::create(d);
+  ASSERT_GT(plan.workspace_bytes(), 0u);
+  uint8_t a[16] = {}, c[16];
+  expect_error(plan.run({4, a, 4, c, 4}, nullptr, single_thread()), Code::invalid_argument, "workspace");
+  expect_error(plan.run({4, a, 4, c, 4}, 0, 1, nullptr), Code::invalid_argument, "workspace");
 }
 TEST_F(GemmErrors, Bias) {
   d.numerics.bias_f32 = bias, d.numerics.bias_s32 = bias_s32;

@@ -12,6 +12,7 @@
 
 #include "octavo/isa.h"
 #include "octavo/quant.h"
+#include "octavo/unary.h"
 
 namespace octavo {
 
@@ -39,10 +40,6 @@ struct TapRow {
   size_t pixels, channels;
 };
 
-enum class Unary : uint8_t {
-  abs, neg, exp, log, sqrt, reciprocal, floor, ceil, round,      // round: half to even
-  relu, leaky_relu, elu, sigmoid, tanh, erf, gelu, gelu_tanh, silu, hardsigmoid, hardswish, softplus,
-};
 enum class Binary : uint8_t { add, sub, mul, div, max, min, pow };
 
 struct EltwiseKernels {
@@ -66,7 +63,7 @@ struct EltwiseKernels {
   // Smallest and largest of x; n >= 1. NaNs are skipped (all NaN: +inf, -inf). A zero comes out as +0.
   void (*min_max)(const float* x, size_t n, float* lo, float* hi);
 
-  // y = op(x). alpha, beta: leaky_relu and elu slope; hardsigmoid max(0, min(1, alpha*x + beta)); else ignored.
+  // y = op(x). alpha, beta as in Function.
   void (*unary)(Unary op, const float* x, float* y, size_t n, float alpha, float beta);
   // min(max(x, lo), hi)
   void (*clamp)(const float* x, float* y, size_t n, float lo, float hi);

@@ -57,7 +57,7 @@ class GemmPlan {
   static Expected<GemmPlan> create(const GemmDesc&) noexcept;
   // run() splits into this many tiles for m rows; any partition of [0, tiles(m)) over threads gives the same bytes.
   int64_t tiles(int64_t m) const noexcept;
-  size_t workspace_bytes() const noexcept;  // for each concurrent run(); 64-byte aligned; 0 = none needed
+  size_t workspace_bytes() const noexcept;  // for each concurrent run(); 64-byte aligned; 0 (none needed) without numerics.function
   // Computes tiles [tile_begin, tile_end). Allocates nothing, locks nothing.
   Status run(const GemmArgs&, int64_t tile_begin, int64_t tile_end, void* workspace) const noexcept;
   // All tiles on the caller's threads, or on this one where the work is less than waking another takes. `workspace` holds

@@ -4,8 +4,10 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <optional>
 
 #include "octavo/types.h"
+#include "octavo/unary.h"
 
 namespace octavo {
 
@@ -54,6 +56,9 @@ struct Numerics {
   // to [quantize_bound(lo), quantize_bound(hi)].
   float lo = -std::numeric_limits<float>::infinity();
   float hi = std::numeric_limits<float>::infinity();
+  // v = function(v) on the float v that f32 output would be without it, then the clamp in float; u8 and s8 outputs then are
+  // clamp(rne(v / out_q.scale) + zero_point), as ONNX QuantizeLinear has it. u8, s8 and f32 outputs, without a residual.
+  std::optional<Function> function;
   // Residual: u8 or s8 (with residual_q) where the output is u8 or s8; f32 where the output is f32.
   bool has_residual = false;
   DType residual_dtype = DType::u8;

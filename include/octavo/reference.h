@@ -10,6 +10,7 @@
 
 #include "octavo/conv.h"
 #include "octavo/conv_transpose.h"
+#include "octavo/eltwise.h"
 #include "octavo/gemm.h"
 #include "octavo/matmul.h"
 #include "octavo/quant.h"
@@ -53,19 +54,30 @@ inline float dequantize(int32_t q, QParams p) { return float(q - p.zero_point) *
 
 inline float weight_scale(const Numerics& n, int64_t j) { return n.w_scale[n.w_scale_count == 1 ? 0 : j]; }
 
-// What the int32 sum of column j starts from. A real bias of f32 output is added after scaling instead.
+// Where a function follows, an element of the output is made of the float v. Functions are those of the scalar routines.
+inline void apply_function(const Numerics& n, int64_t j, float v, void* c) {
+  const EltwiseKernels& k = eltwise(Isa::scalar);
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  v = clamp(v, -kInf, kInf);
+  k.unary(n.function->op, &v, &v, 1, n.function->alpha, n.function->beta);
+  if (n.lo > -kInf || n.hi < kInf) k.clamp(&v, &v, 1, n.lo, n.hi);
+  n.out == DType::f32 ? store(c, j, v) : store_q(c, j, quantize(v, n.out_q, n.out));
+}
+
+// What the int32 sum of column j starts from. A real bias of f32 output, or before a function, is added after scaling instead.
 inline int32_t seed(const Numerics& n, int64_t j) {
   if (n.bias_s32) return n.bias_s32[j];
-  if (n.bias_f32 && n.out != DType::f32) return int32_t(quantize_bias(n.bias_f32[j], n.a.scale, weight_scale(n, j)));
+  if (n.bias_f32 && n.out != DType::f32 && !n.function) return int32_t(quantize_bias(n.bias_f32[j], n.a.scale, weight_scale(n, j)));
   return 0;
 }
 
 // Column j of one output row: c and residual point at the row. acc of u8 and s8 activations, seed and zero point included.
 inline void epilogue(const Numerics& n, int64_t j, int32_t acc, void* c, const void* residual) {
   if (n.out == DType::s32) return store(c, j, acc);
-  if (n.out == DType::f32) {
+  if (n.out == DType::f32 || n.function) {
     const float bias = n.bias_f32 ? n.bias_f32[j] : 0.0f;
     float v = std::fma(float(acc), accumulator_scale(n.a.scale, weight_scale(n, j)), bias);
+    if (n.function) return apply_function(n, j, v, c);
     if (n.has_residual) v = v + load<float>(residual, j);
     return store(c, j, clamp(v, n.lo, n.hi));
   }
@@ -80,6 +92,7 @@ inline void epilogue(const Numerics& n, int64_t j, int32_t acc, void* c, const v
 // The same for f32 activations and weights: c = clamp((acc + bias) + r, lo, hi).
 inline void epilogue(const Numerics& n, int64_t j, float acc, void* c, const void* residual) {
   float v = acc + (n.bias_f32 ? n.bias_f32[j] : 0.0f);
+  if (n.function) return apply_function(n, j, v, c);
   if (n.has_residual) v = v + load<float>(residual, j);
   store(c, j, clamp(v, n.lo, n.hi));
 }

@@ -10,7 +10,8 @@ namespace {
 
 bool is_mergeable(const Net& net, const Op& op) {
   const bool is_plan = op.kind == Kind::linear && (!op.in_q.empty() || op.linear->weight.dtype() == DType::f32);
-  return !op.dead && is_plan && !op.linear->conv && op.in.size() == 1 && op.out.size() == 1 && !net.values[op.in[0]].constant;
+  return !op.dead && is_plan && !op.linear->conv && op.in.size() == 1 && op.out.size() == 1 && !op.function &&
+         !net.values[op.in[0]].constant;
 }
 
 void merge(Net& net, const std::vector<int>& ids) {

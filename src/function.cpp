@@ -1,0 +1,69 @@
+#include "src/function.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace octavo::detail {
+
+Numerics before_function(Numerics n) noexcept {
+  if (!n.function) return n;
+  n.function.reset();
+  n.out = DType::f32;
+  n.lo = Numerics().lo;
+  n.hi = Numerics().hi;
+  return n;
+}
+
+void FunctionCalls::finish(float* v, ptrdiff_t v_stride, int64_t rows, int64_t n, char* c, ptrdiff_t c_stride) const noexcept {
+  const ptrdiff_t element = ptrdiff_t(size_of(n_.out));
+  if (v_stride == n * ptrdiff_t(sizeof(float)) && c_stride == n * element) n *= rows, rows = 1;
+  const bool dense = v_stride == n * ptrdiff_t(sizeof(float));
+  const auto apply = [&](float* x, int64_t count) {
+    kernels_->unary(n_.function->op, x, x, size_t(count), n_.function->alpha, n_.function->beta);
+    if (std::isfinite(n_.lo) || std::isfinite(n_.hi)) kernels_->clamp(x, x, size_t(count), n_.lo, n_.hi);
+  };
+  if (dense) apply(v, rows * n);
+  for (int64_t r = 0; r < rows; ++r) {
+    float* row = reinterpret_cast<float*>(reinterpret_cast<char*>(v) + r * v_stride);
+    if (!dense) apply(row, n);
+    if (n_.out != DType::f32)
+      kernels_->quantize(row, c + r * c_stride, n_.out, size_t(n), n_.out_q.scale, n_.out_q.zero_point);
+  }
+}
+
+void FunctionCalls::run(const KernelInfo& kernel, BrgemmArgs& g, float* scratch) const noexcept {
+  void* const c = g.c;
+  const ptrdiff_t c_stride = g.c_stride_bytes;
+  if (n_.out != DType::f32) g.c = scratch, g.c_stride_bytes = g.n * ptrdiff_t(sizeof(float));
+  kernel.brgemm(&g);
+  finish(static_cast<float*>(g.c), g.c_stride_bytes, g.m, g.n, static_cast<char*>(c), c_stride);
+  g.c = c;
+  g.c_stride_bytes = c_stride;
+}
+
+void FunctionCalls::run(const KernelInfo& kernel, DwconvArgs& g, const char** rows, int64_t pointers, float* scratch) const noexcept {
+  const DwconvArgs all = g;
+  const int64_t most = std::max<int64_t>(1, kSomeElements / (g.m * g.channels));
+  const auto move = [&](int64_t pixels) {
+    for (int64_t p = 0; p < pointers; ++p) rows[p] += pixels * g.stride_w * g.pixel_stride_bytes;
+  };
+  for (int64_t x = 0; x < all.n; x += g.n) {
+    if (x > 0) move(g.n);
+    g.n = std::min(most, all.n - x);
+    char* c = static_cast<char*>(all.c) + x * all.c_stride_bytes;
+    g.c = c;
+    if (n_.out != DType::f32) {
+      g.c = scratch;
+      g.c_stride_bytes = g.channels * ptrdiff_t(sizeof(float));
+      g.c_row_stride_bytes = g.n * g.c_stride_bytes;
+    }
+    kernel.dwconv(&g);
+    for (int64_t r = 0; r < g.m; ++r)
+      finish(reinterpret_cast<float*>(static_cast<char*>(g.c) + r * g.c_row_stride_bytes), g.c_stride_bytes, g.n, g.channels,
+             c + r * all.c_row_stride_bytes, all.c_stride_bytes);
+  }
+  move(g.n - all.n);
+  g = all;
+}
+
+}  // namespace octavo::detail

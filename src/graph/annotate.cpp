@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "annotate_ops.h"
+#include "known_function.h"
 #include "pointwise.h"
 #include "recipe_check.h"
 
@@ -233,6 +234,20 @@ class Annotator {
     }
   }
 
+  // The linear head whose plan can compute the region on its own results; kNone if there is none.
+  int linear_before(const PointwiseRegion& region) {
+    const Value& base = value(region.base);
+    const int head = info(base.producer).head;
+    if (head == kNone || info(head).role != Role::linear || info(head).tail != base.producer || base.output) return kNone;
+    const bool bias = info(base.producer).role == Role::add && is_constant(other_operand(base.producer, node(head).outputs[0]));
+    const bool alone = std::all_of(base.users.begin(), base.users.end(), [&](int user) {
+      return std::find(region.nodes.begin(), region.nodes.end(), size_t(user)) != region.nodes.end();
+    });
+    if ((base.producer != head && !bias) || !alone) return kNone;
+    if (region.nodes.size() == 1 && function_of(graph_.nodes[region.nodes[0]])) return head;
+    return known_function(pointwise_values(graph_, region, function_points())) ? head : kNone;
+  }
+
   void grow_adds() {
     for (int n = 0; n < int(size()); ++n) {
       if ((info(n).role != Role::add && info(n).role != Role::affine) || info(n).head != kNone) continue;
@@ -261,6 +276,10 @@ class Annotator {
       if (region.nodes.empty() || (alone && info_[n].role == Role::clamp) || value(region.base).producer == kNone ||
           !same_shape(region.base, graph_.nodes[n].outputs[0])) {
         if (info_[n].role == Role::pointwise) info_[n].role = Role::none;
+        continue;
+      }
+      if (const int linear = linear_before(region); linear != kNone) {
+        for (const size_t inner : region.nodes) take(linear, int(inner));
         continue;
       }
       const int head = int(region.nodes[0]);

@@ -182,16 +182,18 @@ bool absorb_affine(Net& net, int id) {
 
 }  // namespace
 
-void fuse_epilogues(Net& net) {
+Status fuse_epilogues(Net& net) {
   for (int id : net.sorted()) {
     if (net.ops[id].dead || net.ops[id].kind != Kind::linear) continue;
     absorb_bias(net, id);
-    absorb_residual(net, id);
+    if (Status s = absorb_function(net, id); !s.ok()) return s;
+    if (!net.ops[id].function) absorb_residual(net, id);
     absorb_clamps(net, id);
     const bool f32_residual = net.ops[id].in.size() > 1 && net.ops[id].in_q.size() < 2;
     if (!net.ops[id].in_q.empty() && !f32_residual) absorb_quantize(net, id);
   }
   net.sweep();
+  return {};
 }
 
 void fuse_quantized(Net& net) {

@@ -1,21 +1,11 @@
 #include <algorithm>
-#include <cmath>
 
-#include "ops.h"
+#include "evaluate.h"
+#include "octavo/eltwise.h"
 #include "rewrite.h"
 
 namespace octavo::net {
 namespace {
-
-// Each element of the result depends on the elements of the operands at the same place, and on nothing else.
-bool is_pointwise(const Op& op) {
-  if (op.kind != Kind::generic || !op.node.domain.empty() || op.out.size() != 1) return false;
-  if (is_unary(op)) return true;
-  for (const char* type :
-       {"Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Swish", "Mish", "Selu", "Softsign", "ThresholdedRelu"})
-    if (op.node.op_type == type) return true;
-  return false;
-}
 
 // The operators between one quantized tensor and a QuantizeLinear.
 struct Region {
@@ -85,35 +75,13 @@ Status fuse_table(Net& net, int quantize) {
   const int x = dq.in[0];
   const DType in_type = net.values[x].dtype, out_type = net.values[net.ops[quantize].out[0]].dtype;
   const EltwiseKernels& k = eltwise(Isa::scalar);
-  std::vector<std::vector<float>> results(region.ops.size(), std::vector<float>(256));
   std::vector<float> real(256);
   uint8_t bytes[256];
   for (int i = 0; i < 256; ++i) bytes[i] = uint8_t(i);
   k.dequantize(bytes, in_type, real.data(), 256, q.scale, q.zero_point);
-  const auto row = [](float* data) {
-    ops::View v;
-    v.rank = 1;
-    v.dims[0] = 256;
-    v.data = data;
-    return v;
-  };
-  for (size_t n = 0; n < region.ops.size(); ++n) {
-    const Op& op = net.ops[region.ops[n]];
-    const ops::OpInfo* info = ops::find(op.node.op_type, "");
-    if (!info || !info->eval) return {};
-    std::vector<ops::View> inputs(op.in.size());
-    for (size_t i = 0; i < op.in.size(); ++i) {
-      if (op.in[i] < 0) continue;
-      if (const Tensor* t = net.constant(op, i)) {
-        inputs[i].data = const_cast<void*>(t->data());
-        continue;
-      }
-      const auto source = std::find(region.ops.begin(), region.ops.end(), net.values[op.in[i]].producer);
-      inputs[i] = row(source == region.ops.end() ? real.data() : results[size_t(source - region.ops.begin())].data());
-    }
-    ops::View output = row(results[n].data());
-    if (Status s = info->eval({op.node, net.opset, k, inputs, {&output, 1}}); !s.ok()) return s;
-  }
+  const Expected<std::vector<float>> results = evaluate(net, region.ops, std::move(real));
+  if (!results) return results.status();
+  if (results->empty()) return {};
   const int last = region.ops.back();
   for (int id : region.ops)
     if (id != last) net.ops[last].fused.push_back(net.ops[id].node.name);
@@ -123,7 +91,7 @@ Status fuse_table(Net& net, int quantize) {
   op.in_q = {q};
   op.out_q = out_q;
   op.table.resize(256);
-  k.quantize(results.back().data(), op.table.data(), out_type, 256, out_q.scale, out_q.zero_point);
+  k.quantize(results->data(), op.table.data(), out_type, 256, out_q.scale, out_q.zero_point);
   net.set_inputs(last, {x});
   return {};
 }

@@ -74,6 +74,7 @@ Numerics numerics_of(const Net& net, const net::Op& op) {
   if (!linear.bias_s32.empty()) n.bias_s32 = linear.bias_s32.data();
   n.out = net.values[op.out[0]].dtype;
   n.out_q = op.out_q;
+  n.function = op.function;
   n.lo = op.lo;
   n.hi = op.hi;
   n.has_residual = op.in.size() > 1;

@@ -14,6 +14,7 @@
 #include "octavo/conv_transpose.h"
 #include "octavo/graph.h"
 #include "octavo/quant.h"
+#include "octavo/unary.h"
 
 namespace octavo::net {
 
@@ -127,7 +128,8 @@ struct Op {
   int64_t row = 0;
   std::vector<QParams> in_q;  // by input; affine: one, or one for each channel
   QParams out_q;
-  float lo = -kInf, hi = kInf;  // clamp of the real-valued result
+  std::optional<Function> function;  // linear: of the real-valued result, before the clamp
+  float lo = -kInf, hi = kInf;       // clamp of the real-valued result
   std::vector<float> channel_scale, channel_bias;
   std::vector<uint8_t> table;
   int64_t groups = 1;  // shuffle

@@ -69,4 +69,28 @@ PointwiseRegion find_pointwise(const Graph& graph, size_t last, const std::funct
   return {};
 }
 
+std::vector<float> pointwise_values(const Graph& graph, const PointwiseRegion& region, const std::vector<float>& points) {
+  Graph function;
+  function.opset = graph.opset;
+  function.add_initializer(region.base, Tensor::from(DType::f32, {int64_t(points.size())}, points));
+  for (const size_t n : region.nodes) {
+    const Node& node = graph.nodes[n];
+    for (const std::string& input : node.inputs) {
+      const auto constant = graph.initializers.find(input);
+      if (constant != graph.initializers.end()) function.add_initializer(input, constant->second);
+    }
+    function.nodes.push_back(node);
+  }
+  const std::string& result = graph.nodes[region.nodes.back()].outputs[0];
+  // The node that produces an output of the graph would stay a node.
+  function.outputs = {{function.add_node("Identity", result + "/out", {result}), DType::f32, {}, false}};
+  if (!fold_constants(function).ok()) return {};
+  const auto it = function.initializers.find(result);
+  if (it == function.initializers.end()) return {};
+  const Tensor& computed = it->second;
+  if (computed.dtype() != DType::f32 || computed.count() != int64_t(points.size())) return {};
+  const float* values = computed.as<float>();
+  return {values, values + points.size()};
+}
+
 }  // namespace octavo

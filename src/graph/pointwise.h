@@ -24,4 +24,7 @@ PointwiseRegion find_pointwise(const Graph& graph, size_t last, const std::funct
                                const std::function<int(const std::string&)>& producer,
                                const std::function<bool(const std::string&, const std::vector<size_t>&)>& stays_inside);
 
+// The region's results where its base has the values `points`; empty where they cannot be computed.
+std::vector<float> pointwise_values(const Graph& graph, const PointwiseRegion& region, const std::vector<float>& points);
+
 }  // namespace octavo

@@ -90,7 +90,7 @@ Expected<Net> rewritten(Graph graph, const std::map<std::string, Shape>& shapes,
     net::recognize_dynamic(*net);
     if (Status s = net::recognize_integer(*net); !s.ok()) return s;
   }
-  net::fuse_epilogues(*net);
+  if (Status s = net::fuse_epilogues(*net); !s.ok()) return s;
   net::recognize_matmul(*net);
   if (Status s = net::fuse_tables(*net); !s.ok()) return s;
   net::fuse_quantized(*net);

@@ -50,8 +50,11 @@ void recognize_dynamic(Net& net);
 // f32 ones where Cast -> Mul by constants follows.
 Status recognize_integer(Net& net);
 
-// Linear operators take over what follows: bias, residual Add, Relu or Clip, QuantizeLinear.
-void fuse_epilogues(Net& net);
+// Linear operators take over what follows: bias, a function of one element or a residual Add, Relu or Clip, QuantizeLinear.
+Status fuse_epilogues(Net& net);
+
+// The operators behind a linear one that are a function which its plan can compute, if any.
+Status absorb_function(Net& net, int id);
 
 // MatMul of two computed operands becomes Kind::matmul, int8 where both are quantized, with the transposes, scale, mask and
 // QuantizeLinear around it; Softmax and normalizations of rows become Kind::rows with the quantization around them.

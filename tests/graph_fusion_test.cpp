@@ -31,10 +31,6 @@ Graph between_convolutions(const std::function<std::string(Graph&, const std::st
   return g;
 }
 
-Graph behind_a_relu(const std::function<std::string(Graph&, const std::string&)>& body) {
-  return between_convolutions([&](Graph& g, const std::string& x) { return body(g, g.add_node("Relu", "relu", {x})); });
-}
-
 std::string scalar(Graph& g, const std::string& name, float v) { return g.add_initializer(name, f32({}, {v})); }
 
 Graph quantized(const Graph& g) {
@@ -139,10 +135,13 @@ std::vector<Body> activations() {
   return bodies;
 }
 
-// Nothing is quantized between a convolution and its activation, and one kernel call computes both.
+// Nothing is quantized between a convolution of long sums and its activation, and one kernel call computes both.
 TEST(Fusion, ActivationsBehindAConvolutionAreItsCall) {
   for (const Body& body : activations()) {
-    const Graph g = between_convolutions(body), q = quantized(g);
+    Graph g = between_convolutions(body);
+    g.initializers.at("first_w") = noise({kChannels, kChannels, 9, 9}, 12, 0.1f);
+    g.nodes[0].attributes["pads"] = Ints{4, 4, 4, 4};
+    const Graph q = quantized(g);
     const Expected<Program> p = Program::compile(q);
     ASSERT_TRUE(p) << p.status().text();
     std::vector<std::string> steps;
@@ -158,34 +157,34 @@ TEST(Fusion, ActivationsBehindAMatMulAreItsCall) {
   for (const Body& body : activations()) {
     Graph g;
     g.opset = 18;
-    g.inputs = {{"x", DType::f32, {{1, ""}, {6, ""}, {kChannels, ""}}}};
-    g.add_initializer("w", noise({kChannels, 12}, 5, 0.6f));
+    g.inputs = {{"x", DType::f32, {{1, ""}, {6, ""}, {600, ""}}}};
+    g.add_initializer("w", noise({600, 12}, 5, 0.1f));
     g.add_initializer("offset", noise({12}, 6, 0.6f));
     g.add_initializer("w2", noise({12, 5}, 7, 0.6f));
     const std::string sum = g.add_node("Add", "bias", {g.add_node("MatMul", "first", {"x", "w"}), "offset"});
     g.outputs = {{g.add_node("MatMul", "last", {body(g, sum), "w2"}), DType::f32, {}, false}};
     Expected<Prepared> prepared = prepare(g, *Recipe::preset("x86_static"));
     ASSERT_TRUE(prepared) << prepared.status().text();
-    const std::map<std::string, Tensor> sample = {{"x", noise({1, 6, kChannels}, 3)}};
+    const std::map<std::string, Tensor> sample = {{"x", noise({1, 6, 600}, 3)}};
     ASSERT_TRUE(calibrate(*prepared, {sample}).ok());
     const Expected<Graph> q = convert(*prepared);
     ASSERT_TRUE(q) << q.status().text();
-    const Expected<Program> in_float = Program::compile(g), in_int8 = Program::compile(*q);
-    ASSERT_TRUE(in_float && in_int8) << in_float.status().text() << in_int8.status().text();
-    EXPECT_EQ(in_float->report().size(), 2u);
-    EXPECT_EQ(in_int8->report().size(), 3u);
+    const Expected<Program> p = Program::compile(*q);
+    ASSERT_TRUE(p) << p.status().text();
+    EXPECT_EQ(p->report().size(), 3u);
     Expected<Session> a = Session::create(g, 2), b = Session::create(*q, 2);
     EXPECT_GT(sqnr(values_of<float>((*b->run(sample))[0]), values_of<float>((*a->run(sample))[0])), 32);
   }
 }
 
-// Behind what no function follows in the same call (a clamp), or where a file has bytes in between, they are tables.
+// Behind short sums, and where a call ends with something else, they are tables of bytes.
 TEST(Fusion, ActivationsOfBytesAreTables) {
   for (const char* op : {"Sigmoid", "Tanh", "HardSwish", "HardSigmoid", "LeakyRelu", "Elu", "Softplus"})
-    expect_one_step(behind_a_relu([op](Graph& g, const std::string& x) { return g.add_node(op, "act", {x}); }), "act", 0);
-  expect_one_step(behind_a_relu(silu), "product", 1);
-  expect_one_step(behind_a_relu(gelu_by_erf), "half_product", 4);
-  expect_one_step(behind_a_relu(gelu_by_tanh), "y", 7);
+    expect_one_step(between_convolutions([op](Graph& g, const std::string& x) { return g.add_node(op, "act", {x}); }), "act", 0);
+  expect_one_step(between_convolutions(silu), "product", 1);
+  expect_one_step(between_convolutions(gelu_by_erf), "half_product", 4);
+  expect_one_step(between_convolutions(gelu_by_tanh), "y", 7);
+  expect_one_step(between_convolutions([](Graph& g, const std::string& x) { return silu(g, g.add_node("Relu", "relu", {x})); }), "product", 1);
 }
 
 TEST(Fusion, AValueThatOthersSeeIsNotSwallowed) {
@@ -211,26 +210,24 @@ std::pair<float, float> range_of_bytes(const Graph& q, const std::string& value)
 // HardSwish is 0 below -3, Sigmoid nearly 0 and 1 beyond 8: no byte is spent there, unless somebody else reads the value.
 TEST(Fusion, RangesEndWhereTheFunctionIsFlat) {
   const auto graph_of = [](const char* op) {
-    Graph g = between_convolutions([op](Graph& graph, const std::string& x) {
-      return graph.add_node(op, "act", {graph.add_node("Add", "sum", {x, conv(graph, "beside", "x")})});
-    });
+    Graph g = between_convolutions([op](Graph& graph, const std::string& x) { return graph.add_node(op, "act", {x}); });
     g.initializers.at("first_w") = noise({kChannels, kChannels, 1, 1}, 12, 12);
     return g;
   };
-  const auto [lo, hi] = range_of_bytes(quantized(graph_of("LeakyRelu")), "sum");
+  const auto [lo, hi] = range_of_bytes(quantized(graph_of("LeakyRelu")), "first");
   ASSERT_LT(lo, -15);
   ASSERT_GT(hi, 15);
 
-  const auto [swish_lo, swish_hi] = range_of_bytes(quantized(graph_of("HardSwish")), "sum");
+  const auto [swish_lo, swish_hi] = range_of_bytes(quantized(graph_of("HardSwish")), "first");
   EXPECT_NEAR(swish_lo, -3, 0.2f);
   EXPECT_NEAR(swish_hi, hi, 0.2f);
-  const auto [sigmoid_lo, sigmoid_hi] = range_of_bytes(quantized(graph_of("Sigmoid")), "sum");
+  const auto [sigmoid_lo, sigmoid_hi] = range_of_bytes(quantized(graph_of("Sigmoid")), "first");
   EXPECT_NEAR(sigmoid_lo, -7, 1);
   EXPECT_NEAR(sigmoid_hi, 7, 1);
 
   Graph seen = graph_of("HardSwish");
-  seen.outputs.push_back({seen.add_node("Identity", "also", {conv(seen, "too", "sum")}), DType::f32, {}, false});
-  EXPECT_LT(range_of_bytes(quantized(seen), "sum").first, lo + 0.2f);
+  seen.outputs.push_back({seen.add_node("Identity", "also", {conv(seen, "beside", "first")}), DType::f32, {}, false});
+  EXPECT_LT(range_of_bytes(quantized(seen), "first").first, lo + 0.2f);
 }
 
 // Squeeze and excite: each channel times its gate.

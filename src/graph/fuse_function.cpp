@@ -74,8 +74,8 @@ Expected<std::optional<Function>> function_of(const Net& net, const std::vector<
 
 Status absorb_function(Net& net, int id) {
   const Op& linear = net.ops[id];
-  if (linear.in.size() > 1 || net.values[linear.out[0]].dtype != DType::f32) return {};
-  if (linear.in_q.empty() && linear.linear->weight.dtype() == DType::s8) return {};  // runs in another way
+  // Float plans are called for few columns at a time: a pass of its own is no slower.
+  if (linear.in_q.empty() || linear.in.size() > 1 || net.values[linear.out[0]].dtype != DType::f32) return {};
   Region region(net, linear.out[0]);
   std::vector<int> ops;
   std::optional<Function> function;

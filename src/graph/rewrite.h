@@ -53,7 +53,7 @@ Status recognize_integer(Net& net);
 // Linear operators take over what follows: bias, a function of one element or a residual Add, Relu or Clip, QuantizeLinear.
 Status fuse_epilogues(Net& net);
 
-// The operators behind a linear one that are a function which its plan can compute, if any.
+// The operators behind an int8 linear one that are a function which its plan can compute, if any.
 Status absorb_function(Net& net, int id);
 
 // MatMul of two computed operands becomes Kind::matmul, int8 where both are quantized, with the transposes, scale, mask and

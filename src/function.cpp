@@ -26,8 +26,7 @@ void FunctionCalls::finish(float* v, ptrdiff_t v_stride, int64_t rows, int64_t n
   for (int64_t r = 0; r < rows; ++r) {
     float* row = reinterpret_cast<float*>(reinterpret_cast<char*>(v) + r * v_stride);
     if (!dense) apply(row, n);
-    if (n_.out != DType::f32)
-      kernels_->quantize(row, c + r * c_stride, n_.out, size_t(n), n_.out_q.scale, n_.out_q.zero_point);
+    if (n_.out != DType::f32) kernels_->quantize(row, c + r * c_stride, n_.out, size_t(n), n_.out_q.scale, n_.out_q.zero_point);
   }
 }
 
@@ -41,7 +40,8 @@ void FunctionCalls::run(const KernelInfo& kernel, BrgemmArgs& g, float* scratch)
   g.c_stride_bytes = c_stride;
 }
 
-void FunctionCalls::run(const KernelInfo& kernel, DwconvArgs& g, const char** rows, int64_t pointers, float* scratch) const noexcept {
+void FunctionCalls::run(const KernelInfo& kernel, DwconvArgs& g, const char** rows, int64_t pointers,
+                        float* scratch) const noexcept {
   const DwconvArgs all = g;
   const int64_t most = std::max<int64_t>(1, kSomeElements / (g.m * g.channels));
   const auto move = [&](int64_t pixels) {

@@ -1,5 +1,5 @@
-// A function of one element behind the calls of a kernel: they leave floats, in the rows of C that they are called for or, where C
-// holds bytes, in a scratch buffer, from which the function's results are quantized while they are in L1.
+// A function of one element behind the calls of a kernel: they leave floats, in the rows of C that they are called for or, where
+// C holds bytes, in a scratch buffer, from which the function's results are quantized while they are in L1.
 #pragma once
 
 #include <cstddef>

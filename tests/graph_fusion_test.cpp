@@ -1,4 +1,5 @@
-// Functions of one element are part of a call or become one table, products and sums of quantized tensors one call, also where one is broadcast.
+// Functions of one element are part of a call or become one table; products and sums of quantized tensors are one call, also
+// where one is broadcast.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -33,8 +34,8 @@ Graph between_convolutions(const std::function<std::string(Graph&, const std::st
 
 std::string scalar(Graph& g, const std::string& name, float v) { return g.add_initializer(name, f32({}, {v})); }
 
-Graph quantized(const Graph& g) {
-  Expected<Prepared> prepared = prepare(g, *Recipe::preset("x86_static"));
+Graph quantized(const Graph& g, const Recipe& recipe = *Recipe::preset("x86_static")) {
+  Expected<Prepared> prepared = prepare(g, recipe);
   EXPECT_TRUE(prepared) << prepared.status().text();
   EXPECT_TRUE(calibrate(*prepared, {{{"x", noise({1, kChannels, 6, 6}, 3)}}}).ok());
   Expected<Graph> q = convert(*prepared);
@@ -116,8 +117,7 @@ std::string gelu_by_erf(Graph& g, const std::string& x) {
 std::string gelu_by_tanh(Graph& g, const std::string& x) {
   const std::string cubed =
       g.add_node("Mul", "scaled", {g.add_node("Pow", "cubed", {x, scalar(g, "three", 3)}), scalar(g, "a", 0.044715f)});
-  const std::string inner =
-      g.add_node("Mul", "inner", {g.add_node("Add", "both", {x, cubed}), scalar(g, "b", 0.7978845608f)});
+  const std::string inner = g.add_node("Mul", "inner", {g.add_node("Add", "both", {x, cubed}), scalar(g, "b", 0.7978845608f)});
   const std::string sum = g.add_node("Add", "sum", {g.add_node("Tanh", "tanh", {inner}), scalar(g, "one", 1)});
   return g.add_node("Mul", "y", {g.add_node("Mul", "half_x", {x, scalar(g, "half", 0.5f)}), sum});
 }
@@ -177,6 +177,20 @@ TEST(Fusion, ActivationsBehindAMatMulAreItsCall) {
   }
 }
 
+// The recipe decides what is long.
+TEST(Fusion, FunctionDepth) {
+  QuantConfig config = *Recipe::preset("x86_static")->match(Node());
+  const auto steps = [&](int32_t depth) {
+    config.function_depth = depth;
+    const Expected<Program> p = Program::compile(quantized(between_convolutions(silu), Recipe().set_global(config)));
+    return p ? std::count_if(p->report().begin(), p->report().end(), [](const NodeReport& r) { return r.precision != "copy"; })
+             : -1;
+  };
+  EXPECT_EQ(steps(0), 3);
+  EXPECT_EQ(steps(kChannels), 3);
+  EXPECT_EQ(steps(kChannels + 1), 4);
+}
+
 // Behind short sums, and where a call ends with something else, they are tables of bytes.
 TEST(Fusion, ActivationsOfBytesAreTables) {
   for (const char* op : {"Sigmoid", "Tanh", "HardSwish", "HardSigmoid", "LeakyRelu", "Elu", "Softplus"})
@@ -184,7 +198,8 @@ TEST(Fusion, ActivationsOfBytesAreTables) {
   expect_one_step(between_convolutions(silu), "product", 1);
   expect_one_step(between_convolutions(gelu_by_erf), "half_product", 4);
   expect_one_step(between_convolutions(gelu_by_tanh), "y", 7);
-  expect_one_step(between_convolutions([](Graph& g, const std::string& x) { return silu(g, g.add_node("Relu", "relu", {x})); }), "product", 1);
+  expect_one_step(between_convolutions([](Graph& g, const std::string& x) { return silu(g, g.add_node("Relu", "relu", {x})); }),
+                  "product", 1);
 }
 
 TEST(Fusion, AValueThatOthersSeeIsNotSwallowed) {
@@ -343,7 +358,8 @@ TEST(Fusion, AttentionIsThreeCallsInInt8) {
   ASSERT_TRUE(p) << p.status().text();
   std::vector<std::string> steps;
   for (const NodeReport& r : p->report()) steps.push_back(r.name + " " + r.precision);
-  EXPECT_EQ(steps.size(), 6u) << "the QuantizeLinear of x, queries, keys and values as one, three steps of attention, and the last product";
+  EXPECT_EQ(steps.size(), 6u)
+      << "the QuantizeLinear of x, queries, keys and values as one, three steps of attention, and the last product";
   for (const char* step : {"query int8", "scores int8", "probabilities int8", "mixture int8"})
     EXPECT_EQ(std::count(steps.begin(), steps.end(), step), 1) << step;
   EXPECT_EQ(p->int8_mac_share(), 1);

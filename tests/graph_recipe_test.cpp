@@ -144,6 +144,7 @@ TEST(RecipeJson, RoundTrips) {
   odd.activation = {DType::s8, true, false, true, true, ObserverKind::kl, 0.1f, 0.5f, 99.5f};
   odd.mode = QuantMode::weight_only;
   odd.weight.per_channel = false;
+  odd.function_depth = 7;
   Recipe recipe = *Recipe::preset("x86_static");
   recipe.set_op_type("Add", std::nullopt).set_node_name("a \"quoted\" *", odd).set_global(std::nullopt);
   recipe.set_value("p?", FixedParams{{0.00390625f, 3}}).set_value("s", SharedParams{"t"}).set_value("d", DerivedParams{"e", 2});
@@ -158,6 +159,7 @@ TEST(RecipeJson, RoundTrips) {
   EXPECT_TRUE(config->activation.symmetric && config->activation.reduce_range && config->activation.narrow);
   EXPECT_EQ(config->activation, odd.activation);
   EXPECT_EQ(config->mode, QuantMode::weight_only);
+  EXPECT_EQ(config->function_depth, 7);
   ASSERT_NE(again->match_value("p1"), nullptr);
   EXPECT_EQ(std::get<FixedParams>(*again->match_value("p1")).q, (QParams{0.00390625f, 3}));
   EXPECT_EQ(std::get<SharedParams>(*again->match_value("s")).with, "t");
@@ -184,6 +186,9 @@ TEST(RecipeJson, ErrorsNameTheRuleAndTheKey) {
       {R"({"rules": [{"node_name": "a", "op_type": "b", "config": null}]})",
        "rule 0: op_type: besides node_name; a rule has one matcher"},
       {R"({"rules": [{"global": true, "config": 1}]})", "rule 0: config: not an object"},
+      {R"({"rules": [{"global": true, "config": {"function_depth": -1}}]})", "rule 0: config.function_depth is -1: at least 0"},
+      {R"({"rules": [{"global": true, "config": {"function_depth": 0.5}}]})",
+       "rule 0: config.function_depth: not a 32-bit integer"},
       {R"({"rules": [{"global": true, "config": {"act": {}}}]})", "rule 0: config.act: unknown key"},
       {R"({"rules": [{"global": true, "config": {"weight": []}}]})", "rule 0: config.weight: not an object"},
       {R"({"rules": [{"global": true, "config": {"weight": {"bits": 8}}}]})", "rule 0: config.weight.bits: unknown key"},

@@ -66,8 +66,9 @@ struct RandomNumerics {
   // In some cases, where there may be one. Not one that makes NaNs, whose signs differ between instruction sets.
   void add_function(Noise& noise) {
     if (value.has_residual || value.out == DType::s32 || noise.integer(0, 3)) return;
-    constexpr Unary kOps[] = {Unary::abs,  Unary::exp,       Unary::round, Unary::relu,        Unary::leaky_relu, Unary::elu,     Unary::sigmoid, Unary::tanh,
-                              Unary::gelu, Unary::gelu_tanh, Unary::silu,  Unary::hardsigmoid, Unary::hardswish,  Unary::softplus};
+    constexpr Unary kOps[] = {Unary::abs,  Unary::exp,         Unary::round,     Unary::relu,    Unary::leaky_relu,
+                              Unary::elu,  Unary::sigmoid,     Unary::tanh,      Unary::gelu,    Unary::gelu_tanh,
+                              Unary::silu, Unary::hardsigmoid, Unary::hardswish, Unary::softplus};
     value.function = Function{kOps[noise.integer(0, int64_t(std::size(kOps)) - 1)], noise.real(0.05f, 0.3f), 0.5f};
   }
 };

@@ -47,6 +47,10 @@ struct QuantConfig {
                          .observer = ObserverKind::min_max,
                          .eps = 0x1p-24f};
   QuantMode mode = QuantMode::static_range;
+  // A function of one element behind a Conv, Gemm or MatMul (Gelu, Silu, HardSwish ...) is computed on the floats of sums of so many
+  // products and more, which saves a rounding; behind shorter ones, where it would take longer than they do, as a table of bytes.
+  // Of static ranges; 0: always on floats.
+  int32_t function_depth = 512;
 };
 
 // Parameters of a statically quantized value that its own observer does not choose.
@@ -85,9 +89,9 @@ class Recipe {
   // {"base": "x86_static", "rules": [{"op_type": "Softmax", "config": null}, {"node_name": "fc*", "config": {...}},
   //                                  {"value": "probs", "fixed": {"scale": 0.00390625, "zero_point": 0}}]}
   // A rule has one matcher: "global": true, "op_type", "node_name", or "value". A config is {"mode": "static" | "dynamic" |
-  // "weight_only", "activation": {...}, "weight": {...}} with the keys of TensorConfig; what it leaves out is as in the base. A
-  // rule for values has "fixed", "shared_with": NAME, or "derived_from": NAME with a "factor". The base's own rule comes first.
-  // Every key is checked; errors name the rule and the key. At most 10,000 rules.
+  // "weight_only", "activation": {...}, "weight": {...}, "function_depth": N} with the keys of TensorConfig; what it leaves out is as in
+  // the base. A rule for values has "fixed", "shared_with": NAME, or "derived_from": NAME with a "factor". The base's own rule comes
+  // first. Every key is checked; errors name the rule and the key. At most 10,000 rules.
   static Expected<Recipe> from_json(std::string_view text) noexcept;
   Expected<std::string> to_json() const noexcept;
 

@@ -15,10 +15,6 @@ namespace {
 
 constexpr int kNone = -1;
 
-// A function costs about as much in float as 100 (AVX2) to 500 (AVX-512 VNNI) int8 products; as a table of bytes next to nothing.
-// So it works on the floats of a sum, which rounds once less, from so many products on.
-constexpr int64_t kDeep = 512;
-
 class Annotator {
  public:
   Annotator(const Graph& graph, const Recipe& recipe) : graph_(graph), recipe_(recipe) {}
@@ -254,7 +250,7 @@ class Annotator {
     const bool alone = std::all_of(base.users.begin(), base.users.end(), [&](int user) {
       return std::find(region.nodes.begin(), region.nodes.end(), size_t(user)) != region.nodes.end();
     });
-    if ((base.producer != head && !bias) || !alone || depth(head) < kDeep) return kNone;
+    if ((base.producer != head && !bias) || !alone || depth(head) < info(head).config->function_depth) return kNone;
     if (region.nodes.size() == 1 && function_of(graph_.nodes[region.nodes[0]])) return head;
     return known_function(pointwise_values(graph_, region, function_points())) ? head : kNone;
   }

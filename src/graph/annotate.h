@@ -52,8 +52,9 @@ struct QuantPlan {
 };
 
 // Conv, ConvTranspose, Gemm and MatMul with constant weights are quantized together with what one kernel computes with them:
-//   linear -> [Add of a constant bias] -> [a function of one element, if the sums are long | Add of a residual] -> [Relu | Clip],
-// so values inside of such a region stay as they are; where two linear nodes meet in an Add, the later one takes it.
+//   linear -> [Add of a constant bias] -> [a function of one element | Add of a residual] -> [Relu | Clip],
+// so values inside of such a region stay as they are; where two linear nodes meet in an Add, the later one takes it. Which functions,
+// and behind which sums: QuantConfig::function_depth.
 // Other nodes follow: Add of two int8 values; pools; and whatever only moves elements, which shares parameters.
 // Nodes with dynamic ranges or quantized weights alone read and write float values, and no region grows from them.
 // The table of a Gather of rows has a scale for each row: its result is float until somebody reads it in int8.

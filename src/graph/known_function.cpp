@@ -23,8 +23,12 @@ std::optional<Function> function_of(const Node& node) {
     std::string_view op_type;
     Function function;  // with the defaults of the attributes alpha and beta
   } kFunctions[] = {
-      {"LeakyRelu", {Unary::leaky_relu, 0.01f}}, {"Elu", {Unary::elu, 1}},       {"Sigmoid", {Unary::sigmoid}},
-      {"Tanh", {Unary::tanh}},                   {"Softplus", {Unary::softplus}}, {"HardSigmoid", {Unary::hardsigmoid, 0.2f, 0.5f}},
+      {"LeakyRelu", {Unary::leaky_relu, 0.01f}},
+      {"Elu", {Unary::elu, 1}},
+      {"Sigmoid", {Unary::sigmoid}},
+      {"Tanh", {Unary::tanh}},
+      {"Softplus", {Unary::softplus}},
+      {"HardSigmoid", {Unary::hardsigmoid, 0.2f, 0.5f}},
       {"HardSwish", {Unary::hardswish}},
   };
   if (!node.domain.empty()) return std::nullopt;
@@ -47,8 +51,13 @@ const std::vector<float>& function_points() {
 }
 
 std::optional<Function> known_function(std::span<const float> values) {
-  static constexpr Function kCandidates[] = {{Unary::silu},    {Unary::hardswish}, {Unary::gelu}, {Unary::gelu_tanh},
-                                             {Unary::sigmoid}, {Unary::tanh},      {Unary::hardsigmoid, 1.0f / 6, 0.5f}};
+  static constexpr Function kCandidates[] = {{Unary::silu},
+                                             {Unary::hardswish},
+                                             {Unary::gelu},
+                                             {Unary::gelu_tanh},
+                                             {Unary::sigmoid},
+                                             {Unary::tanh},
+                                             {Unary::hardsigmoid, 1.0f / 6, 0.5f}};
   const std::vector<float>& x = function_points();
   if (values.size() != x.size()) return std::nullopt;
   std::vector<float> y(x.size());

@@ -106,6 +106,8 @@ Status check_config(const QuantConfig& config) noexcept {
   } else if (config.activation.per_row) {
     return Status::error(Code::unsupported, "activation.per_row is for dynamic ranges only");
   }
+  if (config.function_depth < 0)
+    return Status::error(Code::invalid_argument, "function_depth is %d: at least 0", config.function_depth);
   if (config.weight.dtype != DType::s8) return Status::error(Code::unsupported, "weight.dtype is u8: weights are s8");
   if (!config.weight.symmetric) return Status::error(Code::unsupported, "weight.symmetric is false: weights are symmetric");
   if (config.weight.per_row) return Status::error(Code::unsupported, "weight.per_row: weights are per tensor or per channel");

@@ -122,6 +122,8 @@ std::optional<QuantConfig> read_config(const Json& json, const std::string& wher
       read(value, path, config.activation);
     else if (key == "weight")
       read(value, path, config.weight);
+    else if (key == "function_depth")
+      read(value, path, config.function_depth);
     else
       fail("%s: unknown key", path);
   }
@@ -241,7 +243,10 @@ Json write(const TensorConfig& c) {
 
 Json write(const QuantConfig& c) {
   const auto* mode = std::find_if(std::begin(kModes), std::end(kModes), [&](const auto& m) { return m.second == c.mode; });
-  return {{"mode", mode->first}, {"activation", write(c.activation)}, {"weight", write(c.weight)}};
+  return {{"mode", mode->first},
+          {"activation", write(c.activation)},
+          {"weight", write(c.weight)},
+          {"function_depth", c.function_depth}};
 }
 
 Json write(const std::string& pattern, const ValueParams& params) {

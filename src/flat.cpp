@@ -40,12 +40,6 @@ int64_t largest_sum(const Weights& w) noexcept {
 
 }  // namespace
 
-size_t Weights::scratch_bytes() const noexcept {
-  const auto elements = [](const KernelInfo& k) { return int64_t(k.mr) * k.nr * std::max<int64_t>(1, k.panels); };
-  return epilogue.function().scratch_bytes(
-      std::max(elements(*kernel), short_sums.kernel ? elements(*short_sums.kernel) : int64_t(0)));
-}
-
 // Where a bound on sums lets a kernel round them in a shorter way, they are short.
 int64_t largest_weight_sum(const Weights& w) noexcept {
   constexpr int64_t kShort = 2048, kLargest = 128;

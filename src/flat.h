@@ -1,6 +1,7 @@
 // Packed weights of a GEMM or a convolution, and the loop over a flat matrix of rows: a GEMM, or a 1x1 convolution.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -43,7 +44,11 @@ struct Weights {
       return epilogue.function().run(k, g, scratch);
     k.brgemm(&g);
   }
-  size_t scratch_bytes() const noexcept;
+  size_t scratch_bytes() const noexcept {
+    if (!epilogue.function()) return 0;
+    const auto elements = [](const KernelInfo& k) { return int64_t(k.mr) * k.nr * std::max<int64_t>(1, k.panels); };
+    return epilogue.function().scratch_bytes(std::max(elements(*kernel), short_sums.kernel ? elements(*short_sums.kernel) : 0));
+  }
   size_t bytes() const noexcept { return packed.bytes() + epilogue.bytes() + panels.size() * sizeof(Panel); }
 };
 

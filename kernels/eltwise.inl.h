@@ -148,6 +148,6 @@ template <class V>
 constexpr EltwiseKernels eltwise_table(const char* name, Isa needs) {
   return {name,           needs,      quantize<V>,   dequantize<V>,      requantize<V>, add_quantized<V>, mul_quantized<V>,
           scale_shift_quantized<V>, lut<V>, min_max<V>, unary<V>, clamp<V>, binary<V>, scale_shift<V>, sum<V>,
-          sum_squares<V>, softmax<V>, layer_norm<V>, rms_norm<V>,        dequantize_sums<V>, max_taps<V>, avg_taps_f32<V>,
+          sum_squares<V>, add_products<V>, softmax<V>, layer_norm<V>, rms_norm<V>,        dequantize_sums<V>, max_taps<V>, avg_taps_f32<V>,
           avg_taps_quantized<V>, transpose<V>};
 }

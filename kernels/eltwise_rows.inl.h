@@ -159,3 +159,49 @@ void rms_norm(const float* x, const float* gamma, float* y, size_t n, float eps)
     V::store(y + i, V::load(x + i, lanes) * inv * V::load(gamma + i, lanes), lanes);
   });
 }
+
+// R rows at a time hide the time that each of their sums takes.
+template <class V, int R>
+OCTAVO_INLINE void add_products_of(const float* w, size_t n, const float* x, float* y) {
+  using F = typename V::F;
+  constexpr int kVectors = 16 / V::N;
+  F acc[R][kVectors];
+  OCTAVO_UNROLL
+  for (int r = 0; r < R; ++r)
+    for (int j = 0; j < kVectors; ++j) acc[r][j] = F(0.0f);
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    OCTAVO_UNROLL
+    for (int j = 0; j < kVectors; ++j) {
+      const F e = V::load(x + i + j * V::N, typename V::All{});
+      OCTAVO_UNROLL
+      for (int r = 0; r < R; ++r) acc[r][j] = V::fma(V::load(w + r * n + i + j * V::N, typename V::All{}), e, acc[r][j]);
+    }
+  }
+  for (int j = 0; j < kVectors && i < n; ++j, i += V::N) {
+    for (int r = 0; r < R; ++r) {
+      if (i + V::N <= n) {
+        acc[r][j] = V::fma(V::load(w + r * n + i, typename V::All{}), V::load(x + i, typename V::All{}), acc[r][j]);
+      } else if constexpr (V::N > 1) {
+        acc[r][j] = V::fma(V::load(w + r * n + i, V::first(n - i), 0), V::load(x + i, V::first(n - i), 0), acc[r][j]);
+      }
+    }
+  }
+  for (int r = 0; r < R; ++r) {
+    float lane[16];
+    for (int j = 0; j < kVectors; ++j) V::store(lane + j * V::N, acc[r][j], typename V::All{});
+    y[r] += fold16(lane);
+  }
+}
+
+template <class V>
+void add_products(const float* w, size_t rows, size_t n, const float* x, ptrdiff_t x_stride, float* y, ptrdiff_t y_stride,
+                  size_t m) {
+  constexpr int kRows = V::N == 16 ? 8 : 4;
+  size_t j = 0;
+  for (; j + kRows <= rows; j += kRows)
+    for (size_t i = 0; i < m; ++i)
+      add_products_of<V, kRows>(w + j * n, n, x + ptrdiff_t(i) * x_stride, y + ptrdiff_t(i) * y_stride + j);
+  for (; j < rows; ++j)
+    for (size_t i = 0; i < m; ++i) add_products_of<V, 1>(w + j * n, n, x + ptrdiff_t(i) * x_stride, y + ptrdiff_t(i) * y_stride + j);
+}

@@ -291,6 +291,7 @@ TEST_F(Calls, Eltwise) {
       t.clamp(fx, fz, n, -1, 1);
       t.scale_shift(fx, fx, fy, fz, n);
       fz[0] = t.sum(fx, n) + t.sum_squares(fx, n, 0.5f);
+      t.add_products(fx, 1, n, fy, 0, fz, 0, 1);
       t.softmax(fx, fz, n);
       t.layer_norm(fx, fx, fy, fz, n, 1e-5f);
       t.rms_norm(fx, fy, fz, n, 1e-5f);

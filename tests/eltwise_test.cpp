@@ -5,6 +5,7 @@
 
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <functional>
 #include <limits>
 #include <string>
@@ -190,6 +191,36 @@ TEST(Eltwise, RowsSameBits) {
       same_floats(n, "rms_norm", [&](const EltwiseKernels& t, float* y) { t.rms_norm(x.p, g.p, y, n, 1e-5f); });
       same_floats(n, "layer_norm", [&](const EltwiseKernels& t, float* y) { t.layer_norm(x.p, nullptr, nullptr, y, n, 1e-5f); });
     }
+}
+
+TEST(Eltwise, ProductsOfRowsSameBits) {
+  Noise noise(8);
+  for (const size_t n : {1, 7, 16, 17, 31, 64, 70})
+    for (const size_t rows : {1, 3, 4, 8, 13})
+      for (const ptrdiff_t m : {1, 3}) {
+        Floats w(rows * n), x(size_t(m) * n), start(size_t(m) * rows);
+        noise.fill(w.p, rows * n), noise.fill(x.p, size_t(m) * n), noise.fill(start.p, size_t(m) * rows);
+        same_floats(size_t(m) * rows, "add_products", [&](const EltwiseKernels& t, float* y) {
+          std::memcpy(y, start.p, size_t(m) * rows * sizeof(float));
+          t.add_products(w.p, rows, n, x.p, ptrdiff_t(n), y, ptrdiff_t(rows), size_t(m));
+        });
+        // Last vector first.
+        same_floats(size_t(m) * rows, "add_products", [&](const EltwiseKernels& t, float* y) {
+          std::memcpy(y, start.p, size_t(m) * rows * sizeof(float));
+          t.add_products(w.p, rows, n, x.p + (m - 1) * ptrdiff_t(n), -ptrdiff_t(n), y + (m - 1) * ptrdiff_t(rows), -ptrdiff_t(rows),
+                         size_t(m));
+        });
+        std::vector<float> y(start.p, start.p + size_t(m) * rows);
+        eltwise(Isa::scalar).add_products(w.p, rows, n, x.p, ptrdiff_t(n), y.data(), ptrdiff_t(rows), size_t(m));
+        for (size_t i = 0; i < y.size(); ++i) {
+          double want = double(start.p[i]), size = std::fabs(want);
+          for (size_t p = 0; p < n; ++p) {
+            const double e = double(w.p[i % rows * n + p]) * double(x.p[i / rows * n + p]);
+            want += e, size += std::fabs(e);
+          }
+          EXPECT_NEAR(double(y[i]), want, 1e-6 * size);  // n / 16 + 5 roundings of half an ulp
+        }
+      }
 }
 
 TEST(Eltwise, SumIsInTheSixteenLaneOrder) {

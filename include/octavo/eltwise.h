@@ -75,6 +75,10 @@ struct EltwiseKernels {
   // Sum of x, sum of squares of (x - mean), in the 16-lane order.
   float (*sum)(const float* x, size_t n);
   float (*sum_squares)(const float* x, size_t n, float mean);
+  // y[i][j] += x[i] . w[j] for m vectors x and `rows` rows w of n floats: one fma for each, in the 16-lane order. Strides in elements;
+  // those of x and y may be negative.
+  void (*add_products)(const float* w, size_t rows, size_t n, const float* x, ptrdiff_t x_stride, float* y, ptrdiff_t y_stride,
+                       size_t m);
   // y = exp(x - max) * (1 / sum) over one row. y may be x.
   void (*softmax)(const float* x, float* y, size_t n);
   // y = fma((x - mean) * (1 / sqrt(var + eps)), gamma, beta) over one row; var divides by n. gamma, beta may be null.

@@ -54,23 +54,13 @@ void clip(const Recurrent& r, const EltwiseKernels& k, float* x, int64_t n) {
   if (r.clip > 0) k.clamp(x, x, size_t(n), -r.clip, r.clip);
 }
 
-// sum of a[i] * b[i] in sixteen lanes, which are then added pairwise: vector code, and the same bits everywhere.
-float dot(const float* a, const float* b, int64_t n) {
-  constexpr int kLanes = 16;
-  float lanes[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes)
-    for (int l = 0; l < kLanes; ++l) lanes[l] += a[i + l] * b[i + l];
-  for (int l = 0; i < n; ++i, ++l) lanes[l] += a[i] * b[i];
-  for (int half = kLanes / 2; half > 0; half /= 2)
-    for (int l = 0; l < half; ++l) lanes[l] += lanes[l + half];
-  return lanes[0];
+// y[j] += w[j] . x for `rows` rows
+void add_product(const EltwiseKernels& k, const float* w, const float* x, float* y, int64_t rows, int64_t n) {
+  k.add_products(w, size_t(rows), size_t(n), x, 0, y, 0, 1);
 }
 
-// y[j] += w[j] . x for `rows` rows
-void add_product(const float* w, const float* x, float* y, int64_t rows, int64_t n) {
-  for (int64_t j = 0; j < rows; ++j) y[j] += dot(w + j * n, x, n);
-}
+// Inputs of so many steps meet W together, so that it is read once for all of them.
+constexpr int64_t kStepsAtOnce = 16;
 
 Inferred infer_recurrent(const InferContext& ctx) {
   const Cell cell = cell_of(ctx.node);
@@ -104,10 +94,10 @@ Inferred infer_recurrent(const InferContext& ctx) {
   return outputs;
 }
 
-// One sequence at a time: its gates, R h^T of a GRU, h, c.
+// One sequence at a time: gates of some steps, R h^T of a GRU, h, c.
 size_t recurrent_scratch(const EvalContext& ctx) {
   const int64_t rows = ctx.inputs[2].dims[1], hidden = ctx.inputs[2].dims[2];
-  return size_t(2 * rows + 2 * hidden) * sizeof(float);
+  return size_t((kStepsAtOnce + 1) * rows + 2 * hidden) * sizeof(float);
 }
 
 Status eval_recurrent(const EvalContext& ctx) {
@@ -118,7 +108,7 @@ Status eval_recurrent(const EvalContext& ctx) {
   const View c0 = view_of(ctx, kRecurrentC), peephole = view_of(ctx, kRecurrentPeephole);
   const auto output = [&](size_t i) { return i < ctx.outputs.size() ? f32_out(ctx.outputs[i]) : nullptr; };
   const int64_t n = r.hidden, rows = r.gates * n;
-  float *gates = static_cast<float*>(ctx.scratch), *product = gates + rows, *h = product + rows, *c = h + n;
+  float *some_gates = static_cast<float*>(ctx.scratch), *product = some_gates + kStepsAtOnce * rows, *h = product + rows, *c = h + n;
   if (output(0)) std::fill_n(output(0), ctx.outputs[0].count(), 0.0f);
   for (int64_t d = 0; d < r.directions; ++d) {
     const float *w = f32(ctx.inputs[1]) + d * rows * r.in, *u = f32(ctx.inputs[2]) + d * rows * n;
@@ -133,15 +123,20 @@ Status eval_recurrent(const EvalContext& ctx) {
         h[i] = h0.data ? f32(h0)[r.state_at(d, b) + i] : 0;
         c[i] = c0.data ? f32(c0)[r.state_at(d, b) + i] : 0;
       }
+      const bool backwards = d == 1 || r.reverse;
+      const auto time_of = [&](int64_t step) { return backwards ? length - 1 - step : step; };
       for (int64_t step = 0; step < length; ++step) {
-        const int64_t t = d == 1 || r.reverse ? length - 1 - step : step;
-        for (int64_t j = 0; j < rows; ++j) {
-          gates[j] = wb ? wb[j] : 0;
-          product[j] = rb ? rb[j] : 0;
+        const int64_t t = time_of(step);
+        if (step % kStepsAtOnce == 0) {
+          const int64_t some = std::min(kStepsAtOnce, length - step), stride = r.x_at(1, 0) - r.x_at(0, 0);
+          for (int64_t j = 0; j < some * rows; ++j) some_gates[j] = wb ? wb[j % rows] : 0;
+          ctx.eltwise.add_products(w, size_t(rows), size_t(r.in), f32(ctx.inputs[0]) + r.x_at(t, b), backwards ? -stride : stride,
+                                   some_gates, rows, size_t(some));
         }
-        add_product(w, f32(ctx.inputs[0]) + r.x_at(t, b), gates, rows, r.in);
+        float* gates = some_gates + step % kStepsAtOnce * rows;
+        for (int64_t j = 0; j < rows; ++j) product[j] = rb ? rb[j] : 0;
         const int64_t direct = r.cell == Cell::gru && !r.reset_after ? 2 * n : rows;  // rows of R that meet h itself
-        add_product(u, h, product, direct, n);
+        add_product(ctx.eltwise, u, h, product, direct, n);
         for (int64_t j = 0; j < (r.cell == Cell::gru ? 2 * n : rows); ++j) gates[j] += product[j];
         if (r.cell == Cell::lstm) {
           lstm_cell(r, ctx.eltwise, f, peephole.data ? f32(peephole) + d * 3 * n : nullptr, gates, h, c);
@@ -153,7 +148,7 @@ Status eval_recurrent(const EvalContext& ctx) {
           if (r.reset_after) {
             for (int64_t i = 0; i < n; ++i) candidate[i] += gates[n + i] * product[2 * n + i];
           } else {
-            add_product(u + 2 * n * n, c, product + 2 * n, n, n);
+            add_product(ctx.eltwise, u + 2 * n * n, c, product + 2 * n, n, n);
             for (int64_t i = 0; i < n; ++i) candidate[i] += product[2 * n + i];
           }
           gru_cell(r, ctx.eltwise, f, gates, candidate, h);

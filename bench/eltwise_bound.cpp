@@ -25,7 +25,8 @@ double mix_seconds(Isa isa, const Mix& mix, double floats) {
     return loop ? instructions / 32 * 8 * floats / (peak_gmacs(*loop) * 1e9) : 0.0;
   };
   return std::max({seconds(peak_loop_of(isa, DType::f32), mix.fma), seconds(vector_loop(isa, "div"), mix.div),
-                   seconds(vector_loop(isa, "mix"), mix.all), seconds(vector_loop(isa, "chain"), mix.chain), mix.loads * floats / load_bytes});
+                   seconds(vector_loop(isa, "mix"), mix.all), seconds(vector_loop(isa, "chain"), mix.chain),
+                   mix.loads * floats / load_bytes});
 }
 
 Beside time_beside(const std::function<void()>& routine, size_t bytes_read, size_t bytes_written) {

@@ -97,12 +97,14 @@ Routine unary(std::string name, Unary op, Mix mix) {
           }};
 }
 
-// Pools of images of kSide channels (256 under a window of 7x7, the whole image): a maximum or a sum, and a load, of each tap. An image is read once, whatever the taps.
+// Pools of images of kSide channels (256 under a window of 7x7, the whole image): a maximum or a sum, and a load, of each tap. Memory
+// is read once, whatever the taps.
 Routine pool(std::string name, DType type, PoolKind kind, int64_t size, int64_t stride) {
   return {std::move(name), type == DType::f32, [=](const EltwiseKernels& t, Data& d, size_t bytes) {
             const size_t channels = size == 7 ? 256 : kSide, pixel = channels * size_of(type);
             PoolDesc desc;
             int64_t side = bytes < 1u << 16 ? 8 : bytes < 1u << 20 ? 24 : 96;
+            if (type != DType::f32) side *= 2;
             if (size == 7) side = 7;
             desc.window.ih = desc.window.iw = side, desc.window.kh = desc.window.kw = size;
             desc.window.stride_h = desc.window.stride_w = stride;
@@ -114,8 +116,9 @@ Routine pool(std::string name, DType type, PoolKind kind, int64_t size, int64_t 
             const size_t images = std::max<size_t>(1, bytes / ((in + out) * pixel));
             const double taps = double(size * size);
             const bool floats = type == DType::f32, average = kind == PoolKind::average;
-            const Mix mix = floats && average ? Mix{4 * taps, 4, 4 * taps} : floats ? Mix{4 * taps, 0, 4 * taps}
-                            : average ? Mix{2 * taps + 17, 0, 4 * taps + 33} : Mix{taps, 0, taps};
+            Mix mix = floats && average ? Mix{4 * taps, 4, 4 * taps} : floats ? Mix{4 * taps, 0, 4 * taps}
+                      : average ? Mix{2 * taps + 17, 0, 4 * taps + 33} : Mix{taps, 0, taps};
+            mix.loads = (floats ? 4 : 1) * taps;
             ConvArgs args;
             args.batch = int64_t(images), args.a = d.x.data(), args.c = d.z.data();
             return Work{double(images * in * pixel), double(images * out * pixel), mix, double(images * out * channels),
@@ -136,7 +139,7 @@ std::vector<Routine> routines() {
   std::vector<Routine> all = {
       // name, floats, bytes read and written by element, {fma, div, all}
       per_element("memcpy", true, 4, 4, {}, [](K, Data& d, size_t n) { std::memcpy(d.z.data(), d.x.data(), n * 4); }),
-      per_element("quantize", true, 4, 1, {4 * 4 + 3, 0, 4 * 8 + 7},
+      per_element("quantize", true, 4, 1, {4 * 2 + 4, 4, 4 * 5 + 9},
                   [](K t, Data& d, size_t n) { t.quantize(d.x.as<float>(), d.z.data(), u8, n, 0.04f, 128); }),
       per_element("dequantize", false, 1, 4, {8, 0, 16},
                   [](K t, Data& d, size_t n) { t.dequantize(d.x.data(), u8, d.z.as<float>(), n, 0.04f, 128); }),
@@ -172,8 +175,8 @@ std::vector<Routine> routines() {
                     for (size_t i = 0; i < n; i += kRow) t.softmax(d.x.as<float>() + i, d.z.as<float>() + i, kRow);
                   }),
       // Sums of 16 lanes, each of which waits for the one before it (3 cycles) or for a product and a sum (4): 2 and 2 in 32 floats;
-      // then a pass that stores 4 vectors, one a cycle: (2 * 3 + 2 * 4 + 4) / 3 sums.
-      per_element("layer_norm", true, 4, 4, {8, 0, 20, 6},
+      // then a pass that loads 12 vectors, two a cycle: (2 * 3 + 2 * 4 + 6) / 3 sums.
+      per_element("layer_norm", true, 4, 4, {8, 0, 20, 20.0 / 3},
                   [](K t, Data& d, size_t n) {
                     const float* g = d.y.as<float>();
                     for (size_t i = 0; i < n; i += kRow) t.layer_norm(d.x.as<float>() + i, g, g, d.z.as<float>() + i, kRow, 1e-5f);

@@ -20,11 +20,13 @@ double seconds_of(long calls, const std::function<void()>& fn) {
 }  // namespace
 
 double mix_seconds(Isa isa, const Mix& mix, double floats) {
+  static const double load_bytes = read_gbytes(size_t(16) << 10) * 1e9;
   const auto seconds = [&](const PeakLoop* loop, double instructions) {
     return loop ? instructions / 32 * 8 * floats / (peak_gmacs(*loop) * 1e9) : 0.0;
   };
   return std::max({seconds(peak_loop_of(isa, DType::f32), mix.fma), seconds(vector_loop(isa, "div"), mix.div),
-                   seconds(vector_loop(isa, "mix"), mix.all), seconds(vector_loop(isa, "chain"), mix.chain)});
+                   seconds(vector_loop(isa, "mix"), mix.all), seconds(vector_loop(isa, "chain"), mix.chain),
+                   mix.loads * floats / load_bytes});
 }
 
 Beside time_beside(const std::function<void()>& routine, size_t bytes_read, size_t bytes_written) {

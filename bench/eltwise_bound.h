@@ -34,8 +34,9 @@ struct Buffer {
 //   div  divisions and square roots
 //   all  the two above and sums, conversions, integers; neither loads nor stores
 //   chain  sums that wait for each other, in registers of any width
+//   loads  from the nearest cache, where elements are read more than once
 struct Mix {
-  double fma = 0, div = 0, all = 0, chain = 0;
+  double fma = 0, div = 0, all = 0, chain = 0, loads = 0;
 };
 
 // Seconds that `floats` elements take if nothing but the scarcest of them counts; 0 for scalar code.

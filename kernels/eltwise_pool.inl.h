@@ -1,8 +1,8 @@
 // Pools: rows of output pixels, a block of channels at a time in registers. The pixels of a row are far fewer than their channels'
 // taps, so that a loop over taps, whose addresses are looked up, is the innermost.
 
-// fn(pixel, c, times, lanes) for every pixel and block of channels: whole blocks of kTimes registers, then single ones. B: a
-// vocabulary with N, All, first.
+// fn(pixel, c, times, lanes) for every pixel and block of channels: whole blocks of kTimes registers, then single ones, the last of
+// which repeats channels of the one before rather than be a part. B: a vocabulary with N, All, first.
 template <int n>
 struct Times {
   static constexpr int N = n;
@@ -15,7 +15,11 @@ OCTAVO_INLINE void for_pixels(const TapRow& r, Fn fn) {
     for (; c + kBlock <= r.channels; c += kBlock) fn(x, c, Times<kTimes>{}, typename B::All{});
     for (; c + B::N <= r.channels; c += B::N) fn(x, c, Times<1>{}, typename B::All{});
     if constexpr (B::N > 1) {
-      if (c < r.channels) fn(x, c, Times<1>{}, B::first(r.channels - c));
+      if (c == r.channels) continue;
+      if (c > 0)
+        fn(x, r.channels - B::N, Times<1>{}, typename B::All{});
+      else
+        fn(x, c, Times<1>{}, B::first(r.channels));
     }
   }
 }
@@ -27,7 +31,6 @@ template <class T>
 inline T* tap_result(const TapRow& r, void* out, size_t pixel) {
   return reinterpret_cast<T*>(static_cast<char*>(out) + ptrdiff_t(pixel) * r.out_step);
 }
-
 
 // out = finish(step(... step(first tap, second tap) ..., last tap)), on B's registers of T.
 template <class B, class T, int kTimes, class Step, class Finish>
@@ -65,7 +68,7 @@ void avg_taps_f32(const TapRow& r, float* out, float divisor) {
   fold_taps<V, float, 4>(r, out, [](F a, F b) OCTAVO_LAMBDA { return a + b; }, [d = F(divisor)](F s) OCTAVO_LAMBDA { return s / d; });
 }
 
-// Sums of up to 257 bytes fit 16 bits.
+// Sums of up to 257 bytes fit 16 bits. Fewer channels than a register of bytes has go by vectors of floats.
 template <class V>
 void avg_taps_quantized(const TapRow& r, DType t, int32_t zp, float m, const QResult& to) {
   using I = typename V::I;
@@ -73,28 +76,37 @@ void avg_taps_quantized(const TapRow& r, DType t, int32_t zp, float m, const QRe
   using B = typename V::Bytes;
   const QSink<V> out(to);
   const I flip(flip_of(t)), zps(int32_t(uint32_t(r.taps) * uint32_t(zp + flip_of(t))));
-  const uint8_t flip_bytes = uint8_t(flip_of(t));
   const F mul(m);
-  const size_t groups = V::N > 1 && r.taps <= 257 ? r.channels / B::N : 0;
-  for (size_t x = 0; x < r.pixels; ++x) {
-    const size_t at = x * size_t(r.out_step);
-    if constexpr (V::N > 1) {
-      for (size_t g = 0; g < groups; ++g) {
-        typename V::Words words(B::flip(B::load(tap<uint8_t>(r, 0, x, g * B::N), typename B::All{}), flip_bytes));
-        for (size_t k = 1; k < r.taps; ++k) words.add(B::flip(B::load(tap<uint8_t>(r, k, x, g * B::N), typename B::All{}), flip_bytes));
-        I sums[V::kGroup];
-        words.widen(sums);
-        Group<V> v;
+  if constexpr (V::N > 1) {
+    const uint8_t flip_bytes = uint8_t(flip_of(t));
+    if (r.taps <= 257 && r.channels >= size_t(B::N))
+      return for_pixels<B, 2>(r, [&](size_t x, size_t c, auto times, auto lanes) OCTAVO_LAMBDA {
+        constexpr int K = decltype(times)::N;
+        const auto load = [&](const uint8_t* p, int j) OCTAVO_LAMBDA { return B::flip(B::load(p + j * B::N, lanes), flip_bytes); };
+        const uint8_t* p = tap<uint8_t>(r, 0, x, c);
+        typename V::Words words[K];
         OCTAVO_UNROLL
-        for (int k = 0; k < V::kGroup; ++k) v.v[k] = V::to_float(sums[k] - zps) * mul;
-        out.group(at + g * B::N, v);
-      }
-    }
-    const size_t c0 = groups * size_t(B::N);
-    for_each<V>(r.channels - c0, [&](size_t c, auto lanes) OCTAVO_LAMBDA {
-      I s(0);
-      for (size_t k = 0; k < r.taps; ++k) s = s + (V::load_u8(tap<uint8_t>(r, k, x, c0 + c), lanes) ^ flip);
-      out.store(at + c0 + c, V::to_float(s - zps) * mul, lanes);
-    });
+        for (int j = 0; j < K; ++j) words[j] = typename V::Words(load(p, j));
+        for (size_t k = 1; k < r.taps; ++k) {
+          p = tap<uint8_t>(r, k, x, c);
+          OCTAVO_UNROLL
+          for (int j = 0; j < K; ++j) words[j].add(load(p, j));
+        }
+        uint8_t* q = tap_result<uint8_t>(r, out.data, x) + c;
+        OCTAVO_UNROLL
+        for (int j = 0; j < K; ++j) {
+          I sums[V::kGroup];
+          words[j].widen(sums);
+          Group<V> g;
+          OCTAVO_UNROLL
+          for (int k = 0; k < V::kGroup; ++k) g.v[k] = V::to_float(sums[k] - zps) * mul;
+          B::store(q + j * B::N, out.bytes(g), lanes);
+        }
+      });
   }
+  for_pixels<V, 1>(r, [&](size_t x, size_t c, auto, auto lanes) OCTAVO_LAMBDA {
+    I s(0);
+    for (size_t k = 0; k < r.taps; ++k) s = s + (V::load_u8(tap<uint8_t>(r, k, x, c), lanes) ^ flip);
+    out.store(x * size_t(r.out_step) + c, V::to_float(s - zps) * mul, lanes);
+  });
 }

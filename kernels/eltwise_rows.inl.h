@@ -1,10 +1,14 @@
 // Routines on rows: reductions in the fixed order of 16 lanes, and what is made of them. A sum adds 16 elements in the time of one
 // addition, since each waits for the one before: that, not memory, bounds sum, sum_squares and the norms in the nearest cache.
 
-inline float fold16(float* lane) {
-  for (int w = 8; w >= 1; w /= 2)
-    for (int l = 0; l < w; ++l) lane[l] = lane[l] + lane[l + w];
-  return lane[0];
+// lane[l] + lane[l + 8], of these [l] + [l + 4], then [l] + [l + 2], then [0] + [1].
+typedef float Floats4 __attribute__((vector_size(16)));
+inline float fold16(const float* lane) {
+  Floats4 v[4];
+  std::memcpy(v, lane, sizeof v);
+  const Floats4 four = (v[0] + v[2]) + (v[1] + v[3]);
+  const Floats4 two = four + __builtin_shufflevector(four, four, 2, 3, 0, 1);
+  return two[0] + two[1];
 }
 
 // acc[j] = step(acc[j], x) over the 16 lanes that every float reduction keeps; lanes past the end see `fill`.
@@ -129,8 +133,23 @@ void softmax(const float* x, float* y, size_t n) {
     }
     W::store(lane, s, All{});
   }
-  map_long<V>(x + i, y + i, n - i, exponential);
-  for (; i < n; ++i) lane[i % 16] = lane[i % 16] + y[i];
+  const auto add = [&](F e) OCTAVO_LAMBDA {
+    float* l = lane + i % 16;
+    V::store(l, V::load(l, All{}) + e, All{});
+  };
+  for (; i + V::N <= n; i += V::N) {
+    const F e = exponential(V{}, V::load(x + i, All{}));
+    V::store(y + i, e, All{});
+    add(e);
+  }
+  if constexpr (V::N > 1) {
+    if (i < n) {
+      const auto lanes = V::first(n - i);
+      const F e = exponential(V{}, V::load(x + i, lanes, -__builtin_huge_valf()));  // 0 past the end
+      V::store(y + i, e, lanes);
+      add(e);
+    }
+  }
   map<V>(y, y, n, [r = F(1.0f / fold16(lane))](F v) OCTAVO_LAMBDA { return v * r; });
 }
 

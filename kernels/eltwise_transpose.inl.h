@@ -23,24 +23,28 @@ OCTAVO_INLINE void transpose_squares(const T* in, ptrdiff_t in_stride, T* out, p
   for (int i = 0; i < N; ++i) Zip::store(out + i * out_stride, v[i]);
 }
 
-// Tiles of 64 bytes by 64 rows (of 4-byte elements: 16 by 16): what is read and what is written are whole cache lines.
+// Tiles of 64 bytes by 128 rows: lines that are read are used whole while they are near, lines that are written are filled one
+// behind the other.
 template <class V, class T>
 void transpose_tiles(const T* in, ptrdiff_t in_stride, T* out, ptrdiff_t out_stride, size_t rows, size_t cols) {
   using Wide = typename V::template Zip<T>;
-  constexpr size_t kTile = 64 / sizeof(T), kSquare = 16 / sizeof(T), kRows = kSquare * size_t(Wide::kLanes);
-  for (size_t i0 = 0; i0 < rows; i0 += kTile) {
-    const size_t i1 = i0 + kTile < rows ? i0 + kTile : rows;
-    for (size_t j0 = 0; j0 < cols; j0 += kTile) {
-      const size_t j1 = j0 + kTile < cols ? j0 + kTile : cols;
-      // The rows of the next tile: too many streams for the core to see them coming.
-      for (size_t i = i0; i < i1 && j1 < cols; ++i) __builtin_prefetch(in + ptrdiff_t(i) * in_stride + ptrdiff_t(j1));
+  constexpr size_t kCols = 64 / sizeof(T), kSquare = 16 / sizeof(T), kRows = kSquare * size_t(Wide::kLanes), kTall = 128;
+  for (size_t i0 = 0; i0 < rows; i0 += kTall) {
+    const size_t i1 = i0 + kTall < rows ? i0 + kTall : rows;
+    for (size_t j0 = 0; j0 < cols; j0 += kCols) {
+      const size_t j1 = j0 + kCols < cols ? j0 + kCols : cols, next = j1 < cols ? j1 : j0;
       size_t j = j0;
       for (; j + kSquare <= j1; j += kSquare) {
         const T* from = in + ptrdiff_t(i0) * in_stride + ptrdiff_t(j);
         T* to = out + ptrdiff_t(j) * out_stride + ptrdiff_t(i0);
+        // A quarter of the rows of the next tile: too many streams for the core to see them coming.
+        const T* ahead = in + ptrdiff_t(i0 + (j - j0) / kSquare * (kRows / 4)) * in_stride + ptrdiff_t(next);
         size_t i = i0;
-        for (; i + kRows <= i1; i += kRows, from += ptrdiff_t(kRows) * in_stride, to += kRows)
+        for (; i + kRows <= i1; i += kRows, from += ptrdiff_t(kRows) * in_stride, ahead += ptrdiff_t(kRows) * in_stride, to += kRows) {
+          OCTAVO_UNROLL
+          for (size_t k = 0; k < kRows / 4; ++k) __builtin_prefetch(ahead + ptrdiff_t(k) * in_stride);
           transpose_squares<Wide>(from, in_stride, to, out_stride);
+        }
         for (; i + kSquare <= i1; i += kSquare, from += ptrdiff_t(kSquare) * in_stride, to += kSquare)
           transpose_squares<OneLane<T>>(from, in_stride, to, out_stride);
         for (; i < i1; ++i, from += in_stride, ++to)

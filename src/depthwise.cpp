@@ -5,10 +5,12 @@
 // From copies (small or not dense images with padding): the kernel reads copies of the input rows with the padding filled
 // in, kept in a ring of as many rows as one call sees: each input row is copied once, just before it is needed. Where several
 // output channels share an input channel, the copies hold it as many times.
+// Neighbouring dense pixels of few channels are one pixel of more, whose window moves on by as many pixels (DepthwiseBlocks::fold).
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <exception>
+#include <vector>
 
 #include "octavo/conv.h"
 #include "src/numerics.h"
@@ -37,6 +39,45 @@ void repeat(const char* in, int64_t n, int64_t times, char* out) {
   repeat<kBytes, 0>(in, n, times, out);
 }
 
+// p[0..n) so many times, one behind the other; nothing of nothing.
+template <class T>
+std::vector<T> tiled(const T* p, int64_t n, int64_t times) {
+  std::vector<T> all;
+  for (int64_t i = 0; p && i < times; ++i) all.insert(all.end(), p, p + n);
+  return all;
+}
+
+// What a kernel call needs of the weights, for so many pixels taken as one.
+struct Folded {
+  Buffer<char> packed;
+  Epilogue epilogue;
+  Folded() = default;
+  Folded(const ConvDesc& d, const KernelInfo& kernel, const EltwiseKernels* functions, int64_t pixels);
+  size_t bytes() const noexcept { return packed.bytes() + epilogue.bytes(); }
+};
+Folded::Folded(const ConvDesc& d, const KernelInfo& kernel, const EltwiseKernels* functions, int64_t pixels) {
+  const PackFormat& format = kernel.format;
+  const Window& w = d.window;
+  const int64_t n = d.oc * pixels;
+  Numerics q = d.numerics;
+  const std::vector<char> weights = tiled(static_cast<const char*>(d.w), d.oc * w.kh * w.kw * int64_t(size_of(kernel.b)), pixels);
+  const std::vector<float> bias_f32 = tiled(q.bias_f32, d.oc, pixels);
+  std::vector<float> scale;
+  std::vector<int32_t> bias_s32;
+  Buffer<int32_t> sums;
+  if (q.bias_f32) q.bias_f32 = bias_f32.data();
+  if (d.a != DType::f32) {  // or these are not read
+    scale = tiled(q.w_scale, q.w_scale_count, q.w_scale_count > 1 ? pixels : 1);
+    bias_s32 = tiled(q.bias_s32, d.oc, pixels);
+    q.w_scale = scale.data(), q.w_scale_count = int64_t(scale.size());
+    if (q.bias_s32) q.bias_s32 = bias_s32.data();
+    sums = Buffer<int32_t>(size_t(n));
+  }
+  packed = Buffer<char>(dwconv_bytes(format, w.kh, w.kw, n));
+  pack_dwconv(format, weights.data(), kernel.b, w.kh, w.kw, n, packed.get(), sums.get());
+  epilogue = Epilogue(q, d.a, n, sums.get(), 1, format.a_offset, 0, functions);
+}
+
 }  // namespace
 
 struct DepthwisePlan::Impl {
@@ -46,8 +87,7 @@ struct DepthwisePlan::Impl {
   PixelTypes types;
   int fill = 0;
   const KernelInfo* kernel = nullptr;
-  Buffer<char> packed;
-  Epilogue epilogue;
+  Folded single, folded;  // of one pixel; of DepthwiseBlocks::fold pixels, if that is more
   DepthwiseBlocks blocks;
   bool padded = false;  // in place with padding: only if the pixels are dense
 
@@ -65,7 +105,7 @@ struct DepthwisePlan::Impl {
   size_t fill_bytes() const noexcept { return align_up(size_t(in_cols(blocks.inner_end - blocks.inner_begin) * pixel_bytes())); }
   // What a call leaves for a function.
   size_t scratch_bytes() const noexcept {
-    return epilogue.function().scratch_bytes(std::max(FunctionCalls::kSomeElements, blocks.call_rows * types.out));
+    return single.epilogue.function().scratch_bytes(std::max(FunctionCalls::kSomeElements, blocks.call_rows * types.out));
   }
   size_t workspace_bytes() const noexcept { return scratch_bytes() + space_bytes(); }
   size_t space_bytes() const noexcept {
@@ -75,11 +115,8 @@ struct DepthwisePlan::Impl {
     return pointer_bytes() + (blocks.in_place ? std::max(ring, fill_bytes() + align_up(strip)) : ring);
   }
   void run(const ConvArgs& v, int64_t begin, int64_t end, void* workspace) const noexcept;
-  void call(DwconvArgs& g, const char** pointers, float* scratch) const noexcept {
-    if (epilogue.function()) [[unlikely]]
-      return epilogue.function().run(*kernel, g, pointers, (g.m - 1) * blocks.row_step + w.kh, scratch);
-    kernel->dwconv(&g);
-  }
+  void call(DwconvArgs& g, const char** pointers, float* scratch) const noexcept;
+  void call_folded(const DwconvArgs& g, const char** pointers) const noexcept;
 
   // Rows [y, y_end) of the output of one image.
   struct Rows {
@@ -104,6 +141,30 @@ struct DepthwisePlan::Impl {
         pointers[r * blocks.row_step + ky] = row_at((y + r) * w.stride_h - w.pad_top + ky * w.dilation_h);
   }
 };
+
+void DepthwisePlan::Impl::call(DwconvArgs& g, const char** pointers, float* scratch) const noexcept {
+  const FunctionCalls& function = single.epilogue.function();
+  if (function) [[unlikely]]
+    return function.run(*kernel, g, pointers, (g.m - 1) * blocks.row_step + w.kh, scratch);
+  const bool dense = g.stride_w == 1 && g.pixel_stride_bytes == copy_pixel_bytes() &&
+                     g.c_stride_bytes == types.out * int64_t(size_of(types.c));
+  blocks.fold > 1 && dense && g.n >= blocks.fold ? call_folded(g, pointers) : kernel->dwconv(&g);
+}
+
+// Pixels that are left over are computed once more with some before them. `pointers`, which are g.rows, are moved.
+void DepthwisePlan::Impl::call_folded(const DwconvArgs& g, const char** pointers) const noexcept {
+  const EpilogueArgs epi = folded.epilogue.args(0);
+  DwconvArgs f = g;
+  f.w = folded.packed.get(), f.epi = &epi;
+  f.n = g.n / blocks.fold, f.channels = g.channels * blocks.fold;
+  f.stride_w = int32_t(blocks.fold), f.c_stride_bytes = g.c_stride_bytes * blocks.fold;
+  kernel->dwconv(&f);
+  if (g.n % blocks.fold == 0) return;
+  const int64_t last = g.n - blocks.fold;
+  for (int64_t i = 0; i < (g.m - 1) * blocks.row_step + w.kh; ++i) pointers[i] += last * g.pixel_stride_bytes;
+  f.n = 1, f.c = static_cast<char*>(g.c) + last * g.c_stride_bytes;
+  kernel->dwconv(&f);
+}
 
 // A padded row of `cols` pixels, each channel as many times as output channels see it.
 void DepthwisePlan::Impl::copy_repeated(int64_t iy, int64_t cols, const char* image, ptrdiff_t pixel_stride,
@@ -189,7 +250,7 @@ void DepthwisePlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, voi
   char* space = static_cast<char*>(workspace) + scratch_bytes();
   const char** pointers = reinterpret_cast<const char**>(space);
   space += pointer_bytes();
-  EpilogueArgs epi = epilogue.args(0);
+  EpilogueArgs epi = single.epilogue.args(0);
   epi.residual_stride_bytes = v.residual_pixel_stride_bytes;
   DwconvArgs g;
   g.rows = reinterpret_cast<const void* const*>(pointers);
@@ -200,7 +261,7 @@ void DepthwisePlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, voi
   g.dilation_w = int32_t(w.dilation_w);
   g.n = ow;
   g.channels = types.out;
-  g.w = packed.get();
+  g.w = single.packed.get();
   g.c_stride_bytes = v.c_pixel_stride_bytes;
   g.c_row_stride_bytes = ow * v.c_pixel_stride_bytes;
   g.residual_row_stride_bytes = ow * v.residual_pixel_stride_bytes;
@@ -239,6 +300,7 @@ Expected<DepthwisePlan> DepthwisePlan::create(const ConvDesc& d) noexcept try {
   auto impl = std::make_shared<Impl>();
   impl->d = d;
   impl->d.w = nullptr, impl->d.numerics = {};
+  impl->d.numerics.has_residual = d.numerics.has_residual, impl->d.numerics.function = d.numerics.function;
   const Window& w = impl->w = d.window;
   impl->oh = w.oh();
   impl->ow = w.ow();
@@ -247,15 +309,9 @@ Expected<DepthwisePlan> DepthwisePlan::create(const ConvDesc& d) noexcept try {
   impl->kernel = *kernel;
   impl->padded = w.pad_top || w.pad_left || w.pad_bottom || w.pad_right;
   impl->blocks = depthwise_blocks(d, **kernel);
-  const PackFormat& format = (*kernel)->format;
-  impl->packed = Buffer<char>(dwconv_bytes(format, w.kh, w.kw, d.oc));
-  Buffer<int32_t> sums;
-  if (d.a != DType::f32) {
-    impl->fill = d.numerics.a.zero_point;
-    sums = Buffer<int32_t>(size_t(d.oc));
-  }
-  pack_dwconv(format, d.w, (*kernel)->b, w.kh, w.kw, d.oc, impl->packed.get(), sums.get());
-  impl->epilogue = Epilogue(d.numerics, d.a, d.oc, sums.get(), 1, format.a_offset, 0, *functions);
+  if (d.a != DType::f32) impl->fill = d.numerics.a.zero_point;
+  impl->single = Folded(d, **kernel, *functions, 1);
+  if (impl->blocks.fold > 1) impl->folded = Folded(d, **kernel, *functions, impl->blocks.fold);
   return DepthwisePlan(std::move(impl));
 } catch (const std::exception&) {
   return Status::error(Code::out_of_memory, "DepthwisePlan::create: no memory for %lld channels", static_cast<long long>(d.oc));
@@ -285,7 +341,7 @@ Status DepthwisePlan::run(const ConvArgs& v, void* workspace, const Parallel& pa
 }
 
 const KernelInfo& DepthwisePlan::kernel() const noexcept { return *impl_->kernel; }
-size_t DepthwisePlan::packed_bytes() const noexcept { return impl_->packed.bytes() + impl_->epilogue.bytes(); }
+size_t DepthwisePlan::packed_bytes() const noexcept { return impl_->single.bytes() + impl_->folded.bytes(); }
 int64_t DepthwisePlan::macs() const noexcept { return impl_->macs; }
 
 std::string DepthwisePlan::describe() const {

@@ -293,6 +293,22 @@ void add_sums(const PackFormat& f, int64_t k, int64_t n, const D* panel, int32_t
       for (int r = 0; r < f.kr; ++r) sums[i] += panel[g * group_elements + i * f.kr + r];
 }
 
+// A tap of all channels of a block at a time.
+template <class S, class D>
+void pack_channels(const PackFormat& f, const S* w, int64_t kh, int64_t kw, int64_t channels, char* packed) {
+  const size_t block_bytes = panel_bytes(f, dwconv_slots(f, kh, kw));
+  int at[UINT8_MAX];
+  for (int c = 0; c < f.nr; ++c) at[c] = column_of(f, c) * f.kr;
+  for (; channels > 0; channels -= f.nr, w += f.nr * kh * kw, packed += block_bytes) {
+    const int64_t n = std::min<int64_t>(channels, f.nr);
+    for (int64_t t = 0; t < kh * kw; ++t) {
+      const int64_t slot = slot_of(f, kh, kw, t / kw, t % kw);
+      D* d = reinterpret_cast<D*>(packed) + slot / f.kr * f.nr * f.kr + slot % f.kr;
+      for (int64_t c = 0; c < n; ++c) d[at[c]] = D(w[c * kh * kw + t]);
+    }
+  }
+}
+
 }  // namespace
 
 void pack_block(const PackFormat& f, const WeightBlock& w, int64_t row, int64_t column, void* panel, size_t tap_bytes) noexcept {
@@ -313,19 +329,13 @@ size_t dwconv_bytes(const PackFormat& f, int64_t kh, int64_t kw, int64_t channel
 
 void pack_dwconv(const PackFormat& f, const void* w, DType dtype, int64_t kh, int64_t kw, int64_t channels, void* packed,
                  int32_t* sums) noexcept {
-  const size_t block_bytes = panel_bytes(f, dwconv_slots(f, kh, kw));
-  const int64_t taps = kh * kw, element = int64_t(size_of(dtype));
-  // Taps whose slots follow each other: a column of the kernel, or all of them.
-  const bool columns = slot_of(f, kh, kw, 0, 1) != 1;
-  for (int64_t c = 0; c < channels; ++c) {
-    char* block = static_cast<char*>(packed) + size_t(c / f.nr) * block_bytes;
-    for (int64_t z = 0; z < (columns ? kw : 1); ++z) {
-      const WeightBlock run{
-          static_cast<const char*>(w) + (c * taps + z) * element, dtype, columns ? kh : taps, 1, columns ? kw : 1, taps};
-      pack_block(f, run, slot_of(f, kh, kw, 0, z), column_of(f, int(c % f.nr)), block, 0);
-    }
-    for (int64_t t = 0; sums && t < taps; ++t) sums[c] += static_cast<const int8_t*>(w)[c * taps + t];
-  }
+  char* to = static_cast<char*>(packed);
+  if (dtype == DType::f32) return pack_channels<float, float>(f, static_cast<const float*>(w), kh, kw, channels, to);
+  const int8_t* from = static_cast<const int8_t*>(w);
+  f.elem_bytes == 2 ? pack_channels<int8_t, int16_t>(f, from, kh, kw, channels, to)
+                    : pack_channels<int8_t, int8_t>(f, from, kh, kw, channels, to);
+  for (int64_t c = 0; c < channels; ++c)
+    for (int64_t t = 0; t < kh * kw; ++t) sums[c] += *from++;
 }
 
 }  // namespace octavo::detail

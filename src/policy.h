@@ -81,6 +81,7 @@ struct DepthwiseBlocks {
   int64_t call_rows = 1;                   // the most output rows of a kernel call
   int64_t row_step = 1;                    // DwconvArgs::stride_h: output rows share pointers if they share input rows
   int64_t band_rows = 1, bands = 1;        // a tile of the plan is a band of output rows
+  int64_t fold = 1;                        // so many neighbouring pixels are one of as many times the channels
 };
 DepthwiseBlocks depthwise_blocks(const ConvDesc&, const KernelInfo&, std::string* why = nullptr);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <exception>
+#include <vector>
 
 #include "octavo/conv.h"
 #include "octavo/eltwise.h"
@@ -16,6 +17,7 @@ using namespace detail;
 struct PoolPlan::Impl {
   PoolDesc d;
   int64_t oh = 0, ow = 0;
+  std::vector<ColumnTaps> columns;
   PixelTypes types;
   const EltwiseKernels* kernels = nullptr;
 
@@ -38,27 +40,25 @@ void PoolPlan::Impl::pool(const TapRow& row, void* out) const noexcept {
 void PoolPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* workspace) const noexcept {
   const Window& w = d.window;
   const void** taps = static_cast<const void**>(workspace);
+  const ptrdiff_t tap_step = ptrdiff_t(w.dilation_w) * v.a_pixel_stride_bytes, in_row = ptrdiff_t(w.iw) * v.a_pixel_stride_bytes;
+  const ptrdiff_t step = ptrdiff_t(w.stride_w) * v.a_pixel_stride_bytes;
+  char* out = static_cast<char*>(v.c) + begin * ow * v.c_pixel_stride_bytes;
+  int64_t image = begin / oh, y = begin % oh;
   for (int64_t tile = begin; tile < end; ++tile) {
-    const int64_t image = tile / oh, iy = tile % oh * w.stride_h - w.pad_top;
+    const int64_t iy = y * w.stride_h - w.pad_top;
     const TapRange ys = valid_taps(iy, w.kh, w.dilation_h, w.ih);
-    const char* in = static_cast<const char*>(v.a) + image * w.ih * w.iw * v.a_pixel_stride_bytes;
-    char* out = static_cast<char*>(v.c) + tile * ow * v.c_pixel_stride_bytes;
-    for (int64_t x = 0; x < ow;) {
-      const int64_t ix = x * w.stride_w - w.pad_left;
-      const TapRange xs = valid_taps(ix, w.kw, w.dilation_w, w.iw);
+    const char* in = static_cast<const char*>(v.a) + (image * w.ih + iy + ys.begin * w.dilation_h) * in_row;
+    for (const ColumnTaps& c : columns) {
+      const char* row = in + (c.begin * w.stride_w - w.pad_left + c.taps.begin * w.dilation_w) * v.a_pixel_stride_bytes;
       const void** tap = taps;
-      for (int64_t ky = ys.begin; ky < ys.end; ++ky) {
-        const char* pixel = in + ((iy + ky * w.dilation_h) * w.iw + ix + xs.begin * w.dilation_w) * v.a_pixel_stride_bytes;
-        for (int64_t kx = xs.begin; kx < xs.end; ++kx, pixel += w.dilation_w * v.a_pixel_stride_bytes) *tap++ = pixel;
+      for (int64_t ky = ys.begin; ky < ys.end; ++ky, row += w.dilation_h * in_row) {
+        const char* pixel = row;
+        for (int64_t kx = c.taps.begin; kx < c.taps.end; ++kx, pixel += tap_step) *tap++ = pixel;
       }
-      // The last column of a whole window is in the image as long as the window is.
-      int64_t same = 1;
-      if (xs.begin == 0 && xs.end == w.kw) same = std::min(ow - x, (w.iw - 1 - ix - (w.kw - 1) * w.dilation_w) / w.stride_w + 1);
-      pool({taps, size_t(tap - taps), ptrdiff_t(w.stride_w) * v.a_pixel_stride_bytes, v.c_pixel_stride_bytes, size_t(same),
-            size_t(d.channels)}, out);
-      x += same;
-      out += same * v.c_pixel_stride_bytes;
+      pool({taps, size_t(tap - taps), step, v.c_pixel_stride_bytes, size_t(c.end - c.begin), size_t(d.channels)}, out);
+      out += (c.end - c.begin) * v.c_pixel_stride_bytes;
     }
+    if (++y == oh) y = 0, ++image;
   }
 }
 
@@ -106,6 +106,7 @@ Expected<PoolPlan> PoolPlan::create(const PoolDesc& d) noexcept try {
   impl->d = d;
   impl->oh = d.window.oh();
   impl->ow = d.window.ow();
+  impl->columns = column_taps(d.window);
   impl->types = {d.channels, d.channels, d.dtype, d.dtype, d.dtype, false};
   impl->kernels = &eltwise(*isa);
   return PoolPlan(std::move(impl));

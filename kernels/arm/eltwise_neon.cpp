@@ -128,6 +128,7 @@ struct Vec {
   // Sums of bytes in 16 bits.
   struct Words {
     uint16x8_t low, high;
+    Words() = default;
     explicit Words(uint8x16_t b) : low(vmovl_u8(vget_low_u8(b))), high(vmovl_high_u8(b)) {}
     OCTAVO_INLINE void add(uint8x16_t b) { low = vaddw_u8(low, vget_low_u8(b)), high = vaddw_high_u8(high, b); }
     OCTAVO_INLINE void widen(I (&v)[2]) const { v[0] = widen(low), v[1] = widen(high); }

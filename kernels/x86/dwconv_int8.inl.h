@@ -19,7 +19,7 @@ inline typename V::T load_bytes(const char* p, int n) {
 // What does not change over the pixels.
 template <class V>
 struct Channels {
-  typename V::T bias[4], scale[4];
+  typename V::T bias[4], scale[4], float_bias[4];
   typename V::T residual_flip, residual_zp, minus_lo, range, base;
   typename V::F residual_scale, hi;
   bool plain;       // no residual, and float(acc) * scale converts to s32 whatever acc is: |scale| < 1, as in all networks
@@ -29,6 +29,8 @@ struct Channels {
   Channels(const EpilogueArgs& e, int64_t first_channel, int channels) : channel(first_channel), n(channels) {
     V::load_quarters(e.bias ? e.bias + channel : nullptr, n, bias);
     V::load_quarters(e.scale ? e.scale + channel : nullptr, n, scale);
+    V::load_quarters(e.bias_f32 ? e.bias_f32 + channel : nullptr, n, float_bias);
+    for (int q = 0; q < 4 && !e.scale; ++q) scale[q] = V::as_s32(V::set_f32(1));
     plain = !e.residual;
     for (int q = 0; q < 4; ++q) plain &= V::below_one(V::as_f32(scale[q]));
     const int r = e.residual_dtype == DType::s8 ? 128 : 0;
@@ -63,26 +65,27 @@ inline typename V::T rounded(typename V::T acc, const Channels<V>& k, const char
 }
 
 // s32, f32: the quarters are put back in channel order.
-template <class V>
-inline void store_words(const typename V::T (&acc)[4], const Channels<V>& k, const EpilogueArgs& e, const char* r, char* c) {
+template <class V, bool kTail>
+OCTAVO_INLINE void store_words(const typename V::T (&acc)[4], const Channels<V>& k, const EpilogueArgs& e, const char* r, char* c) {
   using T = typename V::T;
   using F = typename V::F;
-  T natural[4];
-  V::from_quarters(acc, natural);
+  const bool floats = e.out == DType::f32;
+  T quarters[4], natural[4];
+  for (int q = 0; q < 4; ++q)
+    quarters[q] = floats ? V::as_s32(V::fma(V::to_f32(acc[q]), V::as_f32(k.scale[q]), V::as_f32(k.float_bias[q]))) : acc[q];
+  V::from_quarters(quarters, natural);
   constexpr int kStep = V::kChannels / 4;
-  for (int i = 0; i < 4 && i * kStep < k.n; ++i) {
-    const int n = k.n - i * kStep < kStep ? k.n - i * kStep : kStep;
-    const int64_t j = k.channel + i * kStep;
+  for (int i = 0; i < 4; ++i, c += kStep * 4) {
+    const int n = k.n - i * kStep;
+    if (kTail && n <= 0) return;
+    const bool part = kTail && n < kStep;  // stores under a mask are slow
     T out = natural[i];
-    if (e.out == DType::f32) {
-      const F bias = e.bias_f32 ? V::as_f32(V::load_words(e.bias_f32 + j, n)) : V::set_f32(0);
-      F v = V::to_f32(out);
-      v = e.scale ? V::fma(v, V::as_f32(V::load_words(e.scale + j, n)), bias) : V::add(v, bias);
-      if (r) v = V::add(v, V::as_f32(V::load_words(r + i * kStep * 4, n)));
-      v = V::min(V::max(v, V::set_f32(e.lo)), V::set_f32(e.hi));
-      out = V::as_s32(v);
+    if (floats) {
+      F v = V::as_f32(out);
+      if (r) v = V::add(v, V::as_f32(part ? V::load_words(r + i * kStep * 4, n) : V::load(r + i * kStep * 4)));
+      out = V::as_s32(V::min(V::max(v, V::set_f32(e.lo)), V::set_f32(e.hi)));
     }
-    V::store_words(c + i * kStep * 4, out, n);
+    part ? V::store_words(c, out, n) : V::store(c, out);
   }
 }
 
@@ -271,18 +274,6 @@ OCTAVO_INLINE void tile_of_bytes(const DwconvArgs& g, const Channels<V>& k, int6
   }
 }
 
-// s32 or f32 output of R rows x one pixel.
-template <class V, int kNr, int R>
-inline void tile_of_words(const DwconvArgs& g, const Window& window, const Weights<V>& weights, const Channels<V>& k,
-                          const typename V::T* d, int64_t row, int64_t x) {
-  typename V::T sums[4][R][1];
-  dot_window<V, kNr, R, 1>(window, weights, k, d, 0, sums);
-  for (int r = 0; r < R; ++r) {
-    const Place place(g, k.channel * 4, row + r, x);
-    store_words<V>({sums[0][r][0], sums[1][r][0], sums[2][r][0], sums[3][r][0]}, k, *g.epi, place.r, place.c);
-  }
-}
-
 // R output rows x `pixels` pixels, from pixel x of row `row` on, whose first column is the strip's first.
 // kThree: 3 columns of 3 rows, next to each other.
 template <class V, int kNr, int R, bool kThree, bool kPlain, bool kTail>
@@ -309,18 +300,32 @@ template <class V, int kNr, int R, bool kThree, bool kPlain, bool kTail>
   for (; i < pixels; ++i) tile.template operator()<1>(i);
 }
 
-template <class V, int kNr, int R>
+// The same with s32 or f32 output.
+template <class V, int kNr, int R, bool kTail>
 [[gnu::noinline]] void tiles_of_words(const DwconvArgs& g, const Window& window, const Weights<V>& weights, const Channels<V>& k,
                                       const typename V::T* strip, int64_t row, int64_t x, int64_t pixels) {
+  constexpr int kAtOnce = V::kPixels / R;
   const ptrdiff_t pixel = ptrdiff_t(g.stride_w) * window.groups * 4;
-  for (int64_t i = 0; i < pixels; ++i) tile_of_words<V, kNr, R>(g, window, weights, k, strip + i * pixel, row, x + i);
+  const auto tile = [&]<int X>(int64_t first) __attribute__((always_inline)) {
+    typename V::T sums[4][R][X];
+    dot_window<V, kNr, R, X>(window, weights, k, strip + first * pixel, pixel, sums);
+    OCTAVO_UNROLL
+    for (int i = 0; i < R * X; ++i) {
+      const int r = i / X, j = i % X;
+      const Place place(g, k.channel * 4, row + r, x + first + j);
+      store_words<V, kTail>({sums[0][r][j], sums[1][r][j], sums[2][r][j], sums[3][r][j]}, k, *g.epi, place.r, place.c);
+    }
+  };
+  int64_t i = 0;
+  for (; i + kAtOnce <= pixels; i += kAtOnce) tile.template operator()<kAtOnce>(i);
+  for (; i < pixels; ++i) tile.template operator()<1>(i);
 }
 
 template <class V, int kNr, int R, bool kTail>
 inline void tiles(const DwconvArgs& g, const Window& window, const Weights<V>& weights, const Channels<V>& k,
                   const typename V::T* strip, int64_t row, int64_t x, int64_t pixels) {
   if (g.epi->out != DType::u8 && g.epi->out != DType::s8) {
-    tiles_of_words<V, kNr, R>(g, window, weights, k, strip, row, x, pixels);
+    tiles_of_words<V, kNr, R, kTail>(g, window, weights, k, strip, row, x, pixels);
   } else if (!k.plain) {
     tiles_of_bytes<V, kNr, R, false, false, kTail>(g, window, weights, k, strip, row, x, pixels);
   } else if (V::kThreeByThree == 0 && g.kh == 3 && g.kw == 3 && window.dilation == 1) {

@@ -139,6 +139,15 @@ struct Ymm {
   }
 };
 
+// Eight channels in half of a register: so many remain of most of those that are no multiple of 16. V: of 16 channels.
+template <class V>
+struct Eight : V {
+  using T = typename V::T;
+  using V::load, V::store;
+  static T load(const void* p, int) { return _mm_loadl_epi64(static_cast<const T*>(p)); }
+  static void store(void* p, T v, int) { _mm_storel_epi64(static_cast<T*>(p), v); }
+};
+
 // All blocks of nr = 32 channels on V32 and V16: no masks, so that only the last 15 channels take the slow partial loads.
 template <class V32, class V16, bool kFlip>
 inline void dwconv_blocks_of_32(const DwconvArgs& g) {
@@ -152,6 +161,9 @@ inline void dwconv_blocks_of_32(const DwconvArgs& g) {
     }
     if (left >= 16) channels_of<V16, 32, false, kFlip>(g, w, c, 16);
     const int done = left / 16 * 16;
-    if (left > done) channels_of<V16, 32, true, kFlip>(g, w + done, c + done, left - done);
+    if (left - done == 8)
+      channels_of<Eight<V16>, 32, true, kFlip>(g, w + done, c + done, 8);
+    else if (left > done)
+      channels_of<V16, 32, true, kFlip>(g, w + done, c + done, left - done);
   }
 }

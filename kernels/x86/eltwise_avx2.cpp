@@ -1,4 +1,4 @@
-// The elementwise routines on 8 lanes. Tails: vmaskmov for floats, a small buffer for bytes.
+// The elementwise routines on 8 lanes. Tails: vmaskmov for floats, pieces for bytes.
 #include <immintrin.h>
 
 #include <cstddef>
@@ -6,6 +6,7 @@
 #include <cstring>
 #include <xsimd/xsimd.hpp>
 
+#include "kernels/x86/pieces.inl.h"
 #include "octavo/eltwise.h"
 
 namespace octavo::OCTAVO_ISA {
@@ -34,27 +35,25 @@ struct Vec : XsimdVec<xsimd::fma3<xsimd::avx2>> {
   static I load_s32(const int32_t* p, First l) { return _mm256_maskload_epi32(p, l.mask); }
   static I load_u8(const uint8_t* p, All) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))); }
   static I load_u8(const uint8_t* p, First l) {
-    uint8_t buffer[8] = {};
-    std::memcpy(buffer, p, l.n);
-    return load_u8(buffer, All{});
+    return _mm256_cvtepu8_epi32(load_pieces(reinterpret_cast<const char*>(p), int(l.n)));
   }
   static void store_u8(uint8_t* p, I v, All) {
-    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), narrow(v));
   }
-  static void store_u8(uint8_t* p, I v, First l) {
-    uint8_t buffer[8];
-    store_u8(buffer, v, All{});
-    std::memcpy(p, buffer, l.n);
+  static void store_u8(uint8_t* p, I v, First l) { store_pieces(reinterpret_cast<char*>(p), narrow(v), int(l.n)); }
+  static __m128i narrow(I v) {
+    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    return _mm_packus_epi16(words, words);
   }
 
   // Bytes to floats by the exponent of 2^23, between whose neighbours lie integers: 2^23 + b, minus 2^23 + zp. The unpacks stay
   // in their 16-byte lanes, as do the packs that undo them.
   static constexpr int kGroup = 4;
   struct Widen {
-    __m256i flip;
+    __m256i flip, exponent;  // exponent: with the flip of an only byte
     F base;
-    Widen(int32_t zp, uint8_t top) : flip(_mm256_set1_epi8(char(top))), base(float(0x800000 + zp)) {}
+    Widen(int32_t zp, uint8_t top)
+        : flip(_mm256_set1_epi8(char(top))), exponent(_mm256_set1_epi32(0x4b000000 | top)), base(float(0x800000 + zp)) {}
     OCTAVO_INLINE void operator()(__m256i bytes, F (&v)[4]) const {
       bytes = _mm256_xor_si256(bytes, flip);
       const __m256i zero = _mm256_setzero_si256(), exponent = _mm256_set1_epi16(0x4b00);
@@ -67,13 +66,12 @@ struct Vec : XsimdVec<xsimd::fma3<xsimd::avx2>> {
     // The floats of p[0..31] in their order: 16 bytes in both lanes, of which each takes its four.
     OCTAVO_INLINE void in_order(const uint8_t* p, F (&v)[4]) const {
       const __m256i first = _mm256_setr_epi32(~0xff | 0, ~0xff | 1, ~0xff | 2, ~0xff | 3, ~0xff | 4, ~0xff | 5, ~0xff | 6, ~0xff | 7);
-      const __m256i second = _mm256_add_epi8(first, _mm256_set1_epi32(8)), exponent = _mm256_set1_epi32(0x4b000000);
+      const __m256i second = _mm256_add_epi8(first, _mm256_set1_epi32(8));
       OCTAVO_UNROLL
       for (int k = 0; k < 4; k += 2) {
-        const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8 * k));
-        const __m256i bytes = _mm256_xor_si256(_mm256_broadcastsi128_si256(half), flip);
-        v[k] = F(_mm256_castsi256_ps(_mm256_or_si256(_mm256_shuffle_epi8(bytes, first), exponent))) - base;
-        v[k + 1] = F(_mm256_castsi256_ps(_mm256_or_si256(_mm256_shuffle_epi8(bytes, second), exponent))) - base;
+        const __m256i bytes = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8 * k)));
+        v[k] = F(_mm256_castsi256_ps(_mm256_xor_si256(_mm256_shuffle_epi8(bytes, first), exponent))) - base;
+        v[k + 1] = F(_mm256_castsi256_ps(_mm256_xor_si256(_mm256_shuffle_epi8(bytes, second), exponent))) - base;
       }
     }
   };
@@ -95,6 +93,7 @@ struct Vec : XsimdVec<xsimd::fma3<xsimd::avx2>> {
   // Sums of bytes in 16 bits, in the order of Widen.
   struct Words {
     __m256i low, high;
+    Words() = default;
     explicit Words(__m256i b) : low(_mm256_unpacklo_epi8(b, _mm256_setzero_si256())), high(_mm256_unpackhi_epi8(b, _mm256_setzero_si256())) {}
     OCTAVO_INLINE void add(__m256i b) {
       const Words w(b);
@@ -129,15 +128,17 @@ struct Vec : XsimdVec<xsimd::fma3<xsimd::avx2>> {
     static First first(size_t n) { return {n}; }
     static __m256i load(const uint8_t* p, All) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
     static __m256i load(const uint8_t* p, First l) {
-      uint8_t buffer[32] = {};
-      std::memcpy(buffer, p, l.n);
-      return load(buffer, All{});
+      const char* from = reinterpret_cast<const char*>(p);
+      if (l.n < 16) return _mm256_zextsi128_si256(load_pieces(from, int(l.n)));
+      const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+      return _mm256_inserti128_si256(_mm256_castsi128_si256(low), load_pieces(from + 16, int(l.n) - 16), 1);
     }
     static void store(uint8_t* p, __m256i v, All) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
     static void store(uint8_t* p, __m256i v, First l) {
-      uint8_t buffer[32];
-      store(buffer, v, All{});
-      std::memcpy(p, buffer, l.n);
+      char* to = reinterpret_cast<char*>(p);
+      if (l.n < 16) return store_pieces(to, _mm256_castsi256_si128(v), int(l.n));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(v));
+      store_pieces(to + 16, _mm256_extracti128_si256(v, 1), int(l.n) - 16);
     }
     static __m256i max(__m256i a, __m256i b) { return _mm256_max_epu8(a, b); }
     static __m256i max_s8(__m256i a, __m256i b) { return _mm256_max_epi8(a, b); }

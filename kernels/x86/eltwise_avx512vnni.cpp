@@ -76,6 +76,7 @@ struct Vec : XsimdVec<xsimd::avx512bw> {
   // Sums of bytes in 16 bits, in the order of Widen.
   struct Words {
     __m512i low, high;
+    Words() = default;
     explicit Words(__m512i b) : low(_mm512_unpacklo_epi8(b, _mm512_setzero_si512())), high(_mm512_unpackhi_epi8(b, _mm512_setzero_si512())) {}
     OCTAVO_INLINE void add(__m512i b) {
       const Words w(b);

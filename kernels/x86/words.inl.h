@@ -109,13 +109,14 @@ OCTAVO_INLINE void word_groups(const BrgemmArgs& g, const Words& w, int at, int 
   });
 }
 
-// Groups, then the rows that are left over one by one.
+// Groups, groups of a third as many rows (rows of small images leave over some), then one by one.
 template <int NV>
 OCTAVO_INLINE void word_rows(const BrgemmArgs& g, const Words& w, int row, int rows) {
-  constexpr int M = kWordGroup * 2 / NV;
-  const int groups = rows / M, rest = rows % M;
+  constexpr int M = kWordGroup * 2 / NV, kThird = M / 3;
+  const int groups = rows / M, thirds = rows % M / kThird, rest = rows % kThird, done = rows - rest;
   if (groups) word_groups<M, NV>(g, w, 0, row, groups);
-  if (rest) word_groups<1, NV>(g, w, groups * M, row + groups * M, rest);
+  if (thirds) word_groups<kThird, NV>(g, w, groups * M, row + groups * M, thirds);
+  if (rest) word_groups<1, NV>(g, w, done, row + done, rest);
 }
 
 // Sums that are too long for it, as tiles.

@@ -3,12 +3,23 @@
 
 // lane[l] + lane[l + 8], of these [l] + [l + 4], then [l] + [l + 2], then [0] + [1].
 typedef float Floats4 __attribute__((vector_size(16)));
-inline float fold16(const float* lane) {
+inline Floats4 fold_to_4(const float* lane) {
   Floats4 v[4];
   std::memcpy(v, lane, sizeof v);
-  const Floats4 four = (v[0] + v[2]) + (v[1] + v[3]);
+  return (v[0] + v[2]) + (v[1] + v[3]);
+}
+inline float fold16(const float* lane) {
+  const Floats4 four = fold_to_4(lane);
   const Floats4 two = four + __builtin_shufflevector(four, four, 2, 3, 0, 1);
   return two[0] + two[1];
+}
+// The same for four times 16 lanes: their lanes change places with the sums.
+inline Floats4 fold16_of_4(const float* lane) {
+  const Floats4 a = fold_to_4(lane), b = fold_to_4(lane + 16), c = fold_to_4(lane + 32), d = fold_to_4(lane + 48);
+  const Floats4 ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), cd = __builtin_shufflevector(c, d, 0, 4, 1, 5),
+                ab2 = __builtin_shufflevector(a, b, 2, 6, 3, 7), cd2 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  const Floats4 two_ab = ab + ab2, two_cd = cd + cd2;
+  return __builtin_shufflevector(two_ab, two_cd, 0, 1, 4, 5) + __builtin_shufflevector(two_ab, two_cd, 2, 3, 6, 7);
 }
 
 // acc[j] = step(acc[j], x) over the 16 lanes that every float reduction keeps; lanes past the end see `fill`.
@@ -206,10 +217,18 @@ OCTAVO_INLINE void add_products_of(const float* w, size_t n, const float* x, flo
       }
     }
   }
-  for (int r = 0; r < R; ++r) {
-    float lane[16];
-    for (int j = 0; j < kVectors; ++j) V::store(lane + j * V::N, acc[r][j], typename V::All{});
-    y[r] += fold16(lane);
+  float lane[R * 16];
+  for (int r = 0; r < R; ++r)
+    for (int j = 0; j < kVectors; ++j) V::store(lane + r * 16 + j * V::N, acc[r][j], typename V::All{});
+  if constexpr (R == 1) {
+    *y += fold16(lane);
+  } else {
+    for (int r = 0; r < R; r += 4) {
+      Floats4 sums;
+      std::memcpy(&sums, y + r, sizeof sums);
+      sums += fold16_of_4(lane + r * 16);
+      std::memcpy(y + r, &sums, sizeof sums);
+    }
   }
 }
 

@@ -31,14 +31,14 @@ constexpr int32_t kMagicBits = 0x4b400000;
 struct Small8 {
   bool use, out_signed, plain;  // plain: the bounds are those of the type, and the zero point is even
   int odd, lo, hi;              // bounds with the zero point
-  float round;
+  float round[4];               // the same four times
   OCTAVO_INLINE explicit Small8(const EpilogueArgs& e) {
     out_signed = e.out == DType::s8;
     use = (out_signed || e.out == DType::u8) && !e.residual && e.largest_acc < 4194304.0f && e.largest_out < 32000.0f;
     odd = e.zp & 1;
     lo = int(vcvtns_s32_f32(e.lo)) + e.zp, hi = int(vcvtns_s32_f32(e.hi)) + e.zp;
     plain = !odd && hi - lo == 255;
-    round = kMagic + float(e.zp - odd);
+    for (float& x : round) x = kMagic + float(e.zp - odd);
   }
 };
 
@@ -140,6 +140,7 @@ class BlockEpilogue {
   }
 
   OCTAVO_INLINE void small8(const Sums& sums) const {
+    asm volatile("" : : : "memory");  // GCC would load what other outputs need too before it asks for the output, and spill
     const F magic = V::splat(kMagic), round = V::splat(small8_.round);
     each<NV>([&]<int v>(Int<v>) OCTAVO_LAMBDA {
       const F s = scale<v>();

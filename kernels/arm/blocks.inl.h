@@ -1,15 +1,18 @@
 // THE loop of kernels that first copy A: acc[i][j] = bias[j] + sum_t sum_p A_t[i][p] * B_t[p][j]
 //
-// A call copies its rows of A, a strip of K at a time, into the order in which the multiplications want them: zero-padded, all
+// A call copies its rows of A, a piece of K at a time, into the order in which the multiplications want them: zero-padded, all
 // taps one after the other, as the panel has them too. The loop over steps knows neither taps nor tails. The copy serves all
 // columns of a panel, which are kColumns = 64 for that: the loop takes them in blocks of as many as NV registers hold, whatever
 // their length is. So the panel is the same for every length. A call has any number of rows, kBlockRows of them at a time, for
 // which it prepares the constants of the columns once.
+// What comes next is copied between the blocks of what is multiplied now, two rows at a time: a core does not look far enough
+// ahead to find a multiplication beside all of a copy.
 //
 // A kernel is a struct K that inherits a register vocabulary and says how to multiply:
-//   integer, rows          whether sums are s32 (or f32); rows of the tile in an accumulator (BlockEpilogue)
-//   step_bytes             bytes of the panel that a step takes
-//   Copy<Groups>           the copy: Copy(tile); total() steps of the call; kMost steps of a strip; fill(steps), the next; data()
+//   integer, rows      whether sums are s32 (or f32); rows of the tile in an accumulator (BlockEpilogue)
+//   step_bytes         bytes of the panel that a step takes
+//   Copy               the copy: kStepBytes of a row that a step takes, kMost steps, kBytes that these take; pair(row, next, bytes,
+//                      copy, pair, at): two rows, so many bytes of each, from step `at` of the copy on
 //   multiply<Groups, NV>(acc, strip)
 #pragma once
 
@@ -22,8 +25,14 @@ namespace {
 
 constexpr int kBlockRows = 6, kColumns = 64;
 
-// A strip of K from a block of columns on. `sums` holds the sums of the strips before it, if there are any (resume), and takes
-// those of this one, unless it is the last. seed, scale: those of the call's constants there.
+// Rows of a call, so many groups (none: it has no more), and `steps` steps of their K from step `at` on, all taps counted.
+struct Piece {
+  int row = 0, groups = 0;
+  int64_t at = 0, steps = 0;
+};
+
+// A piece from a block of columns on. `sums` holds the sums of the pieces before it, if there are any (resume), and takes those
+// of this one, unless it is the last. seed, scale: those of the call's constants there.
 struct Strip {
   const char* a;
   const char* b;
@@ -37,51 +46,163 @@ struct Strip {
 template <class K>
 using Constants = CallConstants<K::rows * kColumns>;
 
-// `blocks` blocks of `columns` columns each, which Groups * NV registers hold.
-template <class K, int Groups, int NV>
-[[gnu::noinline]] void some_blocks(const Tile& tile, const Small8& small8, Strip& strip, int column, int columns, int blocks) {
-  using Acc = typename K::Acc;
-  for (; blocks > 0; --blocks, column += columns) {
-    with_registers<Acc, Groups * NV>(K::zero(), [&](const Registers<Acc, Groups * NV>& acc) OCTAVO_LAMBDA {
-      auto* sums = reinterpret_cast<typename K::Element*>(strip.sums);
-      const int n = K::predicated ? columns : NV * K::lanes() / K::rows;
-      if (strip.resume) {
-        each<Groups * NV>([&]<int i>(Int<i>) OCTAVO_LAMBDA { set<i>(acc, K::load(sums, i)); });
-      } else if constexpr (K::integer) {
-        each<Groups>([&]<int i>(Int<i>) OCTAVO_LAMBDA {
-          const int32_t* seed = strip.seed;
-          asm volatile("" : "+r"(seed));  // loaded again for each group: moves take the pipes that multiply
-          each<NV>([&]<int v>(Int<v>) OCTAVO_LAMBDA { set<i * NV + v>(acc, K::load(seed, v)); });
-        });
-      }
-
-      K::template multiply<Groups, NV>(acc, strip);
-
-      if (!strip.last) {
-        each<Groups * NV>([&]<int i>(Int<i>) OCTAVO_LAMBDA { K::store(sums, i, get<i>(acc)); });
-      } else {
-        BlockEpilogue<K, Groups, NV, K::rows>(tile, column, n, strip.scale, small8)(acc);
-      }
-    });
-    strip.b += NV * K::lanes() / K::rows * (K::step_bytes / kColumns);
-    strip.sums += Groups * NV * K::lanes() * 4;
-    strip.seed += NV * K::lanes();
-    strip.scale += NV * K::lanes();
+// The pieces of a call in order. Tiles have about the same height: a low one waits for its products.
+template <class K>
+class Pieces {
+ public:
+  OCTAVO_INLINE explicit Pieces(const BrgemmArgs& g)
+      : g_(g), tap_steps_((g.k * kElementBytes + K::Copy::kStepBytes - 1) / K::Copy::kStepBytes), all_(g.batch * tap_steps_) {}
+  OCTAVO_INLINE Piece first() const { return of_rows_from(0); }
+  OCTAVO_INLINE Piece after(const Piece& p) const {
+    if (last(p)) return of_rows_from(p.row + rows(p));
+    return {p.row, p.groups, p.at + p.steps, steps_from(p.at + p.steps)};
   }
+  OCTAVO_INLINE bool last(const Piece& p) const { return p.at + p.steps == all_; }
+  OCTAVO_INLINE int rows(const Piece& p) const {
+    return p.groups * K::rows < g_.m - p.row ? p.groups * K::rows : g_.m - p.row;
+  }
+  OCTAVO_INLINE ptrdiff_t stride() const { return g_.a_stride_bytes; }
+  OCTAVO_INLINE const char* panel(const Piece& p) const {
+    const char* b = static_cast<const char*>(g_.b);
+    if (!g_.b_offsets) return b + p.at * K::step_bytes;
+    return b + g_.b_offsets[tap_of(p.at)] + (p.at - tap_of(p.at) * tap_steps_) * K::step_bytes;
+  }
+  // What of a piece lies in one tap, from step `step` of the piece on: the first row, and how many bytes of each.
+  struct Rows {
+    const char* first;
+    int64_t bytes, steps;
+  };
+  OCTAVO_INLINE Rows rows_of_tap(const Piece& p, int64_t step) const {
+    const int64_t tap = tap_of(p.at + step), from = p.at + step - tap * tap_steps_, left = tap_steps_ - from, most = p.steps - step;
+    const int64_t done = from * K::Copy::kStepBytes;
+    const char* first = static_cast<const char*>(g_.a[tap]) + p.row * g_.a_stride_bytes + done;
+    if (left > most) return {first, most * K::Copy::kStepBytes, most};
+    return {first, g_.k * kElementBytes - done, left};
+  }
+  // Pairs of rows; to an odd last one belongs itself.
+  [[gnu::noinline]] void copy_pairs(const Piece& p, int first, int end, char* copy) const {
+    for (int64_t at = 0; at < p.steps;) {
+      const Rows tap = rows_of_tap(p, at);
+      for (int pair = first; pair < end; ++pair) {
+        const char* row = tap.first + 2 * pair * stride();
+        K::Copy::pair(row, 2 * pair + 1 < rows(p) ? row + stride() : row, tap.bytes, copy, pair, at);
+      }
+      at += tap.steps;
+    }
+  }
+
+ private:
+  static constexpr int kElementBytes = K::integer ? 1 : 4;
+  OCTAVO_INLINE int64_t tap_of(int64_t at) const { return at ? at / tap_steps_ : 0; }
+  OCTAVO_INLINE Piece of_rows_from(int row) const {
+    const int rows = g_.m - row, groups = (rows + K::rows - 1) / K::rows, tiles = (rows + kBlockRows - 1) / kBlockRows;
+    return {row, tiles ? (groups + tiles - 1) / tiles : 0, 0, steps_from(0)};
+  }
+  // Panels that are not back to back end a piece with each tap.
+  OCTAVO_INLINE int64_t steps_from(int64_t at) const {
+    const int64_t steps = g_.b_offsets ? tap_steps_ - (at - tap_of(at) * tap_steps_) : all_ - at;
+    return steps < K::Copy::kMost ? steps : K::Copy::kMost;
+  }
+
+  const BrgemmArgs& g_;
+  const int64_t tap_steps_, all_;
+};
+
+// Copies a piece. One of a single tap is copied beside the multiplications of some blocks, kSteps of a pair of rows after as many
+// steps of theirs.
+template <class K>
+class Ahead {
+ public:
+  OCTAVO_INLINE Ahead(const Pieces<K>& pieces, const Piece& piece, char* copy, int blocks)
+      : pieces_(pieces), piece_(piece), copy_(copy), rows_(piece.groups ? pieces.rows(piece) : 0) {
+    if (rows_ == 0) return;
+    const auto tap = pieces.rows_of_tap(piece, 0);
+    row_ = from_ = tap.first;
+    bytes_ = left_ = tap.bytes;
+    to_ = copy;
+    if (tap.steps == piece.steps) share_ = blocks >= 3 ? 1 : blocks == 2 ? 2 : 3;
+  }
+  // Steps to multiply before the next call.
+  OCTAVO_INLINE int64_t steps() const { return share_ ? kSteps : INT64_MAX; }
+  OCTAVO_INLINE void operator()() {
+    for (int i = 0; i < share_ && done_ < rows_; ++i) {
+      const char* next = done_ + 1 < rows_ ? from_ + pieces_.stride() : from_;
+      Copy::pair(from_, next, left_ < kBytes ? left_ : kBytes, to_, 0, 0);
+      from_ += kBytes;
+      to_ += kSteps * Copy::kStep;
+      left_ -= kBytes;
+      if (left_ > 0) continue;
+      done_ += 2;
+      from_ = row_ += 2 * pieces_.stride();
+      to_ = copy_ + done_ / 2 * Copy::kPair;
+      left_ = bytes_;
+    }
+  }
+  OCTAVO_INLINE void rest() {
+    if (done_ < rows_) pieces_.copy_pairs(piece_, done_ / 2, (rows_ + 1) / 2, copy_);
+  }
+
+ private:
+  using Copy = typename K::Copy;
+  static constexpr int64_t kBytes = 64, kSteps = kBytes / Copy::kStepBytes;
+  const Pieces<K>& pieces_;
+  const Piece piece_;
+  char* const copy_;
+  const int rows_;
+  int done_ = 0, share_ = 0;
+  const char *row_ = nullptr, *from_ = nullptr;  // rows done_ and done_ + 1: where they start, and what is next of them
+  char* to_ = nullptr;
+  int64_t bytes_ = 0, left_ = 0;
+};
+struct Nothing {
+  static OCTAVO_INLINE int64_t steps() { return INT64_MAX; }
+  OCTAVO_INLINE void operator()() const {}
+};
+
+// A block of `columns` columns, which Groups * NV registers hold. `strip` becomes that of the columns behind it. beside: what
+// to do after some steps, in general registers alone.
+template <class K, int Groups, int NV, class Beside>
+OCTAVO_INLINE void block(const Tile& tile, const Small8& small8, Strip& strip, int column, int columns, Beside& beside) {
+  using Acc = typename K::Acc;
+  with_registers<Acc, Groups * NV>(K::zero(), [&](const Registers<Acc, Groups * NV>& acc) OCTAVO_LAMBDA {
+    auto* sums = reinterpret_cast<typename K::Element*>(strip.sums);
+    const int n = K::predicated ? columns : NV * K::lanes() / K::rows;
+    if (strip.resume) {
+      each<Groups * NV>([&]<int i>(Int<i>) OCTAVO_LAMBDA { set<i>(acc, K::load(sums, i)); });
+    } else if constexpr (K::integer) {
+      each<Groups>([&]<int i>(Int<i>) OCTAVO_LAMBDA {
+        const int32_t* seed = strip.seed;
+        asm volatile("" : "+r"(seed));  // loaded again for each group: moves take the pipes that multiply
+        each<NV>([&]<int v>(Int<v>) OCTAVO_LAMBDA { set<i * NV + v>(acc, K::load(seed, v)); });
+      });
+    }
+
+    Strip part = strip;
+    const int64_t most = beside.steps();
+    for (int64_t left = strip.steps; left > 0; left -= part.steps) {
+      part.steps = left < most ? left : most;
+      K::template multiply<Groups, NV>(acc, part);
+      part.a += part.steps * K::Copy::kStep;
+      part.b += part.steps * K::step_bytes;
+      beside();
+    }
+
+    if (!strip.last) {
+      each<Groups * NV>([&]<int i>(Int<i>) OCTAVO_LAMBDA { K::store(sums, i, get<i>(acc)); });
+    } else {
+      BlockEpilogue<K, Groups, NV, K::rows>(tile, column, n, strip.scale, small8)(acc);
+    }
+  });
+  strip.b += NV * K::lanes() / K::rows * (K::step_bytes / kColumns);
+  strip.sums += Groups * NV * K::lanes() * 4;
+  strip.seed += NV * K::lanes();
+  strip.scale += NV * K::lanes();
 }
 
 // The most columns of a block: eight (of two rows) or four (of one row) registers.
 template <class K>
 OCTAVO_INLINE int block_columns() {
   return 4 * K::lanes();
-}
-
-template <class K, int Groups>
-OCTAVO_INLINE void any_block(const Tile& tile, const Small8& small8, Strip& strip, int column, int n) {
-  const int width = block_columns<K>();
-  n > width / 2   ? some_blocks<K, Groups, 4 * K::rows>(tile, small8, strip, column, n, 1)
-  : n > width / 4 ? some_blocks<K, Groups, 2 * K::rows>(tile, small8, strip, column, n, 1)
-                  : some_blocks<K, Groups, K::rows>(tile, small8, strip, column, n, 1);
 }
 
 // Some last columns of a call with room behind them, for registers that cannot be loaded and stored in part.
@@ -125,34 +246,70 @@ class PaddedColumns {
   char residual_[kBlockRows][kPadded * 4] = {}, c_[kBlockRows][kPadded * 4];
 };
 
+// The last columns of a call, n of them, where a whole block is too wide.
 template <class K, int Groups>
-[[gnu::noinline]] void all_blocks(const Tile& tile, const Constants<K>& constants) {
-  using Copy = typename K::template Copy<Groups>;
-  const BrgemmArgs& g = tile.g;
-  const Small8& small8 = constants.small8;
-  Copy copy(tile);
-  alignas(64) char sums[Groups * K::rows * kColumns * 4];
-  const char* b = static_cast<const char*>(g.b);
-  const int width = block_columns<K>(), whole = g.n / width, column = whole * width, rest = g.n - column;
-  bool resume = false;
-  // Panels that are not back to back end a strip with each tap.
-  const int64_t total = copy.total(), run = g.b_offsets ? total / g.batch : total;
-  for (int64_t left = total; left > 0; resume = true) {
-    const int64_t in_run = (left - 1) % run + 1, steps = in_run < Copy::kMost ? in_run : Copy::kMost;
-    if (g.b_offsets && in_run == run) b = static_cast<const char*>(g.b) + g.b_offsets[(total - left) / run];
-    left -= steps;
-    copy.fill(steps);
-    Strip strip{copy.data(), b, steps, resume, left == 0, sums, constants.seed, constants.scale};
-    if (whole) some_blocks<K, Groups, 4 * K::rows>(tile, small8, strip, 0, width, whole);
-    if (K::predicated || rest == width / 2 || rest == width / 4) {
-      if (rest) any_block<K, Groups>(tile, small8, strip, column, rest);
-    } else if (rest) {
-      PaddedColumns padded(tile, column, rest);
-      any_block<K, Groups>(padded.tile(), small8, strip, 0, rest);
-      if (strip.last) padded.copy_back();
-    }
-    b += steps * K::step_bytes;
+[[gnu::noinline]] void last_block(const Tile& tile, const Small8& small8, Strip strip, int column, int n) {
+  Nothing nothing;
+  const int width = block_columns<K>();
+  if (!K::predicated && n != width / 2 && n != width / 4) {
+    PaddedColumns padded(tile, column, n);
+    n > width / 2 ? block<K, Groups, 4 * K::rows>(padded.tile(), small8, strip, 0, width, nothing)
+                  : last_block<K, Groups>(padded.tile(), small8, strip, 0, n > width / 4 ? width / 2 : width / 4);
+    if (strip.last) padded.copy_back();
+  } else if (n > width / 4) {
+    block<K, Groups, 2 * K::rows>(tile, small8, strip, column, n, nothing);
+  } else {
+    block<K, Groups, K::rows>(tile, small8, strip, column, n, nothing);
   }
+}
+
+template <class K>
+struct Call {
+  const BrgemmArgs& g;
+  const Constants<K>& constants;
+  const Pieces<K> pieces;
+  Piece piece;  // the next
+  char* copy;   // of it
+  char* other;  // of the one after it
+  char* sums;
+};
+
+// Pieces as long as they have so many groups, in one loop: to enter a function waits for stores.
+template <class K, int Groups>
+[[gnu::noinline]] void tiles_of(Call<K>& call) {
+  const BrgemmArgs& g = call.g;
+  const Pieces<K>& pieces = call.pieces;
+  const Small8& small8 = call.constants.small8;
+  const int n = g.n, width = block_columns<K>(), least = K::predicated ? width / 2 + 1 : width;
+  char *copy = call.copy, *other = call.other;
+  Piece piece = call.piece;
+  do {
+    const Piece next = pieces.after(piece);
+    Ahead<K> ahead(pieces, next, other, (n + width - 1) / width);
+    const Tile tile{g, piece.row, pieces.rows(piece)};
+    Strip strip{copy, pieces.panel(piece), piece.steps, piece.at > 0, pieces.last(piece),
+                call.sums, call.constants.seed, call.constants.scale};
+    int column = 0;
+    for (; n - column >= least; column += width) {
+      block<K, Groups, 4 * K::rows>(tile, small8, strip, column, n - column < width ? n - column : width, ahead);
+    }
+    if (column < n) last_block<K, Groups>(tile, small8, strip, column, n - column);
+    ahead.rest();
+    piece = next;
+    char* done = copy;
+    copy = other, other = done;
+  } while (piece.groups == Groups);
+  call.copy = copy, call.other = other;
+  call.piece = piece;
+}
+
+// Pieces of `groups` groups, which are Groups or fewer.
+template <class K, int Groups = kBlockRows / K::rows>
+OCTAVO_INLINE void tiles_of_groups(Call<K>& call) {
+  if constexpr (Groups > 1) {
+    if (call.piece.groups < Groups) return tiles_of_groups<K, Groups - 1>(call);
+  }
+  tiles_of<K, Groups>(call);
 }
 
 template <class K>
@@ -169,27 +326,15 @@ OCTAVO_INLINE void prepare(const BrgemmArgs& g, Constants<K>& to) {
   }
 }
 
-// A tile of `groups` groups, which are Groups or fewer.
-template <class K, int Groups = kBlockRows / K::rows>
-OCTAVO_INLINE void block_tile(const Tile& tile, const Constants<K>& constants, int groups) {
-  if constexpr (Groups > 1) {
-    if (groups < Groups) return block_tile<K, Groups - 1>(tile, constants, groups);
-  }
-  all_blocks<K, Groups>(tile, constants);
-}
-
-// Tiles of about the same height: a low one waits for its products.
 template <class K>
 OCTAVO_INLINE void block_brgemm(const BrgemmArgs& g) {
   Constants<K> constants(g);
   if constexpr (K::integer) prepare<K>(g, constants);
-  int groups = (g.m + K::rows - 1) / K::rows;
-  for (int row = 0, tiles = (g.m + kBlockRows - 1) / kBlockRows; tiles > 0; --tiles) {
-    const int next = (groups + tiles - 1) / tiles, rows = next * K::rows;
-    block_tile<K>({g, row, row + rows < g.m ? rows : g.m - row}, constants, next);
-    row += rows;
-    groups -= next;
-  }
+  alignas(64) char copies[2][K::Copy::kBytes], sums[kBlockRows * kColumns * 4];
+  const Pieces<K> pieces(g);
+  Call<K> call{g, constants, pieces, pieces.first(), copies[0], copies[1], sums};
+  Ahead<K>(pieces, call.piece, call.copy, 1).rest();
+  while (call.piece.groups) tiles_of_groups<K>(call);
 }
 
 }  // namespace

@@ -17,27 +17,17 @@ namespace {
 static_assert(kBlockRows * 4 + kBlockRows + 2 <= 32, "accumulators, A, B");
 
 // Rows one after the other, in units of 4 bytes: four 8-bit values, or a float.
-template <int Rows, int ElementBytes, bool Flip>
-class FlatRows {
- public:
+template <bool Flip>
+struct FlatRows {
+  static constexpr int kStepBytes = 4, kStep = 4;
   static constexpr int64_t kMost = 512;
   static constexpr ptrdiff_t kRowBytes = 4 * kMost + 256 + 16;  // what is stored behind a tap, and loaded behind the last one
-  explicit FlatRows(const Tile& tile) : g_(tile.g), row_(tile.row), row_bytes_(g_.k * ElementBytes) {}
-  int64_t total() const { return g_.batch * ((row_bytes_ + 3) / 4); }
-  const char* data() const { return copy_; }
-  void fill(int64_t steps) {
-    int64_t to = 0;
-    while (to < 4 * steps) {
-      const int64_t left = row_bytes_ - done_, room = 4 * steps - to, bytes = left < room ? left : room;
-      const char* a = static_cast<const char*>(g_.a[tap_]) + row_ * g_.a_stride_bytes + done_;
-      for (int i = 0; i < Rows; ++i) copy_row(a + i * g_.a_stride_bytes, bytes, copy_ + i * kRowBytes + to);
-      to += (bytes + 3) / 4 * 4;
-      done_ += bytes;
-      if (done_ == row_bytes_) {
-        done_ = 0;
-        ++tap_;
-      }
-    }
+  static constexpr int64_t kPair = 2 * kRowBytes, kBytes = kBlockRows * kRowBytes;
+
+  static OCTAVO_INLINE void pair(const char* row, const char* next, int64_t bytes, char* copy, int pair, int64_t at) {
+    char* to = copy + pair * kPair + at * kStep;
+    copy_row(row, bytes, to);
+    copy_row(next, bytes, to + kRowBytes);
   }
 
  private:
@@ -48,27 +38,20 @@ class FlatRows {
       svst1_u8(svptrue_b8(), reinterpret_cast<uint8_t*>(to + i), x);
     }
   }
-
-  const BrgemmArgs& g_;
-  const int row_;
-  const int64_t row_bytes_;
-  int64_t tap_ = 0, done_ = 0;
-  char copy_[Rows * kRowBytes];
 };
 
 // Each 4 bytes of a row, broadcast, times a step of the panel. (By lane, a multiplication takes twice as long on A64FX.)
 template <class D>
 struct Broadcast : D {
   static constexpr int rows = 1, step_bytes = kColumns * 4;
-  template <int Groups>
-  using Copy = FlatRows<Groups, D::element_bytes, D::flip>;
+  using Copy = FlatRows<D::flip>;
 
   template <int M, int NV>
   static OCTAVO_INLINE void step(const Registers<typename D::Acc, M * NV>& acc, const char* a, const char* b) {
     with_registers<typename D::Acc, NV>(D::zero(), [&](const Registers<typename D::Acc, NV>& w) OCTAVO_LAMBDA {
       each<NV>([&]<int v>(Int<v>) OCTAVO_LAMBDA { w.template at<v>() = D::template load_b<v>(b); });
       each<M>([&]<int i>(Int<i>) OCTAVO_LAMBDA {
-        const typename D::Acc x = D::load_a(a + i * Copy<M>::kRowBytes);
+        const typename D::Acc x = D::load_a(a + i * Copy::kRowBytes);
         each<NV>([&]<int v>(Int<v>) OCTAVO_LAMBDA {
           acc.template at<i * NV + v>() = D::dot(acc.template at<i * NV + v>(), x, w.template at<v>());
         });
@@ -100,7 +83,6 @@ struct Sdot : Sve {
   using Acc = I;
   using Element = int32_t;
   static constexpr bool integer = true, flip = Flip;
-  static constexpr int element_bytes = 1;
   static OCTAVO_INLINE Acc zero() { return splat(0); }
   static OCTAVO_INLINE I load_a(const char* p) {
     int32_t x;
@@ -118,8 +100,7 @@ struct Sdot : Sve {
 template <class D>
 struct ByLane : D {
   static constexpr int rows = 1, step_bytes = kColumns * 4;
-  template <int Groups>
-  using Copy = FlatRows<Groups, D::element_bytes, D::flip>;
+  using Copy = FlatRows<D::flip>;
 
   // One step: lane `Lane` of 16 bytes of each row.
   template <int Lane, int M, int NV>
@@ -140,7 +121,7 @@ struct ByLane : D {
     const char* b = strip.b;
     const auto with_rows = [&](const auto& body) OCTAVO_LAMBDA {
       with_registers<typename D::B, M>(D::load_a(a), [&](const Registers<typename D::B, M>& x) OCTAVO_LAMBDA {
-        each<M>([&]<int i>(Int<i>) OCTAVO_LAMBDA { x.template at<i>() = D::load_a(a + i * Copy<M>::kRowBytes); });
+        each<M>([&]<int i>(Int<i>) OCTAVO_LAMBDA { x.template at<i>() = D::load_a(a + i * Copy::kRowBytes); });
         body(x);
       });
     };
@@ -167,7 +148,6 @@ struct Fma : Sve {
   using Element = float;
   using B = svfloat32_t;
   static constexpr bool integer = false, flip = false;
-  static constexpr int element_bytes = 4;
   static OCTAVO_INLINE Acc zero() { return splat(0.0f); }
   static OCTAVO_INLINE B load_a(const char* p) { return svld1rq_f32(svptrue_b32(), reinterpret_cast<const float*>(p)); }
   template <int v>

@@ -8,93 +8,14 @@
 //   copy of A and the epilogue in it, n1 k=64 65, k=256 84, k=1024 91. To flip in the loop was 94 there, and 63, 84, 91
 #include "kernels/arm/blocks.inl.h"
 #include "kernels/arm/neon.inl.h"
+#include "kernels/arm/paired.inl.h"
 
 namespace octavo::OCTAVO_ISA {
 namespace {
 
-#include "kernels/arm/partial.inl.h"
-
 static_assert(kBlockRows * 4 + kBlockRows / 2 + 2 <= 32, "accumulators, A, B");
 
 constexpr int kDepth = 4;
-
-// Two rows in a register, two steps of kDepth values of each:  k0..7 of row 0 | k0..7 of row 1 | k0..7 of row 2 | ... | k8..15 of
-// row 0 | ... The copy takes general registers alone, and so does the flip: the pipes of the others multiply.
-template <int Rows>
-class HalvedRows {
- public:
-  static constexpr int64_t kMost = 512;  // even
-  static constexpr int kTwoSteps = (Rows + 1) / 2 * 16;
-  explicit HalvedRows(const Tile& tile) : g_(tile.g), row_(tile.row), tap_steps_((g_.k + kDepth - 1) / kDepth) {}
-  int64_t total() const { return g_.batch * tap_steps_; }
-  const char* data() const { return copy_; }
-  void fill(int64_t steps) {
-    for (int64_t at = 0; at < steps;) {
-      const int64_t left = tap_steps_ - done_, here = left < steps - at ? left : steps - at;
-      const int64_t bytes = here < left ? here * kDepth : g_.k - done_ * kDepth;
-      const char* a = static_cast<const char*>(g_.a[tap_]) + row_ * g_.a_stride_bytes + done_ * kDepth;
-      for (int i = 0; i < Rows; ++i, a += g_.a_stride_bytes) copy_row(a, bytes, copy_ + at / 2 * kTwoSteps + i * 8, at % 2);
-      at += here;
-      done_ += here;
-      if (done_ == tap_steps_) {
-        done_ = 0;
-        ++tap_;
-      }
-    }
-    if (steps % 2)
-      for (int i = 0; i < Rows; ++i) store(copy_ + steps / 2 * kTwoSteps + i * 8 + kDepth, uint32_t(0));
-  }
-
- private:
-  // `second`: from the second of two steps on. Of a last step that is not whole all bytes are written: B is zero there.
-  static OCTAVO_INLINE void copy_row(const char* row, int64_t bytes, char* to, bool second) {
-    if (second) {
-      const uint32_t x = uint32_t(bytes >= kDepth ? load<uint32_t>(row) : load_part_of(row, bytes));
-      store(to + kDepth, flip(x));
-      row += kDepth;
-      bytes -= kDepth;
-      to += kTwoSteps;
-    }
-    for (; bytes >= 16; bytes -= 16, row += 16, to += 2 * kTwoSteps) {
-      const uint64_t x = flip(load<uint64_t>(row)), y = flip(load<uint64_t>(row + 8));
-      store(to, x);
-      store(to + kTwoSteps, y);
-    }
-    if (bytes >= 8) {
-      store(to, flip(load<uint64_t>(row)));
-      row += 8;
-      bytes -= 8;
-      to += kTwoSteps;
-    }
-    if (bytes > 0) store(to, flip(load_part_of(row, bytes)));
-  }
-  template <class T>
-  static OCTAVO_INLINE T load(const char* p) {
-    T x;
-    std::memcpy(&x, p, sizeof x);
-    return x;
-  }
-  static OCTAVO_INLINE uint64_t load_part_of(const char* p, int64_t bytes) {
-    return load_below_8(reinterpret_cast<const uint8_t*>(p), size_t(bytes));
-  }
-  template <class T>
-  static OCTAVO_INLINE void store(char* p, T x) {
-    std::memcpy(p, &x, sizeof x);
-  }
-  // xor 0x80 takes 128 from each value (PackFormat::a_offset).
-  template <class T>
-  static OCTAVO_INLINE T flip(T x) {
-    x ^= T(0x8080808080808080u);
-    asm("" : "+r"(x));  // not through vector registers
-    return x;
-  }
-
-  const BrgemmArgs& g_;
-  const int row_;
-  const int64_t tap_steps_;
-  int64_t tap_ = 0, done_ = 0;
-  alignas(64) char copy_[kMost / 2 * kTwoSteps + 16];
-};
 
 // SDOT by lane: four s8 times four s8 into each s32 lane.
 struct Sdot : Neon {
@@ -102,8 +23,7 @@ struct Sdot : Neon {
   using Element = int32_t;
   static constexpr bool integer = true;
   static constexpr int rows = 1, step_bytes = kColumns * kDepth;
-  template <int Groups>
-  using Copy = HalvedRows<Groups>;
+  using Copy = PairedRows<kDepth, true>;
   static OCTAVO_INLINE Acc zero() { return splat(0); }
 
   // The first or second step of x, two rows in each register.
@@ -132,7 +52,7 @@ struct Sdot : Neon {
         step<0, M, NV>(acc, x, b);
         step<1, M, NV>(other, x, second);
       });
-      a += Copy<M>::kTwoSteps;
+      a += 2 * Copy::kStep;
       b += 2 * step_bytes;
     }
   }

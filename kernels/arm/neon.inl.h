@@ -19,6 +19,7 @@ struct Neon {
   static constexpr int lanes() { return 4; }
 
   static OCTAVO_INLINE F splat(float x) { return vdupq_n_f32(x); }
+  static OCTAVO_INLINE F splat(const float (&x)[4]) { return vld1q_f32(x); }  // four times the same: without a shuffle
   static OCTAVO_INLINE I splat(int32_t x) { return vdupq_n_s32(x); }
   static OCTAVO_INLINE Bytes splat8(int x) { return vdupq_n_u8(uint8_t(x)); }
 

@@ -19,6 +19,7 @@ struct Sve {
   static OCTAVO_INLINE int lanes() { return int(svcntw()); }
 
   static OCTAVO_INLINE F splat(float x) { return svdup_f32(x); }
+  static OCTAVO_INLINE F splat(const float (&x)[4]) { return svld1rq_f32(all(), x); }  // four times the same
   static OCTAVO_INLINE I splat(int32_t x) { return svdup_s32(x); }
   static OCTAVO_INLINE Bytes splat8(int x) { return svdup_u8(uint8_t(x)); }
 

@@ -40,7 +40,7 @@ void octavo_brgemm_s8s8_svei8mm_48x64x8(const octavo::BrgemmArgs*);
 void octavo_brgemm_u8s8_neoni8mm_48x64x8(const octavo::BrgemmArgs*);
 void octavo_brgemm_s8s8_neoni8mm_48x64x8(const octavo::BrgemmArgs*);
 void octavo_brgemm_u8s8_neondot_48x64x4(const octavo::BrgemmArgs*);
-void octavo_brgemm_s8s8_neondot_6x16x4(const octavo::BrgemmArgs*);
+void octavo_brgemm_s8s8_neondot_48x64x4(const octavo::BrgemmArgs*);
 void octavo_brgemm_u8s8_neon_5x4x16(const octavo::BrgemmArgs*);
 void octavo_brgemm_s8s8_neon_5x4x16(const octavo::BrgemmArgs*);
 void octavo_brgemm_f32f32_neon_6x16x1(const octavo::BrgemmArgs*);

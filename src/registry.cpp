@@ -83,7 +83,7 @@ constexpr KernelInfo kKernels[] = {
     brgemm("brgemm_s8s8_svei8mm_48x64x8", Isa::svei8mm, s8, s8, 48, {64, 8, 1, 0}, octavo_brgemm_s8s8_svei8mm_48x64x8, 6),
     brgemm("brgemm_s8s8_neoni8mm_48x64x8", Isa::neoni8mm, s8, s8, 48, {64, 8, 1, 0}, octavo_brgemm_s8s8_neoni8mm_48x64x8, 6),
     brgemm("brgemm_s8s8_sve_48x64x4", Isa::sve, s8, s8, 48, {64, 4, 1, 0}, octavo_brgemm_s8s8_sve_48x64x4, 6),
-    brgemm("brgemm_s8s8_neondot_6x16x4", Isa::neondot, s8, s8, 6, {16, 4, 1, 0}, octavo_brgemm_s8s8_neondot_6x16x4),
+    brgemm("brgemm_s8s8_neondot_48x64x4", Isa::neondot, s8, s8, 48, {64, 4, 1, 0}, octavo_brgemm_s8s8_neondot_48x64x4, 6),
     brgemm("brgemm_s8s8_neon_5x4x16", Isa::neon, s8, s8, 5, {4, 16, 1, 0}, octavo_brgemm_s8s8_neon_5x4x16),
     brgemm("brgemm_f32f32_sve_6x64x1", Isa::sve, f32, f32, 6, {64, 1, 4, 0}, octavo_brgemm_f32f32_sve_6x64x1),
     brgemm("brgemm_f32f32_neon_6x16x1", Isa::neon, f32, f32, 6, {16, 1, 4, 0}, octavo_brgemm_f32f32_neon_6x16x1),
@@ -127,8 +127,9 @@ const KernelInfo* find_kernel(std::string_view name) noexcept {
 }
 
 const KernelInfo* best_kernel(Op op, DType a, DType b, Isa isa) noexcept {
+  const KernelInfo* beside = op == Op::grouped ? best_kernel(Op::brgemm, a, b, isa) : nullptr;
   for (const KernelInfo& k : kKernels)
-    if (k.op == op && k.a == a && k.b == b && !k.test_only && covers(isa, k.needs)) return &k;
+    if (k.op == op && k.a == a && k.b == b && !k.test_only && covers(isa, k.needs) && (!beside || k.needs == beside->needs)) return &k;
   return nullptr;
 }
 

@@ -11,7 +11,8 @@ expected=$(awk -v cpu="$cpu" '$1 == cpu { for (i = 2; i <= NF; ++i) print $i }' 
 # The registry lists the rows of an operator in order of priority, not of type.
 chosen=$($emulator "$octavo" kernels --json | jq -r '
   [.kernels[] | select(.chosen)] as $k
-  | (("brgemm", "dwconv") as $op | ("u8", "s8", "f32") as $a | $k[] | select(.op == $op and .a == $a) | .name),
+  | (("brgemm", "dwconv", "grouped") as $op | ("u8", "s8", "f32") as $a
+     | [$k[] | select(.op == $op and .a == $a) | .name] | if . == [] then "none" else .[] end),
     (.eltwise[] | select(.chosen) | .name)')
 if [ "$chosen" != "$expected" ]; then
   printf '%s: expected\n%s\nbut it uses\n%s\n' "$cpu" "$expected" "$chosen"

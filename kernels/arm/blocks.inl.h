@@ -5,14 +5,14 @@
 // columns of a panel, which are kColumns = 64 for that: the loop takes them in blocks of as many as NV registers hold, whatever
 // their length is. So the panel is the same for every length. A call has any number of rows, kBlockRows of them at a time, for
 // which it prepares the constants of the columns once.
-// What comes next is copied between the blocks of what is multiplied now, two rows at a time: a core does not look far enough
-// ahead to find a multiplication beside all of a copy.
+// What comes next is copied beside what is multiplied now, a little at a time (Ahead): a core does not look far enough ahead to find
+// a multiplication beside a whole copy.
 //
 // A kernel is a struct K that inherits a register vocabulary and says how to multiply:
 //   integer, rows      whether sums are s32 (or f32); rows of the tile in an accumulator (BlockEpilogue)
 //   step_bytes         bytes of the panel that a step takes
-//   Copy               the copy: kStepBytes of a row that a step takes, kMost steps, kBytes that these take; pair(row, next, bytes,
-//                      copy, pair, at): two rows, so many bytes of each, from step `at` of the copy on
+//   Copy               kStepBytes of a row that a step takes; the copy of kMost steps has kBytes, in which steps are kStep and pairs
+//                      of rows kPair apart; pair(row, next, bytes, copy, pair, at) writes a pair, from step `at` of the copy on
 //   multiply<Groups, NV>(acc, strip)
 #pragma once
 
@@ -154,6 +154,7 @@ class Ahead {
   char* to_ = nullptr;
   int64_t bytes_ = 0, left_ = 0;
 };
+// In its place where nothing is.
 struct Nothing {
   static OCTAVO_INLINE int64_t steps() { return INT64_MAX; }
   OCTAVO_INLINE void operator()() const {}

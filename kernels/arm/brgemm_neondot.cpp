@@ -1,39 +1,74 @@
-// brgemm_s8s8_neondot_6x16x4: acc[i][j] = bias[j] + sum_t sum_p A_t[i][p] * B_t[p][j]
-// A: rows as they are, 16 bytes at a time
-// B: [ceil(k/4)][16][4] s8:  k0..3 of column 0 | k0..3 of column 1 | ... | k0..3 of column 15 | k4..7 of column 0 | ...
-// C: s32, f32, u8, s8; columns beyond n in pieces
-// Registers, of 32: 6 x 4 accumulators, 6 of A, 2 of B
+// brgemm_{u8s8,s8s8}_neondot_48x64x4: acc[i][j] = bias[j] + sum_t sum_p A_t[i][p] * B_t[p][j]
+// A: copied in pairs of rows, six rows at a time, u8 flipped to s8 there; serves 64 columns
+// B: [ceil(k/4)][64][4] s8:  k0..3 of column 0 | k0..3 of column 1 | ... | k0..3 of column 63 | k4..7 of column 0 | ...
+// C: s32, f32, u8, s8, in blocks of 6x16, 6x8 and 6x4; other column counts through padded copies
+// Registers, of 32: 6 x 4 accumulators, 3 of A, 2 of B
 // Needs dotprod. SDOT sums four s8*s8 into s32 without saturation: exact
-// Modelled: llvm-mca 19, Neoverse N1, inner loop, % of SDOT alone, GCC 12 / Clang 19: 98 / 100
-#include "kernels/arm/lane.inl.h"
+// Modelled: llvm-mca 19 (tests/arm_speed.py), % of two SDOT a cycle, GCC 12: inner loop n1 99; a whole call with 8-bit output, the
+//   copy of A and the epilogue in it, n1 k=64 65, k=256 84, k=1024 91. To flip in the loop was 94 there, and 63, 84, 91
+#include "kernels/arm/blocks.inl.h"
+#include "kernels/arm/neon.inl.h"
+#include "kernels/arm/paired.inl.h"
 
 namespace octavo::OCTAVO_ISA {
 namespace {
 
-constexpr int kMr = 6, kNv = 4;
-static_assert(kMr * kNv + kMr + 2 <= 32, "accumulators, A, B");
+static_assert(kBlockRows * 4 + kBlockRows / 2 + 2 <= 32, "accumulators, A, B");
 
-// SDOT by lane: four s8 times four s8 into each s32 lane.
-struct DotS8 : ByLane<kMr, kNv> {
-  using Acc = int32x4_t;
-  using A = int8x16_t;
-  using B = int8x16_t;
-  static constexpr int kr = 4, a_bytes = 1;
-  static constexpr int splits(int vectors) { return vectors <= 4 ? 2 : 1; }
+constexpr int kDepth = 4;
 
+// SDOT by lane: four s8 times four s8 into each s32 lane. Flip: A is u8.
+template <bool Flip>
+struct Sdot : Neon {
+  using Acc = I;
+  using Element = int32_t;
+  static constexpr bool integer = true;
+  static constexpr int rows = 1, step_bytes = kColumns * kDepth;
+  using Copy = PairedRows<kDepth, Flip>;
   static OCTAVO_INLINE Acc zero() { return splat(0); }
-  static OCTAVO_INLINE A a(const char* p) { return vld1q_s8(reinterpret_cast<const int8_t*>(p)); }
-  static OCTAVO_INLINE B load_b(const char* p) { return a(p); }
-  template <int Lane>
-  static OCTAVO_INLINE Acc dot(Acc acc, const A& a, B b) {
-    return vdotq_laneq_s32(acc, b, a, Lane);
+
+  // The first or second step of x, two rows in each register.
+  template <int Second, int M, int NV>
+  static OCTAVO_INLINE void step(const Registers<Acc, M * NV>& acc, const Registers<B, (M + 1) / 2>& x, const char* b) {
+    each<NV>([&]<int v>(Int<v>) OCTAVO_LAMBDA {
+      const B w = load_b<v>(b);
+      each<M>([&]<int i>(Int<i>) OCTAVO_LAMBDA {
+        Acc& sum = acc.template at<i * NV + v>();
+        sum = vdotq_laneq_s32(sum, w, x.template at<i / 2>(), i % 2 * 2 + Second);
+      });
+    });
   }
 
-  template <int M>
-  struct Tail {
-    RowEnds<M> ends;
-    OCTAVO_INLINE A operator()(int i) const { return vreinterpretq_s8_u8(ends[i]); }
-  };
+  // Steps two by two; the sums of the second may be others.
+  template <int M, int NV>
+  static OCTAVO_INLINE void pairs_of_steps(const Registers<Acc, M * NV>& acc, const Registers<Acc, M * NV>& other,
+                                           const Strip& strip) {
+    constexpr int kPairs = (M + 1) / 2;
+    const char* a = strip.a;
+    const char* b = strip.b;
+    for (int64_t steps = strip.steps; steps > 0; steps -= 2) {
+      const char* second = steps > 1 ? b + step_bytes : b;  // of a step that is not there A is 0
+      with_registers<B, kPairs>(load_b<0>(a), [&](const Registers<B, kPairs>& x) OCTAVO_LAMBDA {
+        each<kPairs>([&]<int p>(Int<p>) OCTAVO_LAMBDA { x.template at<p>() = load_b<p>(a); });
+        step<0, M, NV>(acc, x, b);
+        step<1, M, NV>(other, x, second);
+      });
+      a += 2 * Copy::kStep;
+      b += 2 * step_bytes;
+    }
+  }
+
+  template <int M, int NV>
+  static OCTAVO_INLINE void multiply(const Registers<Acc, M * NV>& acc, const Strip& strip) {
+    if constexpr (M > 1) {
+      pairs_of_steps<M, NV>(acc, acc, strip);
+    } else {  // products would wait for the sums of one row
+      with_registers<Acc, NV>(zero(), [&](const Registers<Acc, NV>& other) OCTAVO_LAMBDA {
+        pairs_of_steps<M, NV>(acc, other, strip);
+        each<NV>([&]<int v>(Int<v>) OCTAVO_LAMBDA { set<v>(acc, add(get<v>(acc), get<v>(other))); });
+      });
+    }
+  }
 };
 
 }  // namespace
@@ -42,5 +77,6 @@ struct DotS8 : ByLane<kMr, kNv> {
 using namespace octavo;
 using namespace octavo::OCTAVO_ISA;
 extern "C" {
-void octavo_brgemm_s8s8_neondot_6x16x4(const BrgemmArgs* g) { brgemm<DotS8>(*g); }
+void octavo_brgemm_u8s8_neondot_48x64x4(const BrgemmArgs* g) { block_brgemm<Sdot<true>>(*g); }
+void octavo_brgemm_s8s8_neondot_48x64x4(const BrgemmArgs* g) { block_brgemm<Sdot<false>>(*g); }
 }

@@ -1,4 +1,4 @@
-// K of brgemm.inl.h for instructions that multiply a vector of B by one lane of a vector of A: FMLA and SDOT.
+// K of brgemm.inl.h for FMLA, which multiplies a vector of B by one lane of a vector of A.
 #pragma once
 
 #include "kernels/arm/q.inl.h"
@@ -7,22 +7,16 @@
 namespace octavo::OCTAVO_ISA {
 namespace {
 
-// What both have in common: 16 bytes of each row of A at a time, in four lanes.
+// 16 bytes of each row of A at a time, in four lanes. One fma per value of K, in order: the bits do not depend on the tile.
 template <int MR, int NV>
-struct ByLane : Q {
+struct Fmla : Q {
   template <int M>
   using Rows = PointerRows<M>;
-  static constexpr int mr = MR, nv = NV, a_lanes = 4, a_step = 16;
-  static constexpr int64_t k_block = INT64_MAX;
-};
-
-// One fma per value of K, in order: the bits do not depend on the tile.
-template <int MR, int NV>
-struct Fmla : ByLane<MR, NV> {
   using Acc = float32x4_t;
   using A = float32x4_t;
   using B = float32x4_t;
-  static constexpr int kr = 1, a_bytes = 4;
+  static constexpr int mr = MR, nv = NV, kr = 1, a_bytes = 4, a_lanes = 4, a_step = 16;
+  static constexpr int64_t k_block = INT64_MAX;
   static constexpr int splits(int) { return 1; }
 
   static OCTAVO_INLINE Acc zero() {

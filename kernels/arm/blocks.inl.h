@@ -113,6 +113,7 @@ class Pieces {
 template <class K>
 class Ahead {
  public:
+  static constexpr bool nothing = false;
   OCTAVO_INLINE Ahead(const Pieces<K>& pieces, const Piece& piece, char* copy, int blocks)
       : pieces_(pieces), piece_(piece), copy_(copy), rows_(piece.groups ? pieces.rows(piece) : 0) {
     if (rows_ == 0) return;
@@ -156,8 +157,7 @@ class Ahead {
 };
 // In its place where nothing is.
 struct Nothing {
-  static OCTAVO_INLINE int64_t steps() { return INT64_MAX; }
-  OCTAVO_INLINE void operator()() const {}
+  static constexpr bool nothing = true;
 };
 
 // A block of `columns` columns, which Groups * NV registers hold. `strip` becomes that of the columns behind it. beside: what
@@ -178,14 +178,18 @@ OCTAVO_INLINE void block(const Tile& tile, const Small8& small8, Strip& strip, i
       });
     }
 
-    Strip part = strip;
-    const int64_t most = beside.steps();
-    for (int64_t left = strip.steps; left > 0; left -= part.steps) {
-      part.steps = left < most ? left : most;
-      K::template multiply<Groups, NV>(acc, part);
-      part.a += part.steps * K::Copy::kStep;
-      part.b += part.steps * K::step_bytes;
-      beside();
+    if constexpr (Beside::nothing) {
+      K::template multiply<Groups, NV>(acc, strip);
+    } else {
+      Strip part = strip;
+      const int64_t most = beside.steps();
+      for (int64_t left = strip.steps; left > 0; left -= part.steps) {
+        part.steps = left < most ? left : most;
+        K::template multiply<Groups, NV>(acc, part);
+        part.a += part.steps * K::Copy::kStep;
+        part.b += part.steps * K::step_bytes;
+        beside();
+      }
     }
 
     if (!strip.last) {
@@ -247,21 +251,27 @@ class PaddedColumns {
   char residual_[kBlockRows][kPadded * 4] = {}, c_[kBlockRows][kPadded * 4];
 };
 
-// The last columns of a call, n of them, where a whole block is too wide.
-template <class K, int Groups>
-[[gnu::noinline]] void last_block(const Tile& tile, const Small8& small8, Strip strip, int column, int n) {
+template <class K, int Groups, int NV>
+[[gnu::noinline]] void one_block(const Tile& tile, const Small8& small8, Strip strip, int column, int columns) {
   Nothing nothing;
+  block<K, Groups, NV>(tile, small8, strip, column, columns, nothing);
+}
+
+// The last columns of a call, n of them, which fill no whole block.
+template <class K, int Groups>
+OCTAVO_INLINE void some_columns(const Tile& tile, const Small8& small8, const Strip& strip, int column, int n) {
   const int width = block_columns<K>();
-  if (!K::predicated && n != width / 2 && n != width / 4) {
-    PaddedColumns padded(tile, column, n);
-    n > width / 2 ? block<K, Groups, 4 * K::rows>(padded.tile(), small8, strip, 0, width, nothing)
-                  : last_block<K, Groups>(padded.tile(), small8, strip, 0, n > width / 4 ? width / 2 : width / 4);
-    if (strip.last) padded.copy_back();
-  } else if (n > width / 4) {
-    block<K, Groups, 2 * K::rows>(tile, small8, strip, column, n, nothing);
-  } else {
-    block<K, Groups, K::rows>(tile, small8, strip, column, n, nothing);
-  }
+  n > width / 2   ? one_block<K, Groups, 4 * K::rows>(tile, small8, strip, column, n)
+  : n > width / 4 ? one_block<K, Groups, 2 * K::rows>(tile, small8, strip, column, n)
+                  : one_block<K, Groups, K::rows>(tile, small8, strip, column, n);
+}
+template <class K, int Groups>
+[[gnu::noinline]] void last_block(const Tile& tile, const Small8& small8, const Strip& strip, int column, int n) {
+  const int width = block_columns<K>();
+  if (K::predicated || n == width / 2 || n == width / 4) return some_columns<K, Groups>(tile, small8, strip, column, n);
+  PaddedColumns padded(tile, column, n);
+  some_columns<K, Groups>(padded.tile(), small8, strip, 0, n);
+  if (strip.last) padded.copy_back();
 }
 
 template <class K>
@@ -281,7 +291,7 @@ template <class K, int Groups>
   const BrgemmArgs& g = call.g;
   const Pieces<K>& pieces = call.pieces;
   const Small8& small8 = call.constants.small8;
-  const int n = g.n, width = block_columns<K>(), least = K::predicated ? width / 2 + 1 : width;
+  const int n = g.n, width = block_columns<K>();
   char *copy = call.copy, *other = call.other;
   Piece piece = call.piece;
   do {
@@ -291,9 +301,7 @@ template <class K, int Groups>
     Strip strip{copy, pieces.panel(piece), piece.steps, piece.at > 0, pieces.last(piece),
                 call.sums, call.constants.seed, call.constants.scale};
     int column = 0;
-    for (; n - column >= least; column += width) {
-      block<K, Groups, 4 * K::rows>(tile, small8, strip, column, n - column < width ? n - column : width, ahead);
-    }
+    for (; n - column >= width; column += width) block<K, Groups, 4 * K::rows>(tile, small8, strip, column, width, ahead);
     if (column < n) last_block<K, Groups>(tile, small8, strip, column, n - column);
     ahead.rest();
     piece = next;

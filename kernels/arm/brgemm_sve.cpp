@@ -7,7 +7,7 @@
 // Registers, of 32: 6 x 4 accumulators; int8: 4 of B, 2 of A; f32: 6 of A, 2 of B
 // Needs SVE, any vector length. SDOT sums four s8*s8 into s32 without saturation: exact
 // Modelled: llvm-mca 19 (tests/arm_speed.py), % of two SDOT or FMLA a cycle, GCC 12: a64fx int8 inner loop 100, a whole call with
-//   8-bit output k=64 47; f32 inner loop a64fx 50 (FMLA by lane takes two turns there), neoverse-v1 98
+//   8-bit output k=64 48; f32 inner loop a64fx 50 (FMLA by lane takes two turns there), neoverse-v1 98
 #include "kernels/arm/blocks.inl.h"
 #include "kernels/arm/sve.inl.h"
 

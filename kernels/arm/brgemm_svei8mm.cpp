@@ -7,7 +7,7 @@
 // Needs SVE with I8MM, any vector length. SMMLA and USMMLA sum eight products into s32 without saturation: exact; A is not
 // flipped
 // Modelled: llvm-mca 19 (tests/arm_speed.py), % of two (N2, V1 of 256 bits) or four (V2) SMMLA a cycle, GCC 12: inner loop n2 99,
-//   v1 99, v2 98; a call of 6 to 18 rows with 8-bit output, the copy of A and the epilogue in it, k=64 n2 53, v1 51, v2 53;
+//   v1 99, v2 98; a call of 6 to 18 rows with 8-bit output, the copy of A and the epilogue in it, k=64 n2 54, v1 51, v2 52;
 //   k=256 n2 82, v1 80, v2 81
 #include "kernels/arm/mmla.inl.h"
 #include "kernels/arm/sve.inl.h"

@@ -129,7 +129,8 @@ const KernelInfo* find_kernel(std::string_view name) noexcept {
 const KernelInfo* best_kernel(Op op, DType a, DType b, Isa isa) noexcept {
   const KernelInfo* beside = op == Op::grouped ? best_kernel(Op::brgemm, a, b, isa) : nullptr;
   for (const KernelInfo& k : kKernels)
-    if (k.op == op && k.a == a && k.b == b && !k.test_only && covers(isa, k.needs) && (!beside || k.needs == beside->needs)) return &k;
+    if (k.op == op && k.a == a && k.b == b && !k.test_only && covers(isa, k.needs) && (!beside || k.needs == beside->needs))
+      return &k;
   return nullptr;
 }
 

@@ -5,14 +5,14 @@
 // columns of a panel, which are kColumns = 64 for that: the loop takes them in blocks of as many as NV registers hold, whatever
 // their length is. So the panel is the same for every length. A call has any number of rows, kBlockRows of them at a time, for
 // which it prepares the constants of the columns once.
-// What comes next is copied beside what is multiplied now, a little at a time (Ahead): a core does not look far enough ahead to find
-// a multiplication beside a whole copy.
+// What comes next is copied beside what is multiplied now, a little at a time (Ahead): a core does not look far enough ahead to
+// find a multiplication beside a whole copy.
 //
 // A kernel is a struct K that inherits a register vocabulary and says how to multiply:
 //   integer, rows      whether sums are s32 (or f32); rows of the tile in an accumulator (BlockEpilogue)
 //   step_bytes         bytes of the panel that a step takes
-//   Copy               kStepBytes of a row that a step takes; the copy of kMost steps has kBytes, in which steps are kStep and pairs
-//                      of rows kPair apart; pair(row, next, bytes, copy, pair, at) writes a pair, from step `at` of the copy on
+//   Copy               kStepBytes of a row that a step takes; the copy of kMost steps has kBytes, steps are kStep apart in it and
+//                      pairs of rows kPair; pair(row, next, bytes, copy, pair, at) writes a pair, from step `at` of the copy on
 //   multiply<Groups, NV>(acc, strip)
 #pragma once
 
@@ -266,7 +266,7 @@ OCTAVO_INLINE void some_columns(const Tile& tile, const Small8& small8, const St
                   : one_block<K, Groups, K::rows>(tile, small8, strip, column, n);
 }
 template <class K, int Groups>
-[[gnu::noinline]] void last_block(const Tile& tile, const Small8& small8, const Strip& strip, int column, int n) {
+[[gnu::noinline]] void last_block(const Tile& tile, const Small8& small8, Strip strip, int column, int n) {
   const int width = block_columns<K>();
   if (K::predicated || n == width / 2 || n == width / 4) return some_columns<K, Groups>(tile, small8, strip, column, n);
   PaddedColumns padded(tile, column, n);

@@ -42,10 +42,10 @@ VECTOR_QUADS = {'neoverse-n2': 1, 'neoverse-v1': 2, 'neoverse-v2': 1, 'a64fx': 4
 # Kernels by the beginning of their names.
 Row = collections.namedtuple('Row', 'kernel core loop k64 k256')
 ROWS = [
-    Row('brgemm_u8s8_neondot_', 'neoverse-n1', 99, 63, 86),
-    Row('brgemm_s8s8_neondot_', 'neoverse-n1', 99, 63, 86),
+    Row('brgemm_u8s8_neondot_', 'neoverse-n1', 99, 66, 86),
+    Row('brgemm_s8s8_neondot_', 'neoverse-n1', 99, 66, 86),
     Row('brgemm_u8s8_neondot_', 'cortex-a76', 99, 49, 73),
-    Row('brgemm_s8s8_neondot_', 'cortex-a76', 99, 49, 74),
+    Row('brgemm_s8s8_neondot_', 'cortex-a76', 95, 49, 72),
     Row('brgemm_u8s8_neoni8mm_', 'neoverse-n2', 99, 56, 83),
     Row('brgemm_u8s8_neoni8mm_', 'neoverse-v1', 98, 54, 81),
     Row('brgemm_u8s8_neoni8mm_', 'neoverse-v2', 98, 57, 83),

@@ -5,7 +5,7 @@
 // Registers, of 32: 6 x 4 accumulators, 3 of A, 2 of B
 // Needs dotprod. SDOT sums four s8*s8 into s32 without saturation: exact
 // Modelled: llvm-mca 19 (tests/arm_speed.py), % of two SDOT a cycle, GCC 12: inner loop n1 99; a whole call with 8-bit output, the
-//   copy of A and the epilogue in it, n1 k=64 64; k=256 87
+//   copy of A and the epilogue in it, n1 k=64 u8 68, s8 67; k=256 88, 89
 #include "kernels/arm/blocks.inl.h"
 #include "kernels/arm/neon.inl.h"
 #include "kernels/arm/paired.inl.h"

@@ -189,7 +189,8 @@ Buffer<int32_t> ConvPlan::Impl::variant_sums() const {
     for (int64_t p = 0; p < weights.panel_count(); ++p)
       for (int64_t t = 0; t < weights.taps; ++t)
         add_column_sums(weights.kernel->format, weights.k, weights.panels[size_t(p)].n,
-                        weights.panel(p) + size_t(t) * weights.tap_bytes(), &tap_sums[size_t(t * oc + weights.panels[size_t(p)].column)]);
+                        weights.panel(p) + size_t(t) * weights.tap_bytes(),
+                        &tap_sums[size_t(t * oc + weights.panels[size_t(p)].column)]);
     sums = tap_sums.get();
   }
   Buffer<int32_t> all(variants.size() * size_t(oc));
@@ -254,7 +255,8 @@ void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* wo
     out.cols = std::min(blocks.segment_cols, ow - out.x);
     const char* data = static_cast<const char*>(v.a) + image * w.ih * w.iw * v.a_pixel_stride_bytes;
     const ptrdiff_t pixel = v.a_pixel_stride_bytes, row = w.iw * pixel;
-    Source in{data, (out.y * w.stride_h - w.pad_top) * row + (out.x * w.stride_w - w.pad_left) * pixel, w.dilation_h * row, row, pixel};
+    Source in{data, (out.y * w.stride_h - w.pad_top) * row + (out.x * w.stride_w - w.pad_left) * pixel, w.dilation_h * row, row,
+              pixel};
     if (algorithm.copy) in = copy(data, pixel, out, space);
     const int64_t step = blocks.rows_first ? 1 : out.rows, end_row = out.y + out.rows;
     for (out.rows = step; out.y < end_row; out.y += step, in.origin += step * w.stride_h * in.row)

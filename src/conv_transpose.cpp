@@ -92,13 +92,15 @@ Status check(const ConvTransposeDesc& d) noexcept {
       return Status::error(Code::invalid_argument, "%s is %lld: must be in [%lld, %lld]", f.name, static_cast<long long>(f.value),
                            static_cast<long long>(f.least), static_cast<long long>(kMost));
   // Sizes below 2^31 make every product of two of them fit int64.
-  for (const auto& [name, out] : {std::pair("window: the output's height", w.oh()), std::pair("window: the output's width", w.ow())})
+  for (const auto& [name, out] :
+       {std::pair("window: the output's height", w.oh()), std::pair("window: the output's width", w.ow())})
     if (out < 1 || out > kMost)
       return Status::error(Code::invalid_argument, "%s is %lld: must be in [1, %lld]", name, static_cast<long long>(out),
                            static_cast<long long>(kMost));
   if (std::min(w.stride_h, w.oh()) * std::min(w.stride_w, w.ow()) > kMaxPhases)
     return Status::error(Code::unsupported, "window.stride_h, window.stride_w: %lld x %lld phases, at most %lld",
-                         static_cast<long long>(w.stride_h), static_cast<long long>(w.stride_w), static_cast<long long>(kMaxPhases));
+                         static_cast<long long>(w.stride_h), static_cast<long long>(w.stride_w),
+                         static_cast<long long>(kMaxPhases));
   int64_t size;
   if (__builtin_mul_overflow(w.oh() * w.ow(), 8 * d.oc, &size) || __builtin_mul_overflow(w.ih * w.iw, 8 * d.ic, &size) ||
       __builtin_mul_overflow(d.ic * w.kh, w.kw, &size) || __builtin_mul_overflow(size, d.oc, &size) ||
@@ -300,7 +302,8 @@ Expected<ConvTransposePlan> ConvTransposePlan::create(const ConvTransposeDesc& d
     if (!y.taps.empty()) begin = std::min(begin, y.first), end = std::max(end, y.first + y.span() + impl->band_rows - 1);
   for (const AxisPhase& x : impl->columns)
     if (!x.taps.empty()) width = std::max(width, impl->seen_columns(x));
-  if (begin < end && (__builtin_mul_overflow(end - begin, width, &bytes) || __builtin_mul_overflow(bytes, impl->in_pixel(), &bytes)))
+  if (begin < end &&
+      (__builtin_mul_overflow(end - begin, width, &bytes) || __builtin_mul_overflow(bytes, impl->in_pixel(), &bytes)))
     return Status::error(Code::overflow, "window: a padded copy of %lld rows of the input does not fit 64 bits",
                          static_cast<long long>(end - begin));
   impl->copy_bytes = align_up(size_t(bytes));

@@ -112,7 +112,8 @@ Status GemmPlan::run(const GemmArgs& g, void* workspace, const Parallel& paralle
   if (Status s = check_workspace(workspace, workspace_bytes()); !s.ok()) return s;
   const FlatBlocks blocks = flat_blocks(impl_->weights, g.m);
   run_parallel(parallel, blocks.blocks * impl_->weights.panel_count(), double(g.m) * double(impl_->n) * double(impl_->k),
-               workspace, workspace_bytes(), [&](int64_t begin, int64_t end, void* own) { impl_->run(g, blocks, begin, end, own); });
+               workspace, workspace_bytes(),
+               [&](int64_t begin, int64_t end, void* own) { impl_->run(g, blocks, begin, end, own); });
   return {};
 }
 
@@ -130,7 +131,8 @@ std::string GemmPlan::describe(int64_t m) const {
   short_sums(w, &why);
   flat_blocks(w, m > 0 ? m : kManyRows, &why);
   return std::string(kernel().name) + ": " + std::to_string(impl_->k) + "x" + std::to_string(impl_->n) + " weights in " +
-         std::to_string(w.panel_count()) + " panels, " + std::to_string(w.bytes()) + " bytes, workspace " + std::to_string(workspace_bytes()) + " bytes. " + why;
+         std::to_string(w.panel_count()) + " panels, " + std::to_string(w.bytes()) + " bytes, workspace " +
+         std::to_string(workspace_bytes()) + " bytes. " + why;
 }
 
 }  // namespace octavo

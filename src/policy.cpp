@@ -41,7 +41,8 @@ Status check_choice(const Choice& c) noexcept {
   if (c.block_rows)
     if (Status s = check_at_least("choice.block_rows", *c.block_rows, 1); !s.ok()) return s;
   if (!c.panel_group || (*c.panel_group >= 1 && *c.panel_group <= kMaxGroup)) return {};
-  return Status::error(Code::invalid_argument, "choice.panel_group is %lld: must be in [1, %lld]", ll(*c.panel_group), ll(kMaxGroup));
+  return Status::error(Code::invalid_argument, "choice.panel_group is %lld: must be in [1, %lld]", ll(*c.panel_group),
+                       ll(kMaxGroup));
 }
 
 const KernelInfo* short_sum_kernel(const KernelInfo& kernel) noexcept {
@@ -186,7 +187,8 @@ ConvAlgorithm conv_algorithm(const ConvDesc& d, const KernelInfo& kernel, std::s
     constexpr int kWidest = 32;
     const int64_t width = format.nr > kWidest ? kWidest : std::max(1, format.nr / 2);
     if (d.a != DType::f32 && ocg * 2 <= width) c.merged = std::min(d.groups, width / ocg);
-    if (c.merged > 1) say(why, "%lld groups to a panel: %lld channels a group, within half of %lld", ll(c.merged), ll(ocg), ll(width));
+    if (c.merged > 1)
+      say(why, "%lld groups to a panel: %lld channels a group, within half of %lld", ll(c.merged), ll(ocg), ll(width));
     // The bytes of a kernel row are contiguous where a panel takes all channels.
     c.fused = c.merged == d.groups && w.kw > 1 && w.dilation_w == 1 && d.choice.fused.value_or(true);
     if (c.fused) say(why, "a kernel row is one tap: its %lld values are contiguous", ll(w.kw * d.ic));
@@ -244,7 +246,8 @@ ConvBlocks conv_blocks(const Window& w, int64_t pixel_bytes, const Weights& weig
   b.segments = ceil_div(ow, b.segment_cols);
   say(why, "%lldx%lld blocks of %lldx%lld pixels%s: %lld bytes of %s each (of %lld, %s), %lld tiles an image", ll(b.bands),
       ll(b.segments), ll(b.band_rows), ll(b.segment_cols), asked(choice.has_value()), ll(input(b.band_rows, b.segment_cols)),
-      b.rows_first ? "input and output" : "input", ll(most), b.rows_first ? "3/4 of L1" : "1/8 of L2", ll(b.bands * b.segments * panels));
+      b.rows_first ? "input and output" : "input", ll(most), b.rows_first ? "3/4 of L1" : "1/8 of L2",
+      ll(b.bands * b.segments * panels));
   say(why, "%s%s: weights of %lld bytes, of %lld (3/8 of L1)", b.rows_first ? "all panels for a row" : "all rows for a panel",
       asked(order.has_value()), ll(bytes), ll(l1_panels(caches)));
   return b;
@@ -268,7 +271,8 @@ DepthwiseBlocks depthwise_blocks(const ConvDesc& d, const KernelInfo& kernel, st
   const bool slow_edges = (ow - inner) * kernel.edge * kEdgeShare > ow;
   const bool pays = !padded || (inner >= kMinInner && edge <= inner && !slow_edges);
   b.in_place = can && (!padded || d.choice.in_place.value_or(pays));
-  say(why, "%s%s: %s%lld of %lld columns see no padding", b.in_place ? "from the input in place" : "from padded copies of the input rows",
+  say(why, "%s%s: %s%lld of %lld columns see no padding",
+      b.in_place ? "from the input in place" : "from padded copies of the input rows",
       asked(can && padded && d.choice.in_place.has_value()), d.ic == d.oc ? "" : "channels are repeated; ", ll(inner), ll(ow));
   const bool share = w.dilation_h == 1 && w.stride_h <= w.kh;
   b.row_step = share ? w.stride_h : w.kh;

@@ -105,7 +105,8 @@ class Converter {
     if (const auto it = plan_.fixed.find(group); it != plan_.fixed.end()) return it->second;
     const auto it = plan_.derived.find(group);
     if (it == plan_.derived.end()) return merged.at(group)->qparams(config);
-    const auto from = std::find_if(plan_.values.begin(), plan_.values.end(), [&](const auto& v) { return v.group == it->second.from; });
+    const auto from =
+        std::find_if(plan_.values.begin(), plan_.values.end(), [&](const auto& v) { return v.group == it->second.from; });
     Expected<QParams> q = params_of(from->group, from->config, merged);
     if (q) q->scale *= it->second.factor;
     return q;
@@ -324,7 +325,8 @@ class Converter {
   std::map<std::string, ParamNames> quantized_;             // by value
   std::map<std::string, std::vector<Constant>> constants_;  // by float initializer
   std::map<std::tuple<std::string, bool, float, int32_t>, ParamNames> dynamic_;  // by value, per row, eps, largest integer
-  std::map<std::tuple<std::string, bool, std::vector<float>>, std::optional<ParamNames>> matrices_;  // by initializer, order, scales
+  std::map<std::tuple<std::string, bool, std::vector<float>>, std::optional<ParamNames>>
+      matrices_;  // by initializer, order, scales
 };
 
 }  // namespace

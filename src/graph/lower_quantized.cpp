@@ -21,7 +21,8 @@ struct Tensor8 {
 // Elements of a step's operands and result of `channels` a row. body(pointers, n) sees n elements of each, on the threads of
 // the frame: a row, or many at once where every row follows the one before.
 template <size_t N, class Body>
-void for_elements(const Frame& f, const Place* const (&places)[N], const DType (&types)[N], int64_t n, int64_t channels, const Body& body) {
+void for_elements(const Frame& f, const Place* const (&places)[N], const DType (&types)[N], int64_t n, int64_t channels,
+                  const Body& body) {
   std::byte* base[N];
   bool dense = true;
   for (size_t i = 0; i < N; ++i) {
@@ -46,7 +47,9 @@ void for_elements(const Frame& f, const Place* const (&places)[N], const DType (
 
 class QuantizeStep : public Step {
  public:
-  QuantizeStep(const EltwiseKernels& k, Tensor8 q, int64_t n, int64_t channels) : k_(k), q_(q), n_(n), channels_(channels) { work = n; }
+  QuantizeStep(const EltwiseKernels& k, Tensor8 q, int64_t n, int64_t channels) : k_(k), q_(q), n_(n), channels_(channels) {
+    work = n;
+  }
   Status run(const Frame& f) const noexcept override {
     for_elements<2>(f, {&in[0], &out[0]}, {DType::f32, q_.dtype}, n_, channels_, [&](auto& p, size_t n) {
       k_.quantize(reinterpret_cast<const float*>(p[0]), p[1], q_.dtype, n, q_.q.scale, q_.q.zero_point);
@@ -78,8 +81,10 @@ class QuantizeToLastStep : public Step {
         for (int64_t c = 0; c < channels_; c += kChannels) {
           const int64_t channels = std::min(kChannels, channels_ - c);
           for (int64_t r = 0; r < channels; ++r)
-            k_.quantize(x + (image * channels_ + c + r) * pixels_ + pixel, bytes + r * kPixels, q_.dtype, size_t(count), q_.q.scale, q_.q.zero_point);
-          k_.transpose(bytes, kPixels, y + (image * pixels_ + pixel) * channels_ + c, channels_, size_t(channels), size_t(count), 1);
+            k_.quantize(x + (image * channels_ + c + r) * pixels_ + pixel, bytes + r * kPixels, q_.dtype, size_t(count),
+                        q_.q.scale, q_.q.zero_point);
+          k_.transpose(bytes, kPixels, y + (image * pixels_ + pixel) * channels_ + c, channels_, size_t(channels), size_t(count),
+                       1);
         }
       }
     });
@@ -95,7 +100,9 @@ class QuantizeToLastStep : public Step {
 
 class DequantizeStep : public Step {
  public:
-  DequantizeStep(const EltwiseKernels& k, Tensor8 q, int64_t n, int64_t channels) : k_(k), q_(q), n_(n), channels_(channels) { work = n; }
+  DequantizeStep(const EltwiseKernels& k, Tensor8 q, int64_t n, int64_t channels) : k_(k), q_(q), n_(n), channels_(channels) {
+    work = n;
+  }
   Status run(const Frame& f) const noexcept override {
     for_elements<2>(f, {&in[0], &out[0]}, {q_.dtype, DType::f32}, n_, channels_, [&](auto& p, size_t n) {
       k_.dequantize(p[0], q_.dtype, reinterpret_cast<float*>(p[1]), n, q_.q.scale, q_.q.zero_point);
@@ -128,7 +135,12 @@ void set_multipliers(Kind kind, Tensor8 a, Tensor8 b, Tensor8 y, float lo, float
 class ResultStep : public Step {
  public:
   ResultStep(const EltwiseKernels& k, Kind kind, Tensor8 a, Tensor8 b, Tensor8 y, float lo, float hi, int64_t n, int64_t channels)
-      : k_(k), kind_(kind), a_{nullptr, a.dtype, a.q.zero_point, 0}, b_{nullptr, b.dtype, b.q.zero_point, 0}, n_(n), channels_(channels) {
+      : k_(k),
+        kind_(kind),
+        a_{nullptr, a.dtype, a.q.zero_point, 0},
+        b_{nullptr, b.dtype, b.q.zero_point, 0},
+        n_(n),
+        channels_(channels) {
     work = n;
     in_place = 0;
     QOperand operands[] = {a_, b_};
@@ -224,7 +236,8 @@ class AffineStep : public Step {
   }
   Status run(const Frame& f) const noexcept override {
     const ptrdiff_t channels = ptrdiff_t(scale_.size());
-    const ptrdiff_t x_stride = in[0].stride != 0 ? in[0].stride : channels, y_stride = out[0].stride != 0 ? out[0].stride : channels;
+    const ptrdiff_t x_stride = in[0].stride != 0 ? in[0].stride : channels,
+                    y_stride = out[0].stride != 0 ? out[0].stride : channels;
     const std::byte* x = static_cast<const std::byte*>(f.at(in[0]));
     std::byte* y = static_cast<std::byte*>(f.at(out[0]));
     split(f, pixels_, std::max<int64_t>(1, kGrain / channels), [&](int64_t begin, int64_t end) {
@@ -273,7 +286,8 @@ std::unique_ptr<Step> lower_quantized(const Net& net, const net::Op& op, const E
   const Tensor8 result{y.dtype, op.out_q};
   switch (op.kind) {
     case Kind::quantize:
-      if (const net::Value& x = net.values[op.in[0]]; y.channels_last && !x.channels_last && x.shape[1] > 1 && n > x.shape[0] * x.shape[1])
+      if (const net::Value& x = net.values[op.in[0]];
+          y.channels_last && !x.channels_last && x.shape[1] > 1 && n > x.shape[0] * x.shape[1])
         return std::make_unique<QuantizeToLastStep>(k, result, x.shape[0], x.shape[1], product(x.shape, 2, x.shape.size()));
       return std::make_unique<QuantizeStep>(k, result, n, channels);
     case Kind::dequantize:

@@ -34,7 +34,8 @@ Expected<TypeShape> input_shape(const ValueInfo& input, const std::map<std::stri
     bool fits = !input.has_shape || type.shape.size() == input.dims.size();
     for (size_t d = 0; fits && d < input.dims.size(); ++d) fits = input.dims[d].size < 0 || input.dims[d].size == type.shape[d];
     if (!fits)
-      return Status::error(Code::invalid_argument, "the shape %.100s does not fit the graph input '%.100s'", to_string(type.shape).c_str(), name);
+      return Status::error(Code::invalid_argument, "the shape %.100s does not fit the graph input '%.100s'",
+                           to_string(type.shape).c_str(), name);
   } else {
     if (!input.has_shape) return Status::error(Code::invalid_argument, "graph input '%.100s' has no shape: give it", name);
     for (const Dim& dim : input.dims) {
@@ -51,8 +52,8 @@ Expected<TypeShape> input_shape(const ValueInfo& input, const std::map<std::stri
   return type;
 }
 
-Expected<std::vector<Tensor>> evaluate(const ops::OpInfo& op, const Node& node, int64_t opset, const std::vector<const Tensor*>& inputs,
-                                       const std::vector<TypeShape>& types) {
+Expected<std::vector<Tensor>> evaluate(const ops::OpInfo& op, const Node& node, int64_t opset,
+                                       const std::vector<const Tensor*>& inputs, const std::vector<TypeShape>& types) {
   std::vector<ops::View> in, out;
   for (const Tensor* tensor : inputs)
     in.push_back(tensor ? view_of({tensor->dtype(), tensor->shape()}, const_cast<void*>(tensor->data())) : ops::View{});
@@ -60,7 +61,8 @@ Expected<std::vector<Tensor>> evaluate(const ops::OpInfo& op, const Node& node, 
   for (const TypeShape& type : types) {
     Expected<Tensor> tensor = Tensor::create(type.dtype, type.shape);
     if (!tensor)
-      return Status::error(tensor.status().code(), "%.40s '%.100s': %s", node.op_type.c_str(), node.name.c_str(), tensor.status().text());
+      return Status::error(tensor.status().code(), "%.40s '%.100s': %s", node.op_type.c_str(), node.name.c_str(),
+                           tensor.status().text());
     results.push_back(*std::move(tensor));
   }
   for (size_t i = 0; i < types.size(); ++i) out.push_back(view_of(types[i], results[i].mutable_data()));
@@ -104,8 +106,8 @@ Status Propagation::visit(const Node& node) {
     types.push_back(input.empty() ? nullptr : type(input));
     constants.push_back(input.empty() ? nullptr : constant(input));
     if (!input.empty() && !types.back())
-      return Status::error(Code::invalid_argument, "%.40s '%.100s': the shape of its input '%.100s' is not known", node.op_type.c_str(),
-                           node.name.c_str(), input.c_str());
+      return Status::error(Code::invalid_argument, "%.40s '%.100s': the shape of its input '%.100s' is not known",
+                           node.op_type.c_str(), node.name.c_str(), input.c_str());
     known = known && (input.empty() || constants.back());
     small = small && (!constants.back() || constants.back()->bytes() <= max_constant_bytes_);
   }

@@ -69,8 +69,9 @@ Names names_of(const Graph& graph) {
 // Nodes that only move bytes are no steps; they follow the first node that reads what they move: follower -> that node, and of
 // chains the last one.
 std::unordered_map<std::string, std::string> followers_of(const Graph& float_graph, const Graph& int8_graph) {
-  static constexpr std::string_view kMoves[] = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose",    "Slice",       "Split",
-                                                "Concat",  "Pad",     "Identity", "Dropout",  "DepthToSpace", "SpaceToDepth"};
+  static constexpr std::string_view kMoves[] = {"Reshape", "Flatten",      "Squeeze",     "Unsqueeze", "Transpose",
+                                                "Slice",   "Split",        "Concat",      "Pad",       "Identity",
+                                                "Dropout", "DepthToSpace", "SpaceToDepth"};
   const Names present = names_of(int8_graph);
   std::unordered_map<std::string, std::string> reader, result;  // reader: by value
   for (auto node = float_graph.nodes.rbegin(); node != float_graph.nodes.rend(); ++node) {
@@ -131,7 +132,12 @@ std::unordered_map<std::string, std::vector<std::string>> causes(const Graph& gr
 class Tuner {
  public:
   Tuner(const Graph& float_graph, const Graph& int8_graph, const Sample& sample, const TuneOptions& options)
-      : float_(float_graph), int8_(int8_graph), sample_(sample), options_(options), known_(names_of(float_graph)), followers_(followers_of(float_graph, int8_graph)) {}
+      : float_(float_graph),
+        int8_(int8_graph),
+        sample_(sample),
+        options_(options),
+        known_(names_of(float_graph)),
+        followers_(followers_of(float_graph, int8_graph)) {}
 
   Expected<Tuned> run() {
     std::set<std::string> in_float, best_set;

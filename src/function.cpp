@@ -1,7 +1,7 @@
 #include "src/function.h"
 
 #include <algorithm>
-#include <cmath>
+#include <limits>
 
 namespace octavo::detail {
 
@@ -15,25 +15,25 @@ Numerics before_function(Numerics n) noexcept {
 }
 
 void FunctionCalls::finish(float* v, ptrdiff_t v_stride, int64_t rows, int64_t n, char* c, ptrdiff_t c_stride) const noexcept {
-  const ptrdiff_t element = ptrdiff_t(size_of(n_.out));
-  if (v_stride == n * ptrdiff_t(sizeof(float)) && c_stride == n * element) n *= rows, rows = 1;
-  const bool dense = v_stride == n * ptrdiff_t(sizeof(float));
+  constexpr float kInf = std::numeric_limits<float>::infinity();
   const auto apply = [&](float* x, int64_t count) {
-    kernels_->unary(n_.function->op, x, x, size_t(count), n_.function->alpha, n_.function->beta);
-    if (std::isfinite(n_.lo) || std::isfinite(n_.hi)) kernels_->clamp(x, x, size_t(count), n_.lo, n_.hi);
+    kernels_->unary(function_.op, x, x, size_t(count), function_.alpha, function_.beta);
+    if (lo_ > -kInf || hi_ < kInf) kernels_->clamp(x, x, size_t(count), lo_, hi_);
   };
+  const bool dense = v_stride == n * ptrdiff_t(sizeof(float));
   if (dense) apply(v, rows * n);
+  if (dense && c_stride == n * ptrdiff_t(size_of(out_))) n *= rows, rows = 1;
   for (int64_t r = 0; r < rows; ++r) {
     float* row = reinterpret_cast<float*>(reinterpret_cast<char*>(v) + r * v_stride);
     if (!dense) apply(row, n);
-    if (n_.out != DType::f32) kernels_->quantize(row, c + r * c_stride, n_.out, size_t(n), n_.out_q.scale, n_.out_q.zero_point);
+    if (out_ != DType::f32) kernels_->quantize(row, c + r * c_stride, out_, size_t(n), out_q_.scale, out_q_.zero_point);
   }
 }
 
 void FunctionCalls::run(const KernelInfo& kernel, BrgemmArgs& g, float* scratch) const noexcept {
   void* const c = g.c;
   const ptrdiff_t c_stride = g.c_stride_bytes;
-  if (n_.out != DType::f32) g.c = scratch, g.c_stride_bytes = g.n * ptrdiff_t(sizeof(float));
+  if (out_ != DType::f32) g.c = scratch, g.c_stride_bytes = g.n * ptrdiff_t(sizeof(float));
   kernel.brgemm(&g);
   finish(static_cast<float*>(g.c), g.c_stride_bytes, g.m, g.n, static_cast<char*>(c), c_stride);
   g.c = c;
@@ -52,7 +52,7 @@ void FunctionCalls::run(const KernelInfo& kernel, DwconvArgs& g, const char** ro
     g.n = std::min(most, all.n - x);
     char* c = static_cast<char*>(all.c) + x * all.c_stride_bytes;
     g.c = c;
-    if (n_.out != DType::f32) {
+    if (out_ != DType::f32) {
       g.c = scratch;
       g.c_stride_bytes = g.channels * ptrdiff_t(sizeof(float));
       g.c_row_stride_bytes = g.n * g.c_stride_bytes;

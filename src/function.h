@@ -18,11 +18,12 @@ Numerics before_function(Numerics) noexcept;
 class FunctionCalls {
  public:
   FunctionCalls() = default;  // none: kernels are called as they are
-  FunctionCalls(const Numerics& n, const EltwiseKernels& kernels) : kernels_(&kernels), n_(n) {}
+  FunctionCalls(const Numerics& n, const EltwiseKernels& kernels)
+      : kernels_(&kernels), function_(*n.function), lo_(n.lo), hi_(n.hi), out_(n.out), out_q_(n.out_q) {}
 
   explicit operator bool() const noexcept { return kernels_ != nullptr; }
   size_t scratch_bytes(int64_t elements) const noexcept {
-    return kernels_ && n_.out != DType::f32 ? align_up(size_t(elements) * sizeof(float)) : 0;
+    return kernels_ && out_ != DType::f32 ? align_up(size_t(elements) * sizeof(float)) : 0;
   }
   // One call. `scratch` holds as many elements as it computes. The arguments are as they were afterwards.
   void run(const KernelInfo& kernel, BrgemmArgs& g, float* scratch) const noexcept;
@@ -37,7 +38,10 @@ class FunctionCalls {
   void finish(float* v, ptrdiff_t v_stride, int64_t rows, int64_t n, char* c, ptrdiff_t c_stride) const noexcept;
 
   const EltwiseKernels* kernels_ = nullptr;
-  Numerics n_;
+  Function function_;
+  float lo_ = 0, hi_ = 0;
+  DType out_ = DType::f32;
+  QParams out_q_;
 };
 
 }  // namespace octavo::detail

@@ -334,7 +334,7 @@ void pack_dwconv(const PackFormat& f, const void* w, DType dtype, int64_t kh, in
   const int8_t* from = static_cast<const int8_t*>(w);
   f.elem_bytes == 2 ? pack_channels<int8_t, int16_t>(f, from, kh, kw, channels, to)
                     : pack_channels<int8_t, int8_t>(f, from, kh, kw, channels, to);
-  for (int64_t c = 0; c < channels; ++c)
+  for (int64_t c = 0; sums && c < channels; ++c)
     for (int64_t t = 0; t < kh * kw; ++t) sums[c] += *from++;
 }
 

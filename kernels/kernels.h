@@ -23,6 +23,8 @@ void octavo_grouped_s8s8_avx512vnni_108x16x4(const octavo::BrgemmArgs*);
 void octavo_grouped_f32f32_avx512vnni_108x16x1(const octavo::BrgemmArgs*);
 void octavo_grouped_u8s8_avx2_240x32x4(const octavo::BrgemmArgs*);
 void octavo_grouped_s8s8_avx2_240x32x4(const octavo::BrgemmArgs*);
+void octavo_winograd_u8s8_avx2_6x16x2(const octavo::WinogradArgs*);
+void octavo_winograd_s8s8_avx2_6x16x2(const octavo::WinogradArgs*);
 void octavo_brgemm_u8s8_avx512vnni_6x16x4_ymm(const octavo::BrgemmArgs*);
 void octavo_brgemm_s8s8_avx512vnni_5x16x4_ymm(const octavo::BrgemmArgs*);
 void octavo_brgemm_u8s8_avxvnni_6x16x4(const octavo::BrgemmArgs*);

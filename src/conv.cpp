@@ -12,6 +12,7 @@
 
 #include "src/flat.h"
 #include "src/pack.h"
+#include "src/pack_winograd.h"
 #include "src/plan.h"
 #include "src/window.h"
 
@@ -60,13 +61,23 @@ struct ConvPlan::Impl {
     return algorithm.flat ? 0 : align_up(size_t(algorithm.copy ? weights.taps : w.kh * w.kw) * sizeof(void*));
   }
   size_t fill_bytes() const noexcept { return sees_nothing() ? size_t(std::max(pixel_bytes(), weights.k)) : 0; }
+  WinogradSpace winograd_space() const noexcept {
+    return WinogradSpace(weights.kernel->format, weights.k, blocks.band_rows, blocks.segment_cols);
+  }
   size_t workspace_bytes() const noexcept {
+    if (algorithm.winograd) {
+      const WinogradSpace s = winograd_space();
+      return s.bytes + align_up(size_t((4 * s.tiles_y + 2) * (4 * s.tiles_x + 2) * pixel_bytes()));
+    }
     if (!algorithm.copy) return weights.scratch_bytes() + pointer_bytes() + align_up(fill_bytes());
     return weights.scratch_bytes() + pointer_bytes() +
            align_up(size_t(seen_rows(w, blocks.band_rows) * in_cols(w, blocks.segment_cols) * pixel_bytes()) +
                     weights.kernel->format.kr);
   }
 
+  ConvBlocks cut_into_blocks(std::string* why = nullptr) const {
+    return algorithm.winograd ? winograd_blocks(w, weights, why) : conv_blocks(w, pixel_bytes(), weights, why);
+  }
   void make_panels(const ConvDesc& d);
   PackedShape packed_shape(const ConvDesc& d) const noexcept;
   void pack(const ConvDesc& d);
@@ -81,6 +92,8 @@ struct ConvPlan::Impl {
   Status check(const ConvArgs& v) const noexcept;
   void run(const ConvArgs& v, int64_t begin, int64_t end, void* workspace) const noexcept;
   Source copy(const char* image, ptrdiff_t pixel_stride, const Region& out, char* to) const noexcept;
+  void run_winograd(const ConvArgs& v, int64_t image, const Region& out, int64_t begin, int64_t end, const char* data,
+                    char* space) const noexcept;
   void run_panels(const ConvArgs& v, int64_t image, const Region& out, int64_t begin, int64_t end, const Source& in,
                   const char** taps, float* scratch) const noexcept;
 };
@@ -109,6 +122,15 @@ PackedShape ConvPlan::Impl::packed_shape(const ConvDesc& d) const noexcept {
 // Fills weights.packed: the panels, and the sums of each kernel row.
 void ConvPlan::Impl::pack(const ConvDesc& d) {
   const PackFormat& format = weights.kernel->format;
+  if (algorithm.winograd) {
+    for (int64_t p = 0; p < weights.panel_count(); ++p) {
+      const Panel& panel = weights.panels[size_t(p)];
+      pack_winograd(format, static_cast<const int8_t*>(d.w) + panel.column * d.ic * w.kh * w.kw, d.ic, panel.n,
+                    PackedAccess::panels(weights.packed) + size_t(p) * weights.all_taps_bytes(),
+                    PackedAccess::sums(weights.packed) + panel.column);
+    }
+    return;
+  }
   const int64_t icg = d.ic / d.groups, ocg = d.oc / d.groups;
   const DType b = weights.kernel->b;
   const bool fused = algorithm.fused;
@@ -167,7 +189,7 @@ void ConvPlan::Impl::make_variants() {
     for (const ColumnTaps& c : algorithm.columns) variants.push_back({taps, c.taps});
   };
   add({0, w.kh});
-  if (types.a == DType::f32 || !(w.pad_top || w.pad_bottom)) return;
+  if (types.a == DType::f32 || algorithm.winograd || !(w.pad_top || w.pad_bottom)) return;
   for (int64_t y = 0; y < oh; ++y) {
     TapRange r = valid_taps(y * w.stride_h - w.pad_top, w.kh, w.dilation_h, w.ih);
     if (algorithm.copy && r.begin == r.end) r = {0, w.kh};  // the copy has padding for all of them
@@ -243,8 +265,10 @@ void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* wo
   const int64_t panels = weights.panel_count();
   char* space = static_cast<char*>(workspace) + weights.scratch_bytes();
   const char** taps = reinterpret_cast<const char**>(space);
-  space += pointer_bytes();
-  std::memset(space, fill, fill_bytes());
+  if (!algorithm.winograd) {
+    space += pointer_bytes();
+    std::memset(space, fill, fill_bytes());
+  }
   for (int64_t tile = begin; tile < end;) {
     const int64_t block = tile / panels, first = tile % panels, last = std::min(panels, first + end - tile);
     tile += last - first;
@@ -254,6 +278,10 @@ void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* wo
     out.rows = std::min(blocks.band_rows, oh - out.y);
     out.cols = std::min(blocks.segment_cols, ow - out.x);
     const char* data = static_cast<const char*>(v.a) + image * w.ih * w.iw * v.a_pixel_stride_bytes;
+    if (algorithm.winograd) {
+      run_winograd(v, image, out, first, last, data, space);
+      continue;
+    }
     const ptrdiff_t pixel = v.a_pixel_stride_bytes, row = w.iw * pixel;
     Source in{data, (out.y * w.stride_h - w.pad_top) * row + (out.x * w.stride_w - w.pad_left) * pixel, w.dilation_h * row, row,
               pixel};
@@ -265,6 +293,34 @@ void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* wo
         run_panels(v, image, out, p, next, in, taps, scratch);
       }
   }
+}
+
+// Panels of a region, whose tiles may hang over it, and over the image.
+void ConvPlan::Impl::run_winograd(const ConvArgs& v, int64_t image, const Region& out, int64_t begin, int64_t end, const char* data,
+                                  char* space) const noexcept {
+  const Panel &first = weights.panels[size_t(begin)], &last = weights.panels[size_t(end - 1)];
+  const WinogradSpace s(weights.kernel->format, weights.k, out.rows, out.cols);
+  char* const copy = space + winograd_space().bytes;
+  const Region seen{out.y - w.pad_top, out.x - w.pad_left, 4 * s.tiles_y + 2, 4 * s.tiles_x + 2};
+  copy_padded(w, seen, data, v.a_pixel_stride_bytes, pixel_bytes(), fill, copy);
+  EpilogueArgs epi = weights.epilogue.args(first.column);
+  const int64_t pixel = (image * oh + out.y) * ow + out.x;
+  WinogradArgs g;
+  g.a = copy, g.a_pixel_stride_bytes = pixel_bytes(), g.a_row_stride_bytes = seen.cols * pixel_bytes();
+  g.b = weights.panel(begin), g.b_panel_stride = ptrdiff_t(weights.all_taps_bytes());
+  g.k = weights.k, g.n = last.column + last.n - first.column;
+  g.h = int32_t(out.rows), g.w = int32_t(out.cols);
+  g.c = static_cast<char*>(v.c) + pixel * v.c_pixel_stride_bytes + first.column * ptrdiff_t(size_of(types.c));
+  g.c_pixel_stride_bytes = v.c_pixel_stride_bytes, g.c_row_stride_bytes = ow * v.c_pixel_stride_bytes;
+  if (v.residual) {
+    epi.residual = static_cast<const char*>(v.residual) + pixel * v.residual_pixel_stride_bytes +
+                   first.column * ptrdiff_t(size_of(epi.residual_dtype));
+    epi.residual_stride_bytes = v.residual_pixel_stride_bytes;
+    g.residual_row_stride_bytes = ow * v.residual_pixel_stride_bytes;
+  }
+  g.workspace = space;
+  g.epi = &epi;
+  weights.kernel->winograd(&g);
 }
 
 // Panels that one call takes.
@@ -332,11 +388,22 @@ void ConvPlan::Impl::run_panels(const ConvArgs& v, int64_t image, const Region& 
   }
 }
 
+namespace {
+
+// Whether weights are as winograd kernels need them: packed for one, or small enough.
+bool takes_winograd(const ConvDesc& d) noexcept {
+  if (d.packed) return taps_of(*d.packed) == kWinogradPlaces;
+  return largest_magnitude_sum(static_cast<const int8_t*>(d.w), d.oc, d.ic * d.window.kh * d.window.kw) < kWinogradSum;
+}
+
+}  // namespace
+
 Expected<ConvPlan> ConvPlan::create(const ConvDesc& d) noexcept try {
   if (Status s = check_conv(d); !s.ok()) return s;
   Expected<const KernelInfo*> kernel = choose_kernel(Op::brgemm, d.a, d.kernel, d.use_isa, d.isa);
   if (!kernel) return kernel.status();
   if (const KernelInfo* grouped = d.kernel ? nullptr : grouped_kernel(d, **kernel)) kernel = grouped;
+  if (const KernelInfo* winograd = d.kernel ? nullptr : winograd_kernel(d, **kernel); winograd && takes_winograd(d)) kernel = winograd;
   if (Status s = check_numerics(d.numerics, d.a, d.oc, d.ic / d.groups * d.window.kh * d.window.kw); !s.ok()) return s;
   const Expected<const EltwiseKernels*> functions = function_kernels(d.numerics, d.use_isa, d.isa);
   if (!functions) return functions.status();
@@ -373,7 +440,7 @@ Expected<ConvPlan> ConvPlan::create(const ConvDesc& d) noexcept try {
   if (d.a != DType::f32) sums = impl->variant_sums();
   weights.epilogue = Epilogue(d.numerics, d.a, d.oc, sums.get(), int64_t(impl->variants.size()), (*kernel)->format.a_offset,
                               largest_weight_sum(weights), *functions);
-  if (!impl->algorithm.flat) impl->blocks = conv_blocks(d.window, impl->pixel_bytes(), weights);
+  if (!impl->algorithm.flat) impl->blocks = impl->cut_into_blocks();
   return ConvPlan(std::move(impl));
 } catch (const std::exception&) {
   return Status::error(Code::out_of_memory, "ConvPlan::create: no memory for the weights of %lld channels",
@@ -414,7 +481,7 @@ std::string ConvPlan::describe() const {
   explain_kernel(kernel(), i.weights.kernel_asked, &why);
   conv_algorithm(i.d, kernel(), &why);
   short_sums(i.weights, &why);
-  i.algorithm.flat ? void(flat_blocks(i.weights, i.oh * i.ow, &why)) : void(conv_blocks(i.w, i.pixel_bytes(), i.weights, &why));
+  i.algorithm.flat ? void(flat_blocks(i.weights, i.oh * i.ow, &why)) : void(i.cut_into_blocks(&why));
   return std::string(kernel().name) + ": " + std::to_string(i.weights.taps) + " taps of k=" + std::to_string(i.weights.k) + ", " +
          std::to_string(i.weights.panel_count()) + " panels, " + std::to_string(packed_bytes()) + " bytes packed, workspace " +
          std::to_string(workspace_bytes()) + " bytes. " + why;

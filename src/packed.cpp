@@ -64,6 +64,7 @@ PackedWeights PackedAccess::make(const PackedShape& s) {
 int32_t* PackedAccess::sums(PackedWeights& w) noexcept { return const_cast<int32_t*>(sums_of(w)); }
 char* PackedAccess::panels(PackedWeights& w) noexcept { return const_cast<char*>(panels_of(w)); }
 
+int64_t taps_of(const PackedWeights& w) noexcept { return w.bytes() == 0 ? 0 : header_of(w).shape.taps; }
 const int32_t* sums_of(const PackedWeights& w) noexcept {
   if (header_of(w).shape.sum_rows == 0) return nullptr;
   return reinterpret_cast<const int32_t*>(static_cast<const char*>(w.data()) + kHeaderBytes);

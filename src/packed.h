@@ -36,6 +36,7 @@ struct PackedAccess {
 // An error that names the first field in which the weights were not made for `shape`.
 Status check_packed(const PackedWeights&, const PackedShape& shape, const KernelInfo& kernel) noexcept;
 
+int64_t taps_of(const PackedWeights&) noexcept;            // 0 if there are none
 const int32_t* sums_of(const PackedWeights&) noexcept;  // null for f32
 const char* panels_of(const PackedWeights&) noexcept;
 

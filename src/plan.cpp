@@ -13,10 +13,9 @@ Expected<const KernelInfo*> choose_kernel(Op op, DType a, const KernelInfo* forc
   if (a != DType::u8 && a != DType::s8 && a != DType::f32)
     return Status::error(Code::unsupported, "a is %s: must be u8, s8 or f32", name_of(a));
   const DType b = a == DType::f32 ? DType::f32 : DType::s8;
-  const char* op_name = op == Op::brgemm ? "brgemm" : "dwconv";  // grouped kernels are the policy's choice
   if (forced) {
     if (forced->op != op || forced->a != a || forced->b != b)
-      return Status::error(Code::invalid_argument, "kernel is %s: must be a %s_%s%s one", forced->name, op_name, name_of(a),
+      return Status::error(Code::invalid_argument, "kernel is %s: must be a %s_%s%s one", forced->name, name_of(op), name_of(a),
                            name_of(b));
     if (!covers(detected_isa(), forced->needs))
       return Status::error(Code::unsupported, "kernel is %s: this machine cannot run it", forced->name);
@@ -25,7 +24,7 @@ Expected<const KernelInfo*> choose_kernel(Op op, DType a, const KernelInfo* forc
   const Expected<Isa> use = resolve_isa(use_isa, isa);
   if (!use) return use.status();
   if (const KernelInfo* best = best_kernel(op, a, b, *use)) return best;
-  return Status::error(Code::unsupported, "there is no %s_%s%s kernel for isa 0x%x", op_name, name_of(a), name_of(b),
+  return Status::error(Code::unsupported, "there is no %s_%s%s kernel for isa 0x%x", name_of(op), name_of(a), name_of(b),
                        unsigned(*use));
 }
 

@@ -138,6 +138,20 @@ const KernelInfo* grouped_kernel(const ConvDesc& d, const KernelInfo& kernel) no
   return nullptr;
 }
 
+// 36 products for 144, of words: where bytes are multiplied as fast as words, that pays as soon as there are channels enough to make
+// up for the transforms on both sides, and tiles enough to read weights for that are eight times as large.
+const KernelInfo* winograd_kernel(const ConvDesc& d, const KernelInfo& kernel) noexcept {
+  constexpr int64_t kLeastChannels = 16, kLeastTiles = 9;
+  const Window& w = d.window;
+  if (w.kh != 3 || w.kw != 3 || w.stride_h != 1 || w.stride_w != 1 || w.dilation_h != 1 || w.dilation_w != 1 || d.groups != 1)
+    return nullptr;
+  const bool pays = d.ic >= kLeastChannels && d.oc >= kLeastChannels && ceil_div(w.oh(), 4) * ceil_div(w.ow(), 4) >= kLeastTiles;
+  if (d.numerics.function || !d.choice.winograd.value_or(pays)) return nullptr;
+  for (const KernelInfo& k : kernels())
+    if (k.op == Op::winograd && k.a == kernel.a && k.needs == kernel.needs) return &k;
+  return nullptr;
+}
+
 namespace {
 
 // Where padding is cut off: pixels are computed from the image, those that see the same kernel columns together. That costs tiles of
@@ -175,6 +189,12 @@ ConvAlgorithm conv_algorithm(const ConvDesc& d, const KernelInfo& kernel, std::s
   const bool padded = w.pad_top || w.pad_left || w.pad_bottom || w.pad_right;
   ConvAlgorithm c;
   c.columns = {{0, w.ow(), {0, w.kw}}};
+  if (kernel.op == Op::winograd) {
+    c.winograd = c.copy = true;
+    c.taps = kWinogradPlaces, c.k = d.ic;
+    say(why, "F(4x4, 3x3)%s: 36 products of words in place of 144", asked(d.choice.winograd.has_value()));
+    return c;
+  }
   c.flat = w.kh == 1 && w.kw == 1 && w.stride_h == 1 && w.stride_w == 1 && !padded && d.choice.flat.value_or(true);
   if (c.flat) say(why, "a flat product over all pixels: 1x1, stride 1, no padding");
   if (kernel.op == Op::grouped) {
@@ -250,6 +270,30 @@ ConvBlocks conv_blocks(const Window& w, int64_t pixel_bytes, const Weights& weig
       ll(b.bands * b.segments * panels));
   say(why, "%s%s: weights of %lld bytes, of %lld (3/8 of L1)", b.rows_first ? "all panels for a row" : "all rows for a panel",
       asked(order.has_value()), ll(bytes), ll(l1_panels(caches)));
+  return b;
+}
+
+// V of a band, and P of a panel, stay in L2 while panels pass over them; each of a panel's places is read for all tiles of a band.
+ConvBlocks winograd_blocks(const Window& w, const Weights& weights, std::string* why) {
+  constexpr int64_t kLeastTiles = 24;
+  const int64_t oh = w.oh(), ow = w.ow(), tiles_x = ceil_div(ow, 4), tiles_y = ceil_div(oh, 4), most = weights.caches.l2 / 2;
+  const PackFormat& format = weights.kernel->format;
+  const auto bytes = [&](int64_t tiles_high, int64_t tiles_wide) {
+    return int64_t(WinogradSpace(format, weights.k, 4 * tiles_high, 4 * tiles_wide).bytes);
+  };
+  ConvBlocks b;
+  int64_t high = 1, wide = tiles_x;
+  while (wide > kLeastTiles && bytes(1, wide) > most) wide = ceil_div(wide, 2);
+  while (high < tiles_y && (high * wide < kLeastTiles || bytes(high + 1, wide) <= most)) ++high;
+  if (weights.choice.block_rows) high = std::min(tiles_y, ceil_div(*weights.choice.block_rows, 4));
+  b.bands = ceil_div(tiles_y, high);
+  b.band_rows = 4 * ceil_div(tiles_y, b.bands);
+  b.bands = ceil_div(oh, b.band_rows);
+  b.segment_cols = 4 * wide;
+  b.segments = ceil_div(ow, b.segment_cols);
+  say(why, "%lldx%lld blocks of %lldx%lld pixels%s: %lld bytes of transformed tiles and products (of %lld, half of L2)", ll(b.bands),
+      ll(b.segments), ll(b.band_rows), ll(b.segment_cols), asked(weights.choice.block_rows.has_value()),
+      ll(bytes(b.band_rows / 4, wide)), ll(most));
   return b;
 }
 

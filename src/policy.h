@@ -57,8 +57,12 @@ FlatBlocks flat_blocks(const Weights&, int64_t m, std::string* why = nullptr);
 // The grouped kernel for a convolution that would otherwise run on `kernel`, or null.
 const KernelInfo* grouped_kernel(const ConvDesc&, const KernelInfo& kernel) noexcept;
 
+// The same by F(4x4, 3x3), or null. What weights may be is not looked at.
+const KernelInfo* winograd_kernel(const ConvDesc&, const KernelInfo& kernel) noexcept;
+
 struct ConvAlgorithm {
   bool flat = false;      // 1x1, stride 1, no padding: a flat product over all pixels
+  bool winograd = false;  // 3x3, stride 1: tiles of 4x4 pixels, from a copy
   bool copy = false;      // taps point into a copy of the input rows, with the padding filled in
   bool fused = false;     // one tap is a whole kernel row
   int64_t merged = 1;     // groups that share a panel
@@ -74,6 +78,8 @@ struct ConvBlocks {
   bool rows_first = false;  // all panels pass over a row of pixels before the next row does; else all rows over a panel
 };
 ConvBlocks conv_blocks(const Window&, int64_t pixel_bytes, const Weights&, std::string* why = nullptr);
+// The same of whole tiles.
+ConvBlocks winograd_blocks(const Window&, const Weights&, std::string* why = nullptr);
 
 struct DepthwiseBlocks {
   bool in_place = false;                   // from the image, its edges by themselves; else from padded copies

@@ -7,15 +7,19 @@ namespace {
 
 constexpr KernelInfo brgemm(const char* name, Isa needs, DType a, DType b, uint8_t mr, PackFormat format, BrgemmFn run,
                             uint8_t group = 0, uint8_t panels = 1) {
-  return {name, Op::brgemm, needs, a, b, mr, format.nr, format.kr, false, format, 0, group, panels, 0, run, nullptr};
+  return {name, Op::brgemm, needs, a, b, mr, format.nr, format.kr, false, format, 0, group, panels, 0, run, nullptr, nullptr};
 }
 [[maybe_unused]] constexpr KernelInfo grouped(const char* name, Isa needs, DType a, DType b, uint8_t mr, PackFormat format,
                                               BrgemmFn run, uint8_t group) {
-  return {name, Op::grouped, needs, a, b, mr, format.nr, format.kr, false, format, 0, group, 1, 0, run, nullptr};
+  return {name, Op::grouped, needs, a, b, mr, format.nr, format.kr, false, format, 0, group, 1, 0, run, nullptr, nullptr};
 }
 constexpr KernelInfo dwconv(const char* name, Isa needs, DType a, DType b, uint8_t mr, PackFormat format, DwconvFn run,
                             uint8_t rows = 1, uint8_t edge = 0) {
-  return {name, Op::dwconv, needs, a, b, mr, format.nr, format.kr, false, format, rows, 0, 1, edge, nullptr, run};
+  return {name, Op::dwconv, needs, a, b, mr, format.nr, format.kr, false, format, rows, 0, 1, edge, nullptr, run, nullptr};
+}
+[[maybe_unused]] constexpr KernelInfo winograd(const char* name, Isa needs, DType a, DType b, uint8_t mr, PackFormat format,
+                                               WinogradFn run) {
+  return {name, Op::winograd, needs, a, b, mr, format.nr, format.kr, false, format, 0, 0, 1, 0, nullptr, nullptr, run};
 }
 constexpr KernelInfo test_only(KernelInfo row) {
   row.test_only = true;
@@ -62,6 +66,8 @@ constexpr KernelInfo kKernels[] = {
             octavo_grouped_f32f32_avx512vnni_108x16x1, 6),
     grouped("grouped_u8s8_avx2_240x32x4", Isa::avx2, u8, s8, 240, {32, 4, 1, 0}, octavo_grouped_u8s8_avx2_240x32x4, 4),
     grouped("grouped_s8s8_avx2_240x32x4", Isa::avx2, s8, s8, 240, {32, 4, 1, 128}, octavo_grouped_s8s8_avx2_240x32x4, 4),
+    winograd("winograd_u8s8_avx2_6x16x2", Isa::avx2, u8, s8, 6, {16, 2, 2, -128}, octavo_winograd_u8s8_avx2_6x16x2),
+    winograd("winograd_s8s8_avx2_6x16x2", Isa::avx2, s8, s8, 6, {16, 2, 2, 0}, octavo_winograd_s8s8_avx2_6x16x2),
     dwconv("dwconv_u8s8_avx512vnni_4x64x4", Isa::avx512vnni, u8, s8, 4, {64, 4, 1, 0, true, true}, octavo_dwconv_u8s8_avx512vnni_4x64x4, 8),
     dwconv("dwconv_u8s8_avxvnni_2x32x4", Isa::avxvnni, u8, s8, 2, {32, 4, 1, 0, true, true}, octavo_dwconv_u8s8_avxvnni_2x32x4, 8),
     dwconv("dwconv_u8s8_avx2_2x32x2", Isa::avx2, u8, s8, 2, {32, 2, 2, 0, true, true}, octavo_dwconv_u8s8_avx2_2x32x2, 8, 4),
@@ -127,7 +133,7 @@ const KernelInfo* find_kernel(std::string_view name) noexcept {
 }
 
 const KernelInfo* best_kernel(Op op, DType a, DType b, Isa isa) noexcept {
-  const KernelInfo* beside = op == Op::grouped ? best_kernel(Op::brgemm, a, b, isa) : nullptr;
+  const KernelInfo* beside = op == Op::grouped || op == Op::winograd ? best_kernel(Op::brgemm, a, b, isa) : nullptr;
   for (const KernelInfo& k : kKernels)
     if (k.op == op && k.a == a && k.b == b && !k.test_only && covers(isa, k.needs) && (!beside || k.needs == beside->needs))
       return &k;

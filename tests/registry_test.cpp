@@ -20,12 +20,12 @@ const IsaName* isa_of(const std::string& word) {
 }
 
 TEST(Registry, NamesSayWhatTheRowsSay) {
-  const std::regex grammar("(brgemm|dwconv|grouped)_(u8|s8|f32)(s8|f32)_([a-z0-9]+)_(\\d+)x(\\d+)x(\\d+)(_[a-z0-9]+)?");
+  const std::regex grammar("(brgemm|dwconv|grouped|winograd)_(u8|s8|f32)(s8|f32)_([a-z0-9]+)_(\\d+)x(\\d+)x(\\d+)(_[a-z0-9]+)?");
   for (const KernelInfo& k : kernels()) {
     SCOPED_TRACE(k.name);
     std::cmatch m;
     ASSERT_TRUE(std::regex_match(k.name, m, grammar));
-    EXPECT_EQ(m[1], k.op == Op::brgemm ? "brgemm" : k.op == Op::dwconv ? "dwconv" : "grouped");
+    EXPECT_EQ(m[1], name_of(k.op));
     EXPECT_EQ(m[2], name_of(k.a));
     EXPECT_EQ(m[3], name_of(k.b));
     const IsaName* isa = isa_of(m[4]);
@@ -43,8 +43,9 @@ TEST(Registry, RowsAreWhole) {
   for (const KernelInfo& k : kernels()) {
     SCOPED_TRACE(k.name);
     EXPECT_TRUE(names.insert(k.name).second) << "twice";
-    EXPECT_EQ(k.op != Op::dwconv, k.brgemm != nullptr);
+    EXPECT_EQ(k.op == Op::brgemm || k.op == Op::grouped, k.brgemm != nullptr);
     EXPECT_EQ(k.op == Op::dwconv, k.dwconv != nullptr);
+    EXPECT_EQ(k.op == Op::winograd, k.winograd != nullptr);
     EXPECT_EQ(k.a == DType::f32, k.b == DType::f32);
     EXPECT_GE(k.mr, 1);
     EXPECT_EQ(k.op == Op::dwconv, k.rows >= 1);

@@ -131,7 +131,67 @@ constexpr int64_t dwconv_slots(const PackFormat& f, int64_t kh, int64_t kw) {  /
   return (slot_of(f, kh, kw, kh - 1, kw - 1) + f.kr) / f.kr * f.kr;
 }
 
-enum class Op : uint8_t { brgemm, dwconv, grouped };
+// winograd: a 3x3 convolution of stride 1, NHWC, by the minimal algorithm F(4x4, 3x3), in integers (Winograd 1980; Lavin and Gray 2015,
+// arXiv:1509.09308). A tile is 4x4 output pixels, which see 6x6 input pixels d. 36 products for each pair of channels take the place of
+// 144:
+//   V = T (d + a_offset) T^t                  [6][6] of each input channel, within 16 bits
+//   P[x] = sum_{p<k} V[x][p] * U[x][p][j]     x: one of the 36 places; modulo 2^32
+//   acc = bias[j] + S P S^t / 576             [4][4], modulo 2^32
+//       | 4  0 -5  0  1  0 |        | 1  1  1  1  1  0 |        |  6  0  0 |
+//       | 0 -4 -4  1  1  0 |    S = | 0  1 -1  2 -2  0 |        | -4 -4 -4 |
+//   T = | 0  4 -4 -1  1  0 |        | 0  1  1  4  4  0 |    G = | -4  4 -4 |    U = G w G^t, within 16 bits
+//       | 0 -2 -1  2  1  0 |        | 0  1 -1  8 -8  4 |        |  1  2  4 |
+//       | 0  2 -1 -2  1  0 |                                    |  1 -2  4 |
+//       | 0  4  0 -5  0  1 |                                    |  0  0  6 |
+// 576 = 64 * 9, and 9 has an inverse modulo 2^32: whatever overflows on the way, acc is exact as long as it lies within 2^25 of its
+// bias. That is the caller's promise: the magnitudes of a column's weights sum up to less than kWinogradSum.
+//   a        input pixel (0, 0) of tile (0, 0). All that tiles see must be there: align4(h) + 2 rows of align4(w) + 2 pixels.
+//            Padding is the caller's
+//   b        panels of nr columns, b_panel_stride bytes apart: of each the 36 places U[x], one panel_bytes(format, k) behind the other;
+//            64-byte aligned
+//   C        pixel x of row y at (char*)c + y*c_row_stride_bytes + x*c_pixel_stride_bytes; n contiguous elements of EpilogueArgs::out
+//   residual the same with residual_row_stride_bytes and EpilogueArgs::residual_stride_bytes
+// k, n, h, w >= 1, any number. Nothing else is read or written but the workspace: WinogradSpace::bytes, 64-byte aligned.
+constexpr int8_t kWinogradG[6][3] = {{6, 0, 0}, {-4, -4, -4}, {-4, 4, -4}, {1, 2, 4}, {1, -2, 4}, {0, 0, 6}};
+constexpr int kWinogradPlaces = 36;
+constexpr int64_t kWinogradSum = (int64_t(1) << 25) / 128;  // |a + a_offset| is at most 128
+struct WinogradArgs {
+  const void* a = nullptr;
+  ptrdiff_t a_pixel_stride_bytes = 0, a_row_stride_bytes = 0;
+  const void* b = nullptr;
+  ptrdiff_t b_panel_stride = 0;
+  int64_t k = 0, n = 0;
+  int32_t h = 0, w = 0;
+  void* c = nullptr;
+  ptrdiff_t c_pixel_stride_bytes = 0, c_row_stride_bytes = 0;
+  ptrdiff_t residual_row_stride_bytes = 0;
+  void* workspace = nullptr;
+  const EpilogueArgs* epi = nullptr;
+};
+using WinogradFn = void (*)(const WinogradArgs*);
+
+// Where things lie in the workspace: V, as rows of channels, [36][tiles][row]; P of a panel, [36][tiles][nr]; and of a row of tiles the
+// columns of T d, [4 * tiles + 2][6] registers. Planes are an odd number of cache lines long, so that a tile's do not compete.
+struct WinogradSpace {
+  int64_t tiles_y, tiles_x;
+  size_t row, v_plane, p_plane;  // bytes
+  size_t p, columns, bytes;      // where P and the columns begin; of everything
+  constexpr WinogradSpace(const PackFormat& f, int64_t k, int64_t h, int64_t w)
+      : tiles_y((h + 3) / 4), tiles_x((w + 3) / 4), row(size_t((k + 31) / 32) * 64), v_plane(size_t(tiles_y * tiles_x) * row),
+        p_plane(size_t(tiles_y * tiles_x) * f.nr * 4) {
+    v_plane += v_plane % 128 ? 0 : 64;
+    p_plane += p_plane % 128 ? 0 : 64;
+    p = kWinogradPlaces * v_plane;
+    columns = p + kWinogradPlaces * p_plane;
+    bytes = columns + size_t(4 * tiles_x + 2) * 6 * 64;
+  }
+};
+
+enum class Op : uint8_t { brgemm, dwconv, grouped, winograd };
+constexpr const char* name_of(Op op) {
+  constexpr const char* kNames[] = {"brgemm", "dwconv", "grouped", "winograd"};
+  return kNames[int(op)];
+}
 
 // One row of the registry.
 struct KernelInfo {
@@ -146,8 +206,9 @@ struct KernelInfo {
   uint8_t group;      // grouped, and brgemm for short sums: mr is made of groups of so many rows, one behind the other. Else 0
   uint8_t panels;     // brgemm: the most panels of one call, above 1 where a kernel copies A and the copy serves all of them
   uint8_t edge;       // dwconv: a call for one pixel takes as long as so many pixels among others do. 0: not known to be slow
-  BrgemmFn brgemm;    // brgemm, grouped; exactly one of the two is set
+  BrgemmFn brgemm;    // brgemm, grouped; exactly one of the three is set
   DwconvFn dwconv;
+  WinogradFn winograd;
 };
 
 }  // namespace octavo

@@ -15,8 +15,6 @@ struct Options {
   bool json = false;
 };
 
-const char* name_of(Op op) { return op == Op::brgemm ? "brgemm" : op == Op::dwconv ? "dwconv" : "grouped"; }
-
 // The name of a kernel's instruction set: the smallest named set that covers its needs.
 std::string isa_name(Isa needs) {
   for (const IsaName& n : isa_names())
@@ -47,7 +45,7 @@ Json kernel_rows(Isa active) {
   for (const KernelInfo& k : kernels()) {
     const std::string why = why_not(k.needs, k.test_only);
     rows.push_back({{"name", k.name},
-                    {"op", name_of(k.op)},
+                    {"op", octavo::name_of(k.op)},
                     {"a", octavo::name_of(k.a)},
                     {"b", octavo::name_of(k.b)},
                     {"isa", isa_name(k.needs)},

@@ -1,0 +1,211 @@
+// THE loops of a 3x3 convolution by F(4x4, 3x3) in integers (WinogradArgs, octavo/ukernel.h): tiles to V, products, P to pixels.
+//
+// V: the register vocabulary (int32 lanes; vpmaddwd multiplies words). The products of a place are a matrix product of tiles and
+// channels by channels and columns, on words that lie as they are multiplied.
+#pragma once
+
+#include "kernels/columns.inl.h"
+#include "kernels/epilogue.inl.h"
+#include "kernels/brgemm.inl.h"
+
+namespace octavo::OCTAVO_ISA {
+namespace {
+
+// y = T x, on words.
+template <class V>
+OCTAVO_INLINE void input_transform(const typename V::I (&x)[6], typename V::I (&y)[6]) {
+  const auto p = V::sub16(x[4], V::template shl16<2>(x[2])), q = V::sub16(x[3], V::template shl16<2>(x[1]));
+  const auto r = V::sub16(x[4], x[2]), s = V::sub16(x[3], x[1]);
+  const auto twice = V::add16(s, s);
+  y[0] = V::add16(V::template shl16<2>(V::sub16(x[0], x[2])), r);
+  y[1] = V::add16(p, q);
+  y[2] = V::sub16(p, q);
+  y[3] = V::add16(r, twice);
+  y[4] = V::sub16(r, twice);
+  y[5] = V::sub16(V::sub16(x[5], x[3]), V::template shl16<2>(s));
+}
+
+// y = S x, modulo 2^32.
+template <class V>
+OCTAVO_INLINE void output_transform(const typename V::I (&x)[6], typename V::I (&y)[4]) {
+  const auto a = V::add(x[1], x[2]), b = V::sub(x[1], x[2]), c = V::add(x[3], x[4]), d = V::sub(x[3], x[4]);
+  y[0] = V::add(V::add(x[0], a), c);
+  y[1] = V::add(b, V::add(d, d));
+  y[2] = V::add(a, V::template shl<2>(c));
+  y[3] = V::add(b, V::template shl<2>(V::add(V::add(d, d), x[5])));
+}
+
+// Some channels of a row of tiles: first the pixels of each column, which neighbouring tiles share, then the columns of each tile.
+// `live` channels are there, of as many as a register has words.
+template <class V, bool Flip>
+OCTAVO_INLINE void tiles_to_v(const char* a, const WinogradArgs& g, int live, int64_t tiles, char* columns, char* v, size_t row,
+                              size_t plane) {
+  using I = typename V::I;
+  char* column = columns;
+  for (int64_t x = 0; x < 4 * tiles + 2; ++x, a += g.a_pixel_stride_bytes, column += 6 * V::vector_bytes) {
+    I d[6], y[6];
+    OCTAVO_UNROLL
+    for (int i = 0; i < 6; ++i) d[i] = V::template widen16<Flip>(a + i * g.a_row_stride_bytes, live);
+    input_transform<V>(d, y);
+    OCTAVO_UNROLL
+    for (int i = 0; i < 6; ++i) V::store(column + i * V::vector_bytes, y[i]);
+  }
+  for (; tiles > 0; --tiles, columns += 4 * 6 * V::vector_bytes, v += row) {
+    char* place = v;
+    for (int i = 0; i < 6; ++i) {
+      I d[6], y[6];
+      OCTAVO_UNROLL
+      for (int j = 0; j < 6; ++j) d[j] = V::load_b(columns + (j * 6 + i) * V::vector_bytes);
+      input_transform<V>(d, y);
+      // u8 has 128 taken off each pixel: only the second row of T does not sum up to 0, but to -6.
+      if (Flip && i == 1) y[1] = V::sub16(y[1], V::splat16(36 * 128));
+      OCTAVO_UNROLL
+      for (int j = 0; j < 6; ++j, place += plane) V::store(place, y[j]);
+    }
+  }
+}
+
+template <class V, bool Flip>
+[[gnu::noinline]] void all_tiles_to_v(const WinogradArgs& g, const WinogradSpace& s) {
+  constexpr int kWords = V::vector_bytes / 2;
+  char* space = static_cast<char*>(g.workspace);
+  for (int64_t y = 0; y < s.tiles_y; ++y) {
+    const char* a = static_cast<const char*>(g.a) + 4 * y * g.a_row_stride_bytes;
+    char* v = space + size_t(y * s.tiles_x) * s.row;
+    for (int64_t p = 0; p < g.k; p += kWords, a += kWords, v += V::vector_bytes)
+      tiles_to_v<V, Flip>(a, g, int(g.k - p < kWords ? g.k - p : kWords), s.tiles_x, space + s.columns, v, s.row, s.v_plane);
+  }
+}
+
+// M tiles and a panel of one place: P = sum over pairs of channels.
+template <class V, int M>
+OCTAVO_INLINE void place_products(const char* a, ptrdiff_t row, const char* b, int64_t pairs, char* p) {
+  constexpr int NV = 2;
+  typename V::I acc[M][NV];
+  OCTAVO_UNROLL
+  for (int i = 0; i < M; ++i) {
+    OCTAVO_UNROLL
+    for (int v = 0; v < NV; ++v) V::keep(acc[i][v] = V::splat(0));
+  }
+  const char* a3 = a + 3 * row;  // of the rows behind the third
+  for (; pairs > 0; --pairs, a += 4, a3 += 4, b += NV * V::vector_bytes) {
+    asm("" : "+r"(a), "+r"(a3), "+r"(b));
+    typename V::I w[NV];
+    OCTAVO_UNROLL
+    for (int v = 0; v < NV; ++v) V::now(w[v] = V::load_b(b + v * V::vector_bytes));
+    OCTAVO_UNROLL
+    for (int i = 0; i < M; ++i) {
+      const typename V::I x = V::splat_at((i < 3 ? a : a3) + i % 3 * row);
+      typename V::I y[NV];
+      OCTAVO_UNROLL
+      for (int v = 0; v < NV; ++v) V::now(y[v] = V::madd(x, w[v]));
+      OCTAVO_UNROLL
+      for (int v = 0; v < NV; ++v) V::accumulate(acc[i][v], y[v]);
+    }
+  }
+  OCTAVO_UNROLL
+  for (int i = 0; i < M; ++i) {
+    OCTAVO_UNROLL
+    for (int v = 0; v < NV; ++v) V::store(p + (i * NV + v) * V::vector_bytes, acc[i][v]);
+  }
+}
+
+// What is left of a place's tiles, fewer than M + 1.
+template <class V, int M>
+OCTAVO_INLINE void last_products(const char* a, ptrdiff_t row, const char* b, int64_t pairs, char* p, int64_t tiles) {
+  if constexpr (M > 0) {
+    if (tiles == M) return place_products<V, M>(a, row, b, pairs, p);
+    last_products<V, M - 1>(a, row, b, pairs, p, tiles);
+  }
+}
+
+template <class V, int M>
+[[gnu::noinline]] void panel_products(const WinogradArgs& g, const WinogradSpace& s, const char* b) {
+  constexpr int kTileBytes = 2 * V::vector_bytes;
+  const int64_t pairs = (g.k + 1) / 2, tiles = s.tiles_y * s.tiles_x;
+  const char* v = static_cast<char*>(g.workspace);
+  char* p = static_cast<char*>(g.workspace) + s.p;
+  for (int place = 0; place < kWinogradPlaces; ++place, b += pairs * kTileBytes, v += s.v_plane, p += s.p_plane) {
+    int64_t t = 0;
+    for (; t + M <= tiles; t += M) place_products<V, M>(v + size_t(t) * s.row, ptrdiff_t(s.row), b, pairs, p + t * kTileBytes);
+    last_products<V, M - 1>(v + size_t(t) * s.row, ptrdiff_t(s.row), b, pairs, p + t * kTileBytes, tiles - t);
+  }
+}
+
+// The pixels of all tiles, NV vectors of columns. `args` says which columns, and how pixels of a row lie.
+template <class V, int NV>
+[[gnu::noinline]] void tiles_to_pixels(const WinogradArgs& g, const WinogradSpace& s, const BrgemmArgs& args) {
+  using I = typename V::I;
+  constexpr int kInverse = 0x38e38e39;  // of 9
+  const int live = args.n - (NV - 1) * V::lanes;  // columns of the last vector
+  const typename V::Part part(live);
+  I seeds[NV];
+  load_seeds<V>(seeds, args, part, live);
+  const I inverse = V::splat(kInverse);
+  const auto run = [&]<class Out>(const Out& epilogue) OCTAVO_LAMBDA {
+    const char* tile = static_cast<const char*>(g.workspace) + s.p;
+    for (int64_t y = 0; y < s.tiles_y; ++y)
+      for (int64_t x = 0; x < s.tiles_x; ++x, tile += 2 * V::vector_bytes) {
+        I half[NV][4][6];  // S P
+        OCTAVO_UNROLL
+        for (int v = 0; v < NV; ++v) {
+          for (int j = 0; j < 6; ++j) {
+            I m[6], z[4];
+            OCTAVO_UNROLL
+            for (int i = 0; i < 6; ++i) m[i] = V::load_b(tile + size_t(i * 6 + j) * s.p_plane + size_t(v) * V::vector_bytes);
+            output_transform<V>(m, z);
+            OCTAVO_UNROLL
+            for (int i = 0; i < 4; ++i) half[v][i][j] = z[i];
+          }
+        }
+        const int rows = g.h - 4 * y < 4 ? int(g.h - 4 * y) : 4, cols = g.w - 4 * x < 4 ? int(g.w - 4 * x) : 4;
+        char* c = static_cast<char*>(args.c) + 4 * y * g.c_row_stride_bytes + 4 * x * g.c_pixel_stride_bytes;
+        const char* residual = nullptr;
+        if constexpr (Out::residual)
+          residual = static_cast<const char*>(args.epi->residual) + 4 * y * g.residual_row_stride_bytes +
+                     4 * x * args.epi->residual_stride_bytes;
+        for (int i = 0; i < rows; ++i, c += g.c_row_stride_bytes) {
+          I acc[4][NV];
+          OCTAVO_UNROLL
+          for (int v = 0; v < NV; ++v) {
+            I z[4];
+            output_transform<V>(half[v][i], z);
+            OCTAVO_UNROLL
+            for (int j = 0; j < 4; ++j) acc[j][v] = V::add(V::template sar<6>(V::mul_low(z[j], inverse)), seeds[v]);
+          }
+          if (cols == 4) {
+            epilogue(acc, c, residual);
+          } else {
+            const char* r = residual;
+            char* to = c;
+            for (int j = 0; j < cols; ++j, to += g.c_pixel_stride_bytes) {
+              const I(&pixel)[1][NV] = reinterpret_cast<const I(&)[1][NV]>(acc[j]);
+              epilogue(pixel, to, r);
+              if constexpr (Out::residual) r += args.epi->residual_stride_bytes;
+            }
+          }
+          if constexpr (Out::residual) residual += g.residual_row_stride_bytes;
+        }
+      }
+  };
+  live == V::lanes ? with_epilogue<V, NV, true>(args, part, run) : with_epilogue<V, NV, false>(args, part, run);
+}
+
+// Flip: u8, less 128. M: tiles multiplied at a time.
+template <class V, bool Flip, int M>
+OCTAVO_INLINE void winograd(const WinogradArgs& g, const PackFormat& format) {
+  constexpr int kColumns = 2 * V::lanes;
+  const WinogradSpace s(format, g.k, g.h, g.w);
+  all_tiles_to_v<V, Flip>(g, s);
+  BrgemmArgs all;
+  all.c = g.c, all.c_stride_bytes = g.c_pixel_stride_bytes, all.epi = g.epi;
+  const char* b = static_cast<const char*>(g.b);
+  for (int64_t column = 0; column < g.n; column += kColumns, b += g.b_panel_stride) {
+    panel_products<V, M>(g, s, b);
+    const SomeColumns some(all, int(column), int(g.n - column < kColumns ? g.n - column : kColumns));
+    some.args().n > V::lanes ? tiles_to_pixels<V, 2>(g, s, some.args()) : tiles_to_pixels<V, 1>(g, s, some.args());
+  }
+}
+
+}  // namespace
+}  // namespace octavo::OCTAVO_ISA

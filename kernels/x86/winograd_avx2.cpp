@@ -1,0 +1,54 @@
+// winograd_{u8s8,s8s8}_avx2_6x16x2: 3x3 convolution of stride 1 by F(4x4, 3x3): acc = bias + S ((T a T^t) . (G w G^t)) S^t / 576
+// A: pixels as they are, widened to words as they are transformed
+// B: [36][ceil(k/2)][16][2] s16:  k0, k1 of column 0 | k0, k1 of column 1 | ... | k0, k1 of column 15 | k2, k3 of column 0 | ...
+// C: s32, f32, u8, s8, in tiles of 4x4 pixels, 16 columns
+// Registers, of 16: 6 x 2 accumulators, 2 of B, 1 of A, a product
+// Needs AVX2, FMA. vpmaddwd of words: |V| <= 12800 (u8: 128 is taken off) and |U| <= 18432 sum up to less than 2^31; the rest is modulo
+//   2^32, exact while a column's weights sum up to less than 2^25 / 128
+#include "kernels/x86/winograd.inl.h"
+
+#include "kernels/x86/ymm.inl.h"
+
+namespace octavo::OCTAVO_ISA {
+namespace {
+
+constexpr int kTiles = 6;
+constexpr PackFormat kFormat{16, 2, 2, 0};
+static_assert(kTiles * 2 + 2 + 1 + 1 <= 16, "accumulators, B, A, a product");
+
+struct Words : Ymm {
+  static constexpr int a_bytes = 1;
+  static OCTAVO_INLINE void now(I& x) { asm volatile("" : "+x"(x)); }
+  // 16 bytes, of which `live` are there, to words.
+  template <bool Unsigned>
+  static OCTAVO_INLINE I widen16(const char* p, int live) {
+    const __m128i x = live < 16 ? load_pieces(p, live) : _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return Unsigned ? _mm256_cvtepu8_epi16(x) : _mm256_cvtepi8_epi16(x);
+  }
+  static OCTAVO_INLINE I madd(I x, I y) { return _mm256_madd_epi16(x, y); }
+  static OCTAVO_INLINE I add16(I x, I y) { return _mm256_add_epi16(x, y); }
+  static OCTAVO_INLINE I sub16(I x, I y) { return _mm256_sub_epi16(x, y); }
+  template <int N>
+  static OCTAVO_INLINE I shl16(I x) {
+    return _mm256_slli_epi16(x, N);
+  }
+  template <int N>
+  static OCTAVO_INLINE I shl(I x) {
+    return _mm256_slli_epi32(x, N);
+  }
+  template <int N>
+  static OCTAVO_INLINE I sar(I x) {
+    return _mm256_srai_epi32(x, N);
+  }
+  static OCTAVO_INLINE I mul_low(I x, I y) { return _mm256_mullo_epi32(x, y); }
+};
+
+}  // namespace
+}  // namespace octavo::OCTAVO_ISA
+
+using namespace octavo;
+using namespace octavo::OCTAVO_ISA;
+extern "C" {
+void octavo_winograd_u8s8_avx2_6x16x2(const WinogradArgs* g) { winograd<Words, true, kTiles>(*g, kFormat); }
+void octavo_winograd_s8s8_avx2_6x16x2(const WinogradArgs* g) { winograd<Words, false, kTiles>(*g, kFormat); }
+}

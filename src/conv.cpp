@@ -64,13 +64,18 @@ struct ConvPlan::Impl {
   WinogradSpace winograd_space() const noexcept {
     return WinogradSpace(weights.kernel->format, weights.k, blocks.band_rows, blocks.segment_cols);
   }
+  // A function follows a call, which is a whole region here.
+  size_t scratch_bytes() const noexcept {
+    if (!algorithm.winograd) return weights.scratch_bytes();
+    return weights.epilogue.function().scratch_bytes(blocks.band_rows * blocks.segment_cols * types.out);
+  }
   size_t workspace_bytes() const noexcept {
     if (algorithm.winograd) {
       const WinogradSpace s = winograd_space();
-      return s.bytes + align_up(size_t((4 * s.tiles_y + 2) * (4 * s.tiles_x + 2) * pixel_bytes()));
+      return scratch_bytes() + s.bytes + align_up(size_t((4 * s.tiles_y + 2) * (4 * s.tiles_x + 2) * pixel_bytes()));
     }
-    if (!algorithm.copy) return weights.scratch_bytes() + pointer_bytes() + align_up(fill_bytes());
-    return weights.scratch_bytes() + pointer_bytes() +
+    if (!algorithm.copy) return scratch_bytes() + pointer_bytes() + align_up(fill_bytes());
+    return scratch_bytes() + pointer_bytes() +
            align_up(size_t(seen_rows(w, blocks.band_rows) * in_cols(w, blocks.segment_cols) * pixel_bytes()) +
                     weights.kernel->format.kr);
   }
@@ -92,8 +97,8 @@ struct ConvPlan::Impl {
   Status check(const ConvArgs& v) const noexcept;
   void run(const ConvArgs& v, int64_t begin, int64_t end, void* workspace) const noexcept;
   Source copy(const char* image, ptrdiff_t pixel_stride, const Region& out, char* to) const noexcept;
-  void run_winograd(const ConvArgs& v, int64_t image, const Region& out, int64_t begin, int64_t end, const char* data,
-                    char* space) const noexcept;
+  void run_winograd(const ConvArgs& v, int64_t image, const Region& out, int64_t begin, int64_t end, const char* data, char* space,
+                    float* scratch) const noexcept;
   void run_panels(const ConvArgs& v, int64_t image, const Region& out, int64_t begin, int64_t end, const Source& in,
                   const char** taps, float* scratch) const noexcept;
 };
@@ -263,7 +268,7 @@ void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* wo
     return run_flat(weights, flat_blocks(weights, f.m), f, begin, end);
   }
   const int64_t panels = weights.panel_count();
-  char* space = static_cast<char*>(workspace) + weights.scratch_bytes();
+  char* space = static_cast<char*>(workspace) + scratch_bytes();
   const char** taps = reinterpret_cast<const char**>(space);
   if (!algorithm.winograd) {
     space += pointer_bytes();
@@ -279,7 +284,7 @@ void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* wo
     out.cols = std::min(blocks.segment_cols, ow - out.x);
     const char* data = static_cast<const char*>(v.a) + image * w.ih * w.iw * v.a_pixel_stride_bytes;
     if (algorithm.winograd) {
-      run_winograd(v, image, out, first, last, data, space);
+      run_winograd(v, image, out, first, last, data, space, scratch);
       continue;
     }
     const ptrdiff_t pixel = v.a_pixel_stride_bytes, row = w.iw * pixel;
@@ -297,7 +302,7 @@ void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* wo
 
 // Panels of a region, whose tiles may hang over it, and over the image.
 void ConvPlan::Impl::run_winograd(const ConvArgs& v, int64_t image, const Region& out, int64_t begin, int64_t end, const char* data,
-                                  char* space) const noexcept {
+                                  char* space, float* scratch) const noexcept {
   const Panel &first = weights.panels[size_t(begin)], &last = weights.panels[size_t(end - 1)];
   const WinogradSpace s(weights.kernel->format, weights.k, out.rows, out.cols);
   char* const copy = space + winograd_space().bytes;
@@ -320,7 +325,7 @@ void ConvPlan::Impl::run_winograd(const ConvArgs& v, int64_t image, const Region
   }
   g.workspace = space;
   g.epi = &epi;
-  weights.kernel->winograd(&g);
+  weights.call(g, scratch);
 }
 
 // Panels that one call takes.
@@ -388,22 +393,12 @@ void ConvPlan::Impl::run_panels(const ConvArgs& v, int64_t image, const Region& 
   }
 }
 
-namespace {
-
-// Whether weights are as winograd kernels need them: packed for one, or small enough.
-bool takes_winograd(const ConvDesc& d) noexcept {
-  if (d.packed) return taps_of(*d.packed) == kWinogradPlaces;
-  return largest_magnitude_sum(static_cast<const int8_t*>(d.w), d.oc, d.ic * d.window.kh * d.window.kw) < kWinogradSum;
-}
-
-}  // namespace
-
 Expected<ConvPlan> ConvPlan::create(const ConvDesc& d) noexcept try {
   if (Status s = check_conv(d); !s.ok()) return s;
   Expected<const KernelInfo*> kernel = choose_kernel(Op::brgemm, d.a, d.kernel, d.use_isa, d.isa);
   if (!kernel) return kernel.status();
   if (const KernelInfo* grouped = d.kernel ? nullptr : grouped_kernel(d, **kernel)) kernel = grouped;
-  if (const KernelInfo* winograd = d.kernel ? nullptr : winograd_kernel(d, **kernel); winograd && takes_winograd(d)) kernel = winograd;
+  if (const KernelInfo* winograd = d.kernel ? nullptr : winograd_kernel(d, **kernel)) kernel = winograd;
   if (Status s = check_numerics(d.numerics, d.a, d.oc, d.ic / d.groups * d.window.kh * d.window.kw); !s.ok()) return s;
   const Expected<const EltwiseKernels*> functions = function_kernels(d.numerics, d.use_isa, d.isa);
   if (!functions) return functions.status();

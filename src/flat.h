@@ -44,6 +44,9 @@ struct Weights {
       return epilogue.function().run(k, g, scratch);
     k.brgemm(&g);
   }
+  void call(WinogradArgs& g, float* scratch) const noexcept {
+    epilogue.function() ? epilogue.function().run(*kernel, g, scratch) : kernel->winograd(&g);
+  }
   size_t scratch_bytes() const noexcept {
     if (!epilogue.function()) return 0;
     const auto elements = [](const KernelInfo& k) { return int64_t(k.mr) * k.nr * std::max<int64_t>(1, k.panels); };

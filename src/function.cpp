@@ -40,6 +40,20 @@ void FunctionCalls::run(const KernelInfo& kernel, BrgemmArgs& g, float* scratch)
   g.c_stride_bytes = c_stride;
 }
 
+void FunctionCalls::run(const KernelInfo& kernel, WinogradArgs& g, float* scratch) const noexcept {
+  const WinogradArgs all = g;
+  if (out_ != DType::f32) {
+    g.c = scratch;
+    g.c_pixel_stride_bytes = g.n * ptrdiff_t(sizeof(float));
+    g.c_row_stride_bytes = g.w * g.c_pixel_stride_bytes;
+  }
+  kernel.winograd(&g);
+  for (int64_t y = 0; y < g.h; ++y)
+    finish(reinterpret_cast<float*>(static_cast<char*>(g.c) + y * g.c_row_stride_bytes), g.c_pixel_stride_bytes, g.w, g.n,
+           static_cast<char*>(all.c) + y * all.c_row_stride_bytes, all.c_pixel_stride_bytes);
+  g = all;
+}
+
 void FunctionCalls::run(const KernelInfo& kernel, DwconvArgs& g, const char** rows, int64_t pointers,
                         float* scratch) const noexcept {
   const DwconvArgs all = g;

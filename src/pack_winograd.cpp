@@ -22,20 +22,6 @@ void transform(const Lanes& x0, const Lanes& x1, const Lanes& x2, Lanes (&y)[6])
 
 }  // namespace
 
-int64_t largest_magnitude_sum(const int8_t* w, int64_t columns, int64_t elements) noexcept {
-  int64_t largest = 0;
-  for (int64_t j = 0; j < columns; ++j, w += elements) {
-    int64_t sum = 0;
-    for (int64_t i = 0; i < elements; i += UINT8_MAX) {
-      uint16_t some = 0;
-      for (int64_t e = i, end = std::min(elements, i + UINT8_MAX); e < end; ++e) some = uint16_t(some + std::abs(w[e]));
-      sum += some;
-    }
-    largest = std::max(largest, sum);
-  }
-  return largest;
-}
-
 void pack_winograd(const PackFormat& f, const int8_t* w, int64_t ic, int64_t n, void* panel, int32_t* sums) noexcept {
   const int words = f.nr * f.kr, lanes = std::min(words, kLanes);
   const size_t place_bytes = panel_bytes(f, ic);

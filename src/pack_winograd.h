@@ -7,9 +7,6 @@
 
 namespace octavo::detail {
 
-// The largest sum of magnitudes of a column: w is [columns][elements].
-int64_t largest_magnitude_sum(const int8_t* w, int64_t columns, int64_t elements) noexcept;
-
 // n columns (nr or fewer) [n][ic][3][3] to a panel, all of which is written: [36][ceil(ic/kr)][nr][kr] words. Adds the sum of each
 // column's weights to sums[0..n).
 void pack_winograd(const PackFormat&, const int8_t* w, int64_t ic, int64_t n, void* panel, int32_t* sums) noexcept;

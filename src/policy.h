@@ -57,8 +57,8 @@ FlatBlocks flat_blocks(const Weights&, int64_t m, std::string* why = nullptr);
 // The grouped kernel for a convolution that would otherwise run on `kernel`, or null.
 const KernelInfo* grouped_kernel(const ConvDesc&, const KernelInfo& kernel) noexcept;
 
-// The same by F(4x4, 3x3), or null. What weights may be is not looked at.
-const KernelInfo* winograd_kernel(const ConvDesc&, const KernelInfo& kernel) noexcept;
+// The same by F(4x4, 3x3), or null.
+const KernelInfo* winograd_kernel(const ConvDesc&, const KernelInfo& kernel, std::string* why = nullptr);
 
 struct ConvAlgorithm {
   bool flat = false;      // 1x1, stride 1, no padding: a flat product over all pixels

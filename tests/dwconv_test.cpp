@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "epilogue_formula.h"
 #include "octavo/isa.h"
 #include "octavo/registry.h"
 #include "test_util.h"
@@ -49,11 +50,6 @@ void pack(const PackFormat& f, const void* w, DType type, int64_t channels, int6
       f.elem_bytes == 2 ? std::memcpy(p, &wide, 2) : std::memcpy(p, &v, 1);
       if (bias) (*bias)[size_t(c)] -= f.a_offset * v;
     }
-}
-
-float clamp(float v, float lo, float hi) {
-  v = v > lo ? v : lo;
-  return v < hi ? v : hi;
 }
 
 // Everything for one case; memory is reused from case to case.
@@ -162,22 +158,9 @@ struct Bench {
               acc += uint32_t((k.a == DType::u8 ? int(uint8_t(*p)) : int(int8_t(*p))) * int(wq[t]));
             }
           }
-        const float m = scale[size_t(j)], b = e.bias_f32 ? bias_f32[size_t(j)] : 0.0f, f = float(int32_t(acc));
-        const char* r = res + at + j * ptrdiff_t(c_element);
+        const char* r = s.residual ? res + at + j * ptrdiff_t(c_element) : nullptr;
         char want[4];
-        if (s.out == DType::s32) {
-          std::memcpy(want, &acc, 4);
-        } else if (s.out == DType::f32) {
-          float v = real ? sum + b : std::fma(f, m, b), rv;
-          std::memcpy(&rv, r, 4);
-          if (s.residual) v += rv;
-          v = clamp(v, e.lo, e.hi);
-          std::memcpy(want, &v, 4);
-        } else {
-          const int rq = e.residual_dtype == DType::u8 ? int(uint8_t(*r)) : int(int8_t(*r));
-          const float v = s.residual ? std::fma(f, m, float(rq - e.residual_zp) * e.residual_scale) : f * m;
-          want[0] = char(int(std::nearbyint(clamp(v, e.lo, e.hi))) + e.zp);
-        }
+        real ? test::apply_epilogue(e, j, sum, r, want) : test::apply_epilogue(e, j, int32_t(acc), r, want);
         ASSERT_EQ(0, std::memcmp(want, out + at + j * ptrdiff_t(c_element), c_element))
             << k.name << " kh=" << s.kh << " kw=" << s.kw << " stride=" << s.stride_h << "x" << s.stride
             << " dilation=" << s.dilation << " channels=" << s.channels << " m=" << s.m << " n=" << s.n

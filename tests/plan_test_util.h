@@ -77,7 +77,7 @@ struct RandomNumerics {
 inline Choice random_choice(Noise& noise) {
   Choice c;
   if (noise.integer(0, 1)) return c;
-  for (std::optional<bool>* b : {&c.short_sums, &c.flat, &c.fused, &c.grouped, &c.in_place, &c.rows_first, &c.packed})
+  for (std::optional<bool>* b : {&c.short_sums, &c.flat, &c.fused, &c.grouped, &c.winograd, &c.in_place, &c.rows_first, &c.packed})
     if (noise.integer(0, 1)) *b = noise.integer(0, 1);
   if (noise.integer(0, 1)) c.block_rows = noise.integer(1, 40);
   if (noise.integer(0, 1)) c.panel_group = noise.integer(1, 8);

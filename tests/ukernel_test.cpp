@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "epilogue_formula.h"
 #include "octavo/isa.h"
 #include "octavo/registry.h"
 #include "test_util.h"
@@ -62,11 +63,6 @@ void store(char* p, T v) {
 }
 
 int32_t load_q(const char* p, DType t) { return t == DType::u8 ? int32_t(load<uint8_t>(p)) : int32_t(load<int8_t>(p)); }
-
-float clamp(float v, float lo, float hi) {
-  v = v > lo ? v : lo;
-  return v < hi ? v : hi;
-}
 
 class Rig {
  public:
@@ -206,19 +202,8 @@ class Rig {
         char* to = expected.data() + i * c_stride + j * ptrdiff_t(c_size);
         const char* res = r ? r + i * e.residual_stride_bytes + j * ptrdiff_t(size_of(e.residual_dtype)) : nullptr;
         const size_t at = size_t(i * c.n + j);
-        const int32_t sum = int32_t(acc[at] + bias[size_t(j)]);
-        if (e.out == DType::s32) {
-          store(to, sum);
-        } else if (e.out == DType::f32) {
-          float v = is_float ? accf[at] + bias_f[size_t(j)] : std::fma(float(sum), scale[size_t(j)], bias_f[size_t(j)]);
-          if (res) v = v + load<float>(res);
-          store(to, clamp(v, e.lo, e.hi));
-        } else {
-          float v = float(sum) * scale[size_t(j)];
-          if (res)
-            v = std::fma(float(sum), scale[size_t(j)], float(load_q(res, e.residual_dtype) - e.residual_zp) * e.residual_scale);
-          *to = char(int32_t(std::nearbyint(clamp(v, e.lo, e.hi))) + e.zp);
-        }
+        is_float ? test::apply_epilogue(e, j, accf[at], res, to)
+                 : test::apply_epilogue(e, j, int32_t(acc[at] + bias[size_t(j)]), res, to);
       }
 
     BrgemmArgs g;
@@ -403,9 +388,9 @@ TEST_P(Ukernel, TiesAndOverflow) {
         g.epi = &e;
         k.brgemm(&g);
         for (int j = 0; j < k.nr; ++j) {
-          const float v = clamp(float(bias[size_t(j)]) * scale, e.lo, e.hi);
-          const int expected = int(std::nearbyint(v)) + zp;
-          ASSERT_EQ(expected, load_q(&out[size_t(j)], e.out))
+          char expected[4];
+          test::apply_epilogue(e, j, bias[size_t(j)], nullptr, expected);
+          ASSERT_EQ(int(expected[0]), int(out[size_t(j)]))
               << k.name << " bias " << bias[size_t(j)] << " scale " << scale << " zp " << zp;
         }
       }

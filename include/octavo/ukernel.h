@@ -136,25 +136,26 @@ constexpr int64_t dwconv_slots(const PackFormat& f, int64_t kh, int64_t kw) {  /
 // 144:
 //   V = T (d + a_offset) T^t                  [6][6] of each input channel, within 16 bits
 //   P[x] = sum_{p<k} V[x][p] * U[x][p][j]     x: one of the 36 places; modulo 2^32
-//   acc = bias[j] + S P S^t / 576             [4][4], modulo 2^32
-//       | 4  0 -5  0  1  0 |        | 1  1  1  1  1  0 |        |  6  0  0 |
-//       | 0 -4 -4  1  1  0 |    S = | 0  1 -1  2 -2  0 |        | -4 -4 -4 |
-//   T = | 0  4 -4 -1  1  0 |        | 0  1  1  4  4  0 |    G = | -4  4 -4 |    U = G w G^t, within 16 bits
-//       | 0 -2 -1  2  1  0 |        | 0  1 -1  8 -8  4 |        |  1  2  4 |
-//       | 0  2 -1 -2  1  0 |                                    |  1 -2  4 |
-//       | 0  4  0 -5  0  1 |                                    |  0  0  6 |
-// 576 = 64 * 9, and 9 has an inverse modulo 2^32: whatever overflows on the way, acc is exact as long as it lies within 2^25 of its
-// bias. That is the caller's promise: the magnitudes of a column's weights sum up to less than kWinogradSum.
+//   acc = bias[j] + S P S^t / 900             [4][4], modulo 2^32
+//       | 2  3 -4 -3  2  0 |        | 1  1  1  1  8  0 |        | 15  0  0 |
+//       | 0 -2 -5 -1  2  0 |    S = | 0  1 -1  2 -4  0 |        | -5 -5 -5 |
+//   T = | 0  2  1 -5  2  0 |        | 0  1  1  4  2  0 |    G = |  5 -5  5 |    U = G w G^t, within 16 bits
+//       | 0 -1 -2  1  2  0 |        | 0  1 -1  8 -1  1 |        |  1  2  4 |
+//       | 0  2 -1 -2  1  0 |                                    | -4  2 -1 |
+//       | 0  2  3 -4 -3  2 |                                    |  0  0 15 |
+// The points are 0, 1, -1, 2, -1/2 and infinity, of which 900 = 4 * 225 comes; with -2 for -1/2 it would be 64 * 9. 225 has an inverse
+// modulo 2^32, so that whatever overflows on the way, a sum of products is exact as long as it fits 30 bits. k <= kWinogradDepth
+// sees to that, whatever the operands are.
 //   a        input pixel (0, 0) of tile (0, 0). All that tiles see must be there: align4(h) + 2 rows of align4(w) + 2 pixels.
 //            Padding is the caller's
 //   b        panels of nr columns, b_panel_stride bytes apart: of each the 36 places U[x], one panel_bytes(format, k) behind the other;
 //            64-byte aligned
 //   C        pixel x of row y at (char*)c + y*c_row_stride_bytes + x*c_pixel_stride_bytes; n contiguous elements of EpilogueArgs::out
 //   residual the same with residual_row_stride_bytes and EpilogueArgs::residual_stride_bytes
-// k, n, h, w >= 1, any number. Nothing else is read or written but the workspace: WinogradSpace::bytes, 64-byte aligned.
-constexpr int8_t kWinogradG[6][3] = {{6, 0, 0}, {-4, -4, -4}, {-4, 4, -4}, {1, 2, 4}, {1, -2, 4}, {0, 0, 6}};
+// n, h, w >= 1, any number; 1 <= k <= kWinogradDepth. Nothing else is read or written but the workspace: WinogradSpace::bytes, 64-byte aligned.
+constexpr int8_t kWinogradG[6][3] = {{15, 0, 0}, {-5, -5, -5}, {5, -5, 5}, {1, 2, 4}, {-4, 2, -1}, {0, 0, 15}};
 constexpr int kWinogradPlaces = 36;
-constexpr int64_t kWinogradSum = (int64_t(1) << 25) / 128;  // |a + a_offset| is at most 128
+constexpr int64_t kWinogradDepth = ((int64_t(1) << 29) - 1) / (9 * 128 * 128);  // |a + a_offset| and |w| are at most 128
 struct WinogradArgs {
   const void* a = nullptr;
   ptrdiff_t a_pixel_stride_bytes = 0, a_row_stride_bytes = 0;

@@ -14,25 +14,25 @@ namespace {
 // y = T x, on words.
 template <class V>
 OCTAVO_INLINE void input_transform(const typename V::I (&x)[6], typename V::I (&y)[6]) {
-  const auto p = V::sub16(x[4], V::template shl16<2>(x[2])), q = V::sub16(x[3], V::template shl16<2>(x[1]));
-  const auto r = V::sub16(x[4], x[2]), s = V::sub16(x[3], x[1]);
-  const auto twice = V::add16(s, s);
-  y[0] = V::add16(V::template shl16<2>(V::sub16(x[0], x[2])), r);
-  y[1] = V::add16(p, q);
-  y[2] = V::sub16(p, q);
-  y[3] = V::add16(r, twice);
-  y[4] = V::sub16(r, twice);
-  y[5] = V::sub16(V::sub16(x[5], x[3]), V::template shl16<2>(s));
+  const auto twice = [](const auto& z) OCTAVO_LAMBDA { return V::add16(z, z); };
+  const auto e = V::sub16(x[4], x[2]), f = V::sub16(x[3], x[1]), e2 = twice(e), f2 = twice(f);
+  const auto g = V::sub16(e2, V::add16(x[3], twice(x[3]))), h = V::sub16(V::add16(x[2], twice(x[2])), f2);
+  y[0] = V::sub16(twice(V::add16(V::sub16(x[0], x[2]), V::sub16(e, f))), f);
+  y[1] = V::sub16(g, h);
+  y[2] = V::add16(g, h);
+  y[3] = V::add16(f, e2);
+  y[4] = V::sub16(e, f2);
+  y[5] = V::sub16(twice(V::sub16(V::sub16(x[5], x[3]), V::add16(e, f))), e);
 }
 
 // y = S x, modulo 2^32.
 template <class V>
 OCTAVO_INLINE void output_transform(const typename V::I (&x)[6], typename V::I (&y)[4]) {
-  const auto a = V::add(x[1], x[2]), b = V::sub(x[1], x[2]), c = V::add(x[3], x[4]), d = V::sub(x[3], x[4]);
-  y[0] = V::add(V::add(x[0], a), c);
-  y[1] = V::add(b, V::add(d, d));
-  y[2] = V::add(a, V::template shl<2>(c));
-  y[3] = V::add(b, V::template shl<2>(V::add(V::add(d, d), x[5])));
+  const auto a = V::add(x[1], x[2]), b = V::sub(x[1], x[2]);
+  y[0] = V::add(V::add(V::add(x[0], a), x[3]), V::template shl<3>(x[4]));
+  y[1] = V::add(b, V::sub(V::add(x[3], x[3]), V::template shl<2>(x[4])));
+  y[2] = V::add(a, V::add(V::template shl<2>(x[3]), V::add(x[4], x[4])));
+  y[3] = V::add(V::add(b, V::template shl<3>(x[3])), V::sub(x[5], x[4]));
 }
 
 // Some channels of a row of tiles: first the pixels of each column, which neighbouring tiles share, then the columns of each tile.
@@ -136,7 +136,7 @@ template <class V, int M>
 template <class V, int NV>
 [[gnu::noinline]] void tiles_to_pixels(const WinogradArgs& g, const WinogradSpace& s, const BrgemmArgs& args) {
   using I = typename V::I;
-  constexpr int kInverse = 0x38e38e39;  // of 9
+  constexpr int kInverse = int(0x87654321);  // of 225, modulo 2^32
   const int live = args.n - (NV - 1) * V::lanes;  // columns of the last vector
   const typename V::Part part(live);
   I seeds[NV];
@@ -171,7 +171,7 @@ template <class V, int NV>
             I z[4];
             output_transform<V>(half[v][i], z);
             OCTAVO_UNROLL
-            for (int j = 0; j < 4; ++j) acc[j][v] = V::add(V::template sar<6>(V::mul_low(z[j], inverse)), seeds[v]);
+            for (int j = 0; j < 4; ++j) acc[j][v] = V::add(V::template sar<2>(V::mul_low(z[j], inverse)), seeds[v]);
           }
           if (cols == 4) {
             epilogue(acc, c, residual);

@@ -140,11 +140,11 @@ const KernelInfo* grouped_kernel(const ConvDesc& d, const KernelInfo& kernel) no
 
 namespace {
 
-// Of one channel with another: products of a direct convolution, which leaves padding out, and of F(4x4, 3x3). What that costs beside
-// its products is a few tiles' worth where weights, eight times as large as they were, do not fit L2.
-// (Measured on Zen 3, AVX2, at image sizes from 2x2 to 112x112: a product of words takes up to 1.5 times as long as one of bytes.)
+// Products of one channel with another: of a direct convolution, which leaves padding out, and of F(4x4, 3x3), of which each takes up
+// to 1.5 times as long (measured on Zen 3, AVX2, at image sizes from 2x2 to 112x112). Weights, eight times as large as they were,
+// take the time of a few tiles at least where they do not stay in any cache from one run to the next.
 bool winograd_pays(const ConvDesc& d, std::string* why) {
-  constexpr int64_t kLeastDepth = 3, kLeastTiles = 4;
+  constexpr int64_t kLeastDepth = 3, kLargeBytes = 4 << 20, kLeastTilesOfLarge = 8;
   const Window& w = d.window;
   int64_t rows = 0, cols = 0;
   for (int64_t y = 0; y < w.oh(); ++y) {
@@ -153,8 +153,8 @@ bool winograd_pays(const ConvDesc& d, std::string* why) {
   }
   for (const ColumnTaps& c : column_taps(w)) cols += (c.end - c.begin) * (c.taps.end - c.taps.begin);
   const int64_t tiles = ceil_div(w.oh(), 4) * ceil_div(w.ow(), 4);
-  const bool large = kWinogradPlaces * d.ic * d.oc * int64_t(sizeof(int16_t)) > caches().l2;
-  const int64_t products = kWinogradPlaces * (large ? std::max(tiles, kLeastTiles) : tiles);
+  const bool large = kWinogradPlaces * d.ic * d.oc * int64_t(sizeof(int16_t)) > kLargeBytes;
+  const int64_t products = kWinogradPlaces * (large ? std::max(tiles, kLeastTilesOfLarge) : tiles);
   say(why, "F(4x4, 3x3): %lld products of words for %lld of bytes", ll(products), ll(rows * cols));
   return d.ic >= kLeastDepth && products * 3 <= rows * cols * 2;
 }

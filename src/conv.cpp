@@ -99,6 +99,8 @@ struct ConvPlan::Impl {
   Source copy(const char* image, ptrdiff_t pixel_stride, const Region& out, char* to) const noexcept;
   void run_winograd(const ConvArgs& v, int64_t image, const Region& out, int64_t begin, int64_t end, const char* data, char* space,
                     float* scratch) const noexcept;
+  void run_tiles(const ConvArgs& v, int64_t image, const Region& out, int64_t begin, int64_t end, const char* copy, int64_t cols,
+                 char* space, float* scratch) const noexcept;
   void run_panels(const ConvArgs& v, int64_t image, const Region& out, int64_t begin, int64_t end, const Source& in,
                   const char** taps, float* scratch) const noexcept;
 };
@@ -130,7 +132,7 @@ void ConvPlan::Impl::pack(const ConvDesc& d) {
   if (algorithm.winograd) {
     for (int64_t p = 0; p < weights.panel_count(); ++p) {
       const Panel& panel = weights.panels[size_t(p)];
-      pack_winograd(format, static_cast<const int8_t*>(d.w) + panel.column * d.ic * w.kh * w.kw, d.ic, panel.n,
+      pack_winograd(format, static_cast<const int8_t*>(d.w) + panel.column * weights.k * w.kh * w.kw, weights.k, panel.n,
                     PackedAccess::panels(weights.packed) + size_t(p) * weights.all_taps_bytes(),
                     PackedAccess::sums(weights.packed) + panel.column);
     }
@@ -303,15 +305,25 @@ void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* wo
 // Panels of a region, whose tiles may hang over it, and over the image.
 void ConvPlan::Impl::run_winograd(const ConvArgs& v, int64_t image, const Region& out, int64_t begin, int64_t end, const char* data,
                                   char* space, float* scratch) const noexcept {
-  const Panel &first = weights.panels[size_t(begin)], &last = weights.panels[size_t(end - 1)];
   const WinogradSpace s(weights.kernel->format, weights.k, out.rows, out.cols);
   char* const copy = space + winograd_space().bytes;
   const Region seen{out.y - w.pad_top, out.x - w.pad_left, 4 * s.tiles_y + 2, 4 * s.tiles_x + 2};
   copy_padded(w, seen, data, v.a_pixel_stride_bytes, pixel_bytes(), fill, copy);
+  for (int64_t next; begin < end; begin = next) {
+    next = begin + 1;
+    while (next < end && weights.panels[size_t(next)].a_offset == weights.panels[size_t(begin)].a_offset) ++next;
+    run_tiles(v, image, out, begin, next, copy, seen.cols, space, scratch);
+  }
+}
+
+// Panels of one group, from a copy whose rows are `cols` pixels long.
+void ConvPlan::Impl::run_tiles(const ConvArgs& v, int64_t image, const Region& out, int64_t begin, int64_t end, const char* copy,
+                               int64_t cols, char* space, float* scratch) const noexcept {
+  const Panel &first = weights.panels[size_t(begin)], &last = weights.panels[size_t(end - 1)];
   EpilogueArgs epi = weights.epilogue.args(first.column);
   const int64_t pixel = (image * oh + out.y) * ow + out.x;
   WinogradArgs g;
-  g.a = copy, g.a_pixel_stride_bytes = pixel_bytes(), g.a_row_stride_bytes = seen.cols * pixel_bytes();
+  g.a = copy + first.a_offset, g.a_pixel_stride_bytes = pixel_bytes(), g.a_row_stride_bytes = cols * pixel_bytes();
   g.b = weights.panel(begin), g.b_panel_stride = ptrdiff_t(weights.all_taps_bytes());
   g.k = weights.k, g.n = last.column + last.n - first.column;
   g.h = int32_t(out.rows), g.w = int32_t(out.cols);

@@ -144,8 +144,9 @@ namespace {
 // to 1.5 times as long (measured on Zen 3, AVX2, at image sizes from 2x2 to 112x112). Weights, eight times as large as they were,
 // take the time of a few tiles at least where they do not stay in any cache from one run to the next.
 bool winograd_pays(const ConvDesc& d, std::string* why) {
-  constexpr int64_t kLeastDepth = 3, kLargeBytes = 4 << 20, kLeastTilesOfLarge = 8;
+  constexpr int64_t kLeastDepth = 3, kLeastOfGroup = 8, kLargeBytes = 4 << 20, kLeastTilesOfLarge = 8;
   const Window& w = d.window;
+  const int64_t depth = d.ic / d.groups;
   int64_t rows = 0, cols = 0;
   for (int64_t y = 0; y < w.oh(); ++y) {
     const TapRange r = valid_taps(y - w.pad_top, w.kh, 1, w.ih);
@@ -153,18 +154,19 @@ bool winograd_pays(const ConvDesc& d, std::string* why) {
   }
   for (const ColumnTaps& c : column_taps(w)) cols += (c.end - c.begin) * (c.taps.end - c.taps.begin);
   const int64_t tiles = ceil_div(w.oh(), 4) * ceil_div(w.ow(), 4);
-  const bool large = kWinogradPlaces * d.ic * d.oc * int64_t(sizeof(int16_t)) > kLargeBytes;
+  const bool large = kWinogradPlaces * depth * d.oc * int64_t(sizeof(int16_t)) > kLargeBytes;
   const int64_t products = kWinogradPlaces * (large ? std::max(tiles, kLeastTilesOfLarge) : tiles);
   say(why, "F(4x4, 3x3): %lld products of words for %lld of bytes", ll(products), ll(rows * cols));
-  return d.ic >= kLeastDepth && products * 3 <= rows * cols * 2;
+  if (depth < kLeastDepth || (d.groups > 1 && std::min(depth, d.oc / d.groups) < kLeastOfGroup)) return false;
+  return products * 3 <= rows * cols * 2;
 }
 
 }  // namespace
 
 const KernelInfo* winograd_kernel(const ConvDesc& d, const KernelInfo& kernel, std::string* why) {
   const Window& w = d.window;
-  if (w.kh != 3 || w.kw != 3 || w.stride_h != 1 || w.stride_w != 1 || w.dilation_h != 1 || w.dilation_w != 1 || d.groups != 1 ||
-      d.ic > kWinogradDepth)
+  if (w.kh != 3 || w.kw != 3 || w.stride_h != 1 || w.stride_w != 1 || w.dilation_h != 1 || w.dilation_w != 1 || d.groups == d.ic ||
+      d.ic / d.groups > kWinogradDepth)
     return nullptr;
   for (const KernelInfo& k : kernels()) {
     if (k.op != Op::winograd || k.a != kernel.a || k.needs != kernel.needs) continue;
@@ -216,7 +218,7 @@ ConvAlgorithm conv_algorithm(const ConvDesc& d, const KernelInfo& kernel, std::s
   if (why) winograd_kernel(d, kernel, why);
   if (kernel.op == Op::winograd) {
     c.winograd = c.copy = true;
-    c.taps = kWinogradPlaces, c.k = d.ic;
+    c.taps = kWinogradPlaces, c.k = icg;
     say(why, "tiles of 4x4 pixels by F(4x4, 3x3)%s", asked(d.choice.winograd.has_value()));
     return c;
   }

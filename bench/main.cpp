@@ -41,6 +41,7 @@ int main(int argc, char** argv) {
   octavo::bench::register_peak_benches();
   octavo::bench::register_ukernel_benches();
   octavo::bench::register_dwconv_benches();
+  octavo::bench::register_winograd_benches();
   octavo::bench::register_eltwise_benches();
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();

@@ -11,6 +11,8 @@
 namespace octavo::OCTAVO_ISA {
 namespace {
 
+constexpr int kPanelVectors = 2;
+
 // y = T x, on words.
 template <class V>
 OCTAVO_INLINE void input_transform(const typename V::I (&x)[6], typename V::I (&y)[6]) {
@@ -77,58 +79,63 @@ template <class V, bool Flip>
   }
 }
 
-// M tiles and a panel of one place: P = sum over pairs of channels.
-template <class V, int M>
+// M tiles and NV vectors of a panel's columns of one place: P = sum over pairs of channels.
+template <class V, int M, int NV>
 OCTAVO_INLINE void place_products(const char* a, ptrdiff_t row, const char* b, int64_t pairs, char* p) {
-  constexpr int NV = 2;
   typename V::I acc[M][NV];
   OCTAVO_UNROLL
   for (int i = 0; i < M; ++i) {
     OCTAVO_UNROLL
     for (int v = 0; v < NV; ++v) V::keep(acc[i][v] = V::splat(0));
   }
-  const char* a3 = a + 3 * row;  // of the rows behind the third
-  for (; pairs > 0; --pairs, a += 4, a3 += 4, b += NV * V::vector_bytes) {
-    asm("" : "+r"(a), "+r"(a3), "+r"(b));
+  // Of the rows behind the third, the sixth and the ninth: addresses reach three rows.
+  const char* from[4] = {a, a + 3 * row, a + 6 * row, a + 9 * row};
+  for (; pairs > 0; --pairs, b += kPanelVectors * V::vector_bytes) {
+    asm("" : "+r"(b));
     typename V::I w[NV];
     OCTAVO_UNROLL
     for (int v = 0; v < NV; ++v) V::now(w[v] = V::load_b(b + v * V::vector_bytes));
     OCTAVO_UNROLL
     for (int i = 0; i < M; ++i) {
-      const typename V::I x = V::splat_at((i < 3 ? a : a3) + i % 3 * row);
+      const typename V::I x = V::splat_at(from[i / 3] + i % 3 * row);
       typename V::I y[NV];
       OCTAVO_UNROLL
       for (int v = 0; v < NV; ++v) V::now(y[v] = V::madd(x, w[v]));
       OCTAVO_UNROLL
       for (int v = 0; v < NV; ++v) V::accumulate(acc[i][v], y[v]);
     }
+    OCTAVO_UNROLL
+    for (int i = 0; 3 * i < M; ++i) {
+      from[i] += 4;
+      asm("" : "+r"(from[i]));
+    }
   }
   OCTAVO_UNROLL
   for (int i = 0; i < M; ++i) {
     OCTAVO_UNROLL
-    for (int v = 0; v < NV; ++v) V::store(p + (i * NV + v) * V::vector_bytes, acc[i][v]);
+    for (int v = 0; v < NV; ++v) V::store(p + (i * kPanelVectors + v) * V::vector_bytes, acc[i][v]);
   }
 }
 
 // What is left of a place's tiles, fewer than M + 1.
-template <class V, int M>
+template <class V, int M, int NV>
 OCTAVO_INLINE void last_products(const char* a, ptrdiff_t row, const char* b, int64_t pairs, char* p, int64_t tiles) {
   if constexpr (M > 0) {
-    if (tiles == M) return place_products<V, M>(a, row, b, pairs, p);
-    last_products<V, M - 1>(a, row, b, pairs, p, tiles);
+    if (tiles == M) return place_products<V, M, NV>(a, row, b, pairs, p);
+    last_products<V, M - 1, NV>(a, row, b, pairs, p, tiles);
   }
 }
 
-template <class V, int M>
+template <class V, int M, int NV>
 [[gnu::noinline]] void panel_products(const WinogradArgs& g, const WinogradSpace& s, const char* b) {
-  constexpr int kTileBytes = 2 * V::vector_bytes;
+  constexpr int kTileBytes = kPanelVectors * V::vector_bytes;
   const int64_t pairs = (g.k + 1) / 2, tiles = s.tiles_y * s.tiles_x;
   const char* v = static_cast<char*>(g.workspace);
   char* p = static_cast<char*>(g.workspace) + s.p;
   for (int place = 0; place < kWinogradPlaces; ++place, b += pairs * kTileBytes, v += s.v_plane, p += s.p_plane) {
     int64_t t = 0;
-    for (; t + M <= tiles; t += M) place_products<V, M>(v + size_t(t) * s.row, ptrdiff_t(s.row), b, pairs, p + t * kTileBytes);
-    last_products<V, M - 1>(v + size_t(t) * s.row, ptrdiff_t(s.row), b, pairs, p + t * kTileBytes, tiles - t);
+    for (; t + M <= tiles; t += M) place_products<V, M, NV>(v + size_t(t) * s.row, ptrdiff_t(s.row), b, pairs, p + t * kTileBytes);
+    last_products<V, M - 1, NV>(v + size_t(t) * s.row, ptrdiff_t(s.row), b, pairs, p + t * kTileBytes, tiles - t);
   }
 }
 
@@ -145,7 +152,7 @@ template <class V, int NV>
   const auto run = [&]<class Out>(const Out& epilogue) OCTAVO_LAMBDA {
     const char* tile = static_cast<const char*>(g.workspace) + s.p;
     for (int64_t y = 0; y < s.tiles_y; ++y)
-      for (int64_t x = 0; x < s.tiles_x; ++x, tile += 2 * V::vector_bytes) {
+      for (int64_t x = 0; x < s.tiles_x; ++x, tile += kPanelVectors * V::vector_bytes) {
         I half[NV][4][6];  // S P
         OCTAVO_UNROLL
         for (int v = 0; v < NV; ++v) {
@@ -191,19 +198,24 @@ template <class V, int NV>
   live == V::lanes ? with_epilogue<V, NV, true>(args, part, run) : with_epilogue<V, NV, false>(args, part, run);
 }
 
-// Flip: u8, less 128. M: tiles multiplied at a time.
+// Flip: u8, less 128. M: tiles multiplied at a time, twice as many of one vector of columns.
 template <class V, bool Flip, int M>
 OCTAVO_INLINE void winograd(const WinogradArgs& g, const PackFormat& format) {
-  constexpr int kColumns = 2 * V::lanes;
+  constexpr int kColumns = kPanelVectors * V::lanes;
   const WinogradSpace s(format, g.k, g.h, g.w);
   all_tiles_to_v<V, Flip>(g, s);
   BrgemmArgs all;
   all.c = g.c, all.c_stride_bytes = g.c_pixel_stride_bytes, all.epi = g.epi;
   const char* b = static_cast<const char*>(g.b);
   for (int64_t column = 0; column < g.n; column += kColumns, b += g.b_panel_stride) {
-    panel_products<V, M>(g, s, b);
     const SomeColumns some(all, int(column), int(g.n - column < kColumns ? g.n - column : kColumns));
-    some.args().n > V::lanes ? tiles_to_pixels<V, 2>(g, s, some.args()) : tiles_to_pixels<V, 1>(g, s, some.args());
+    if (some.args().n > V::lanes) {
+      panel_products<V, M, 2>(g, s, b);
+      tiles_to_pixels<V, 2>(g, s, some.args());
+    } else {
+      panel_products<V, 2 * M, 1>(g, s, b);
+      tiles_to_pixels<V, 1>(g, s, some.args());
+    }
   }
 }
 

@@ -2,7 +2,7 @@
 // A: pixels as they are, widened to words as they are transformed
 // B: [36][ceil(k/2)][16][2] s16:  k0, k1 of column 0 | k0, k1 of column 1 | ... | k0, k1 of column 15 | k2, k3 of column 0 | ...
 // C: s32, f32, u8, s8, in tiles of 4x4 pixels, 16 columns
-// Registers, of 16: 6 x 2 accumulators, 2 of B, 1 of A, a product
+// Registers, of 16: 6 x 2 accumulators (8 columns: 12 x 1), 2 of B, 1 of A, a product
 // Needs AVX2, FMA. vpmaddwd of words: two products of |V| <= 25088 (of u8 128 is taken off) and |U| <= 28800 stay below 2^31;
 //   all sums are modulo 2^32
 #include "kernels/x86/winograd.inl.h"

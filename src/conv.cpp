@@ -47,6 +47,7 @@ struct ConvPlan::Impl {
   ConvBlocks blocks;
   std::vector<int32_t> row_variants;  // [oh]: the first variant of each output row, one for each of algorithm.columns; empty: 0
   std::vector<Taps> variants;
+  std::vector<WinogradPiece> pieces;  // algorithm.winograd
   std::vector<ptrdiff_t> b_offsets;   // where columns are cut: of the taps of each of algorithm.columns, kh * kw apart
 
   bool cut() const noexcept { return algorithm.columns.size() > 1 || algorithm.columns[0].taps != TapRange{0, w.kw}; }
@@ -58,11 +59,21 @@ struct ConvPlan::Impl {
   // The workspace: what a call leaves for a function; a pointer for each tap (kh * kw of them if pixels turn out not to be dense); then the copy and room for the last
   // tap's k rounded up to kr, or what a tap on padding reads.
   size_t pointer_bytes() const noexcept {
-    return algorithm.flat ? 0 : align_up(size_t(algorithm.copy ? weights.taps : w.kh * w.kw) * sizeof(void*));
+    const size_t taps = algorithm.winograd ? pieces.size() : size_t(algorithm.copy ? weights.taps : w.kh * w.kw);
+    return algorithm.flat ? 0 : align_up(taps * sizeof(void*));
   }
   size_t fill_bytes() const noexcept { return sees_nothing() ? size_t(std::max(pixel_bytes(), weights.k)) : 0; }
-  WinogradSpace winograd_space() const noexcept {
-    return WinogradSpace(weights.kernel->format, weights.k, blocks.band_rows, blocks.segment_cols);
+  WinogradSpace winograd_space(int64_t rows, int64_t cols) const noexcept {
+    return WinogradSpace(weights.kernel->format, int64_t(pieces.size()), weights.k, rows, cols);
+  }
+  // The input that the tiles of such a space see.
+  Region winograd_input(const WinogradSpace& s) const noexcept {
+    Region r{0, 0, 0, 0};
+    for (const WinogradPiece& p : pieces) {
+      r.rows = std::max(r.rows, p.y + (4 * s.tiles_y + 1) * w.stride_h + 1);
+      r.cols = std::max(r.cols, p.x + (4 * s.tiles_x + 1) * w.stride_w + 1);
+    }
+    return r;
   }
   // A function follows a call, which is a whole region here.
   size_t scratch_bytes() const noexcept {
@@ -71,8 +82,9 @@ struct ConvPlan::Impl {
   }
   size_t workspace_bytes() const noexcept {
     if (algorithm.winograd) {
-      const WinogradSpace s = winograd_space();
-      return scratch_bytes() + s.bytes + align_up(size_t((4 * s.tiles_y + 2) * (4 * s.tiles_x + 2) * pixel_bytes()));
+      const WinogradSpace s = winograd_space(blocks.band_rows, blocks.segment_cols);
+      const Region seen = winograd_input(s);
+      return scratch_bytes() + pointer_bytes() + s.bytes + align_up(size_t(seen.rows * seen.cols * pixel_bytes()));
     }
     if (!algorithm.copy) return scratch_bytes() + pointer_bytes() + align_up(fill_bytes());
     return scratch_bytes() + pointer_bytes() +
@@ -97,10 +109,10 @@ struct ConvPlan::Impl {
   Status check(const ConvArgs& v) const noexcept;
   void run(const ConvArgs& v, int64_t begin, int64_t end, void* workspace) const noexcept;
   Source copy(const char* image, ptrdiff_t pixel_stride, const Region& out, char* to) const noexcept;
-  void run_winograd(const ConvArgs& v, int64_t image, const Region& out, int64_t begin, int64_t end, const char* data, char* space,
-                    float* scratch) const noexcept;
-  void run_tiles(const ConvArgs& v, int64_t image, const Region& out, int64_t begin, int64_t end, const char* copy, int64_t cols,
-                 char* space, float* scratch) const noexcept;
+  void run_winograd(const ConvArgs& v, int64_t image, const Region& out, int64_t begin, int64_t end, const char* data,
+                    const char** taps, char* space, float* scratch) const noexcept;
+  void run_tiles(const ConvArgs& v, int64_t image, const Region& out, int64_t begin, int64_t end, WinogradArgs& g,
+                 float* scratch) const noexcept;
   void run_panels(const ConvArgs& v, int64_t image, const Region& out, int64_t begin, int64_t end, const Source& in,
                   const char** taps, float* scratch) const noexcept;
 };
@@ -132,7 +144,7 @@ void ConvPlan::Impl::pack(const ConvDesc& d) {
   if (algorithm.winograd) {
     for (int64_t p = 0; p < weights.panel_count(); ++p) {
       const Panel& panel = weights.panels[size_t(p)];
-      pack_winograd(format, static_cast<const int8_t*>(d.w) + panel.column * weights.k * w.kh * w.kw, weights.k, panel.n,
+      pack_winograd(format, w, pieces, static_cast<const int8_t*>(d.w) + panel.column * weights.k * w.kh * w.kw, weights.k, panel.n,
                     PackedAccess::panels(weights.packed) + size_t(p) * weights.all_taps_bytes(),
                     PackedAccess::sums(weights.packed) + panel.column);
     }
@@ -272,10 +284,8 @@ void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* wo
   const int64_t panels = weights.panel_count();
   char* space = static_cast<char*>(workspace) + scratch_bytes();
   const char** taps = reinterpret_cast<const char**>(space);
-  if (!algorithm.winograd) {
-    space += pointer_bytes();
-    std::memset(space, fill, fill_bytes());
-  }
+  space += pointer_bytes();
+  std::memset(space, fill, fill_bytes());
   for (int64_t tile = begin; tile < end;) {
     const int64_t block = tile / panels, first = tile % panels, last = std::min(panels, first + end - tile);
     tile += last - first;
@@ -286,7 +296,7 @@ void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* wo
     out.cols = std::min(blocks.segment_cols, ow - out.x);
     const char* data = static_cast<const char*>(v.a) + image * w.ih * w.iw * v.a_pixel_stride_bytes;
     if (algorithm.winograd) {
-      run_winograd(v, image, out, first, last, data, space, scratch);
+      run_winograd(v, image, out, first, last, data, taps, space, scratch);
       continue;
     }
     const ptrdiff_t pixel = v.a_pixel_stride_bytes, row = w.iw * pixel;
@@ -304,29 +314,34 @@ void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* wo
 
 // Panels of a region, whose tiles may hang over it, and over the image.
 void ConvPlan::Impl::run_winograd(const ConvArgs& v, int64_t image, const Region& out, int64_t begin, int64_t end, const char* data,
-                                  char* space, float* scratch) const noexcept {
-  const WinogradSpace s(weights.kernel->format, weights.k, out.rows, out.cols);
-  char* const copy = space + winograd_space().bytes;
-  const Region seen{out.y - w.pad_top, out.x - w.pad_left, 4 * s.tiles_y + 2, 4 * s.tiles_x + 2};
+                                  const char** taps, char* space, float* scratch) const noexcept {
+  const WinogradSpace s = winograd_space(out.rows, out.cols);
+  Region seen = winograd_input(s);
+  seen.y = out.y * w.stride_h - w.pad_top, seen.x = out.x * w.stride_w - w.pad_left;
+  char* const copy = space + winograd_space(blocks.band_rows, blocks.segment_cols).bytes;
   copy_padded(w, seen, data, v.a_pixel_stride_bytes, pixel_bytes(), fill, copy);
-  for (int64_t next; begin < end; begin = next) {
+  WinogradArgs g;
+  g.a = reinterpret_cast<const void* const*>(taps);
+  g.a_pixel_stride_bytes = w.stride_w * pixel_bytes(), g.a_row_stride_bytes = w.stride_h * seen.cols * pixel_bytes();
+  g.batch = int64_t(pieces.size()), g.k = weights.k;
+  g.h = int32_t(out.rows), g.w = int32_t(out.cols);
+  g.workspace = space;
+  for (int64_t next; begin < end; begin = next) {  // the panels of a group
+    const ptrdiff_t group = weights.panels[size_t(begin)].a_offset;
     next = begin + 1;
-    while (next < end && weights.panels[size_t(next)].a_offset == weights.panels[size_t(begin)].a_offset) ++next;
-    run_tiles(v, image, out, begin, next, copy, seen.cols, space, scratch);
+    while (next < end && weights.panels[size_t(next)].a_offset == group) ++next;
+    for (size_t t = 0; t < pieces.size(); ++t) taps[t] = copy + (pieces[t].y * seen.cols + pieces[t].x) * pixel_bytes() + group;
+    run_tiles(v, image, out, begin, next, g, scratch);
   }
 }
 
-// Panels of one group, from a copy whose rows are `cols` pixels long.
-void ConvPlan::Impl::run_tiles(const ConvArgs& v, int64_t image, const Region& out, int64_t begin, int64_t end, const char* copy,
-                               int64_t cols, char* space, float* scratch) const noexcept {
+void ConvPlan::Impl::run_tiles(const ConvArgs& v, int64_t image, const Region& out, int64_t begin, int64_t end, WinogradArgs& g,
+                               float* scratch) const noexcept {
   const Panel &first = weights.panels[size_t(begin)], &last = weights.panels[size_t(end - 1)];
   EpilogueArgs epi = weights.epilogue.args(first.column);
   const int64_t pixel = (image * oh + out.y) * ow + out.x;
-  WinogradArgs g;
-  g.a = copy + first.a_offset, g.a_pixel_stride_bytes = pixel_bytes(), g.a_row_stride_bytes = cols * pixel_bytes();
   g.b = weights.panel(begin), g.b_panel_stride = ptrdiff_t(weights.all_taps_bytes());
-  g.k = weights.k, g.n = last.column + last.n - first.column;
-  g.h = int32_t(out.rows), g.w = int32_t(out.cols);
+  g.n = last.column + last.n - first.column;
   g.c = static_cast<char*>(v.c) + pixel * v.c_pixel_stride_bytes + first.column * ptrdiff_t(size_of(types.c));
   g.c_pixel_stride_bytes = v.c_pixel_stride_bytes, g.c_row_stride_bytes = ow * v.c_pixel_stride_bytes;
   if (v.residual) {
@@ -335,7 +350,6 @@ void ConvPlan::Impl::run_tiles(const ConvArgs& v, int64_t image, const Region& o
     epi.residual_stride_bytes = v.residual_pixel_stride_bytes;
     g.residual_row_stride_bytes = ow * v.residual_pixel_stride_bytes;
   }
-  g.workspace = space;
   g.epi = &epi;
   weights.call(g, scratch);
 }
@@ -424,6 +438,7 @@ Expected<ConvPlan> ConvPlan::create(const ConvDesc& d) noexcept try {
   impl->types = {d.ic, d.oc, d.a, d.numerics.out, d.numerics.residual_dtype, d.numerics.has_residual};
   impl->fill = d.a == DType::f32 ? 0 : d.numerics.a.zero_point;
   impl->algorithm = conv_algorithm(d, **kernel);
+  if (impl->algorithm.winograd) impl->pieces = winograd_pieces(d.window);
   Weights& weights = impl->weights;
   weights.kernel = *kernel;
   weights.kernel_asked = d.kernel;

@@ -44,7 +44,7 @@ int64_t largest_sum(const Weights& w) noexcept {
 int64_t largest_weight_sum(const Weights& w) noexcept {
   constexpr int64_t kShort = 2048, kLargest = 128;
   if (w.kernel->a == DType::f32) return 0;
-  if (w.kernel->op == Op::winograd) return w.k * 9 * kLargest;
+  if (w.kernel->op == Op::winograd) return w.taps / kWinogradPlaces * w.k * 9 * kLargest;
   if (w.taps * w.k > kShort) return w.taps * w.k * kLargest;
   return w.kernel->format.elem_bytes == 2 ? largest_sum<int16_t>(w) : largest_sum<int8_t>(w);
 }

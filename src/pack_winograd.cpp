@@ -1,15 +1,15 @@
-// Weights of 3x3 convolutions to the panels of winograd kernels: U = G w G^t (WinogradArgs in octavo/ukernel.h).
+// Weights to the panels of winograd kernels: U = G w G^t (WinogradArgs in octavo/ukernel.h).
 #include "src/pack_winograd.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
+
+#include "src/plan.h"
 
 namespace octavo::detail {
 namespace {
 
-constexpr int64_t kWeights = 9;  // of a channel
-constexpr int kLanes = 64;       // words of a panel that are made at once
+constexpr int kLanes = 64;  // words of a panel that are made at once
 
 using Lanes = int16_t[kLanes];
 
@@ -22,32 +22,53 @@ void transform(const Lanes& x0, const Lanes& x1, const Lanes& x2, Lanes (&y)[6])
 
 }  // namespace
 
-void pack_winograd(const PackFormat& f, const int8_t* w, int64_t ic, int64_t n, void* panel, int32_t* sums) noexcept {
+std::vector<WinogradPiece> winograd_pieces(const Window& w) {
+  const auto starts = [](int64_t taps, int64_t stride) {
+    std::vector<int64_t> s;
+    for (int64_t phase = 0; phase < std::min(taps, stride); ++phase)
+      for (int64_t tap = phase; tap < taps; tap += 3 * stride) s.push_back(tap);
+    return s;
+  };
+  std::vector<WinogradPiece> pieces;
+  for (const int64_t y : starts(w.kh, w.stride_h))
+    for (const int64_t x : starts(w.kw, w.stride_w)) pieces.push_back({y, x});
+  return pieces;
+}
+
+void pack_winograd(const PackFormat& f, const Window& window, const std::vector<WinogradPiece>& pieces, const int8_t* w, int64_t ic,
+                   int64_t n, void* panel, int32_t* sums) noexcept {
   const int words = f.nr * f.kr, lanes = std::min(words, kLanes);
-  const size_t place_bytes = panel_bytes(f, ic);
-  for (int64_t row = 0; row < ic; row += f.kr)
-    for (int first = 0; first < words; first += lanes) {
-      Lanes x[kWeights] = {};
-      for (int l = 0; l < lanes; ++l) {
-        const int64_t column = (first + l) / f.kr, channel = row + (first + l) % f.kr;
-        if (column >= n || channel >= ic) continue;
-        const int8_t* from = w + (column * ic + channel) * kWeights;
-        int32_t sum = 0;
-        for (int i = 0; i < kWeights; ++i) {
-          x[i][l] = from[i];
-          sum += from[i];
+  const size_t place_bytes = pieces.size() * panel_bytes(f, ic);
+  const int64_t taps = window.kh * window.kw;
+  char* of_piece = static_cast<char*>(panel);
+  for (const WinogradPiece& piece : pieces) {
+    const int64_t rows = ceil_div(window.kh - piece.y, window.stride_h), cols = ceil_div(window.kw - piece.x, window.stride_w);
+    for (int64_t row = 0; row < ic; row += f.kr)
+      for (int first = 0; first < words; first += lanes) {
+        Lanes x[3][3] = {};
+        for (int l = 0; l < lanes; ++l) {
+          const int64_t column = (first + l) / f.kr, channel = row + (first + l) % f.kr;
+          if (column >= n || channel >= ic) continue;
+          const int8_t* from = w + (column * ic + channel) * taps + piece.y * window.kw + piece.x;
+          int32_t sum = 0;
+          for (int64_t i = 0; i < std::min<int64_t>(3, rows); ++i)
+            for (int64_t j = 0; j < std::min<int64_t>(3, cols); ++j) {
+              x[i][j][l] = from[i * window.stride_h * window.kw + j * window.stride_w];
+              sum += x[i][j][l];
+            }
+          sums[column] += sum;
         }
-        sums[column] += sum;
+        Lanes by_row[3][6];  // w G^t, by columns
+        for (int i = 0; i < 3; ++i) transform(x[i][0], x[i][1], x[i][2], by_row[i]);
+        char* to = of_piece + size_t(row * f.nr + first) * sizeof(int16_t);
+        for (int j = 0; j < 6; ++j) {
+          Lanes u[6];
+          transform(by_row[0][j], by_row[1][j], by_row[2][j], u);
+          for (int i = 0; i < 6; ++i) std::memcpy(to + size_t(i * 6 + j) * place_bytes, u[i], size_t(lanes) * sizeof(int16_t));
+        }
       }
-      Lanes rows[3][6];  // w G^t, by columns
-      for (int i = 0; i < 3; ++i) transform(x[3 * i], x[3 * i + 1], x[3 * i + 2], rows[i]);
-      char* to = static_cast<char*>(panel) + size_t(row * f.nr + first) * sizeof(int16_t);
-      for (int j = 0; j < 6; ++j) {
-        Lanes u[6];
-        transform(rows[0][j], rows[1][j], rows[2][j], u);
-        for (int i = 0; i < 6; ++i) std::memcpy(to + size_t(i * 6 + j) * place_bytes, u[i], size_t(lanes) * sizeof(int16_t));
-      }
-    }
+    of_piece += panel_bytes(f, ic);
+  }
 }
 
 }  // namespace octavo::detail

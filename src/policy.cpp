@@ -6,6 +6,7 @@
 
 #include "octavo/registry.h"
 #include "src/flat.h"
+#include "src/pack_winograd.h"
 #include "src/plan.h"
 
 namespace octavo::detail {
@@ -149,13 +150,13 @@ bool winograd_pays(const ConvDesc& d, std::string* why) {
   const int64_t depth = d.ic / d.groups;
   int64_t rows = 0, cols = 0;
   for (int64_t y = 0; y < w.oh(); ++y) {
-    const TapRange r = valid_taps(y - w.pad_top, w.kh, 1, w.ih);
+    const TapRange r = valid_taps(y * w.stride_h - w.pad_top, w.kh, 1, w.ih);
     rows += r.end - r.begin;
   }
   for (const ColumnTaps& c : column_taps(w)) cols += (c.end - c.begin) * (c.taps.end - c.taps.begin);
-  const int64_t tiles = ceil_div(w.oh(), 4) * ceil_div(w.ow(), 4);
-  const bool large = kWinogradPlaces * depth * d.oc * int64_t(sizeof(int16_t)) > kLargeBytes;
-  const int64_t products = kWinogradPlaces * (large ? std::max(tiles, kLeastTilesOfLarge) : tiles);
+  const int64_t tiles = ceil_div(w.oh(), 4) * ceil_div(w.ow(), 4), places = kWinogradPlaces * int64_t(winograd_pieces(w).size());
+  const bool large = places * depth * d.oc * int64_t(sizeof(int16_t)) > kLargeBytes;
+  const int64_t products = places * (large ? std::max(tiles, kLeastTilesOfLarge) : tiles);
   say(why, "F(4x4, 3x3): %lld products of words for %lld of bytes", ll(products), ll(rows * cols));
   if (depth < kLeastDepth || (d.groups > 1 && std::min(depth, d.oc / d.groups) < kLeastOfGroup)) return false;
   return products * 3 <= rows * cols * 2;
@@ -165,14 +166,14 @@ bool winograd_pays(const ConvDesc& d, std::string* why) {
 
 const KernelInfo* winograd_kernel(const ConvDesc& d, const KernelInfo& kernel, std::string* why) {
   const Window& w = d.window;
-  if (w.kh != 3 || w.kw != 3 || w.stride_h != 1 || w.stride_w != 1 || w.dilation_h != 1 || w.dilation_w != 1 || d.groups == d.ic ||
-      d.ic / d.groups > kWinogradDepth)
+  if (w.dilation_h != 1 || w.dilation_w != 1 || d.groups == d.ic || w.kh * w.kw * (d.ic / d.groups) > kWinogradProducts)
     return nullptr;
   for (const KernelInfo& k : kernels()) {
     if (k.op != Op::winograd || k.a != kernel.a || k.needs != kernel.needs) continue;
     const bool pays = winograd_pays(d, why);
     // Weights that come packed say how.
-    const std::optional<bool> asked = d.packed ? taps_of(*d.packed) == kWinogradPlaces : d.choice.winograd;
+    const std::optional<bool> asked =
+        d.packed ? taps_of(*d.packed) == kWinogradPlaces * int64_t(winograd_pieces(w).size()) : d.choice.winograd;
     return asked.value_or(pays) ? &k : nullptr;
   }
   return nullptr;
@@ -218,8 +219,9 @@ ConvAlgorithm conv_algorithm(const ConvDesc& d, const KernelInfo& kernel, std::s
   if (why) winograd_kernel(d, kernel, why);
   if (kernel.op == Op::winograd) {
     c.winograd = c.copy = true;
-    c.taps = kWinogradPlaces, c.k = icg;
-    say(why, "tiles of 4x4 pixels by F(4x4, 3x3)%s", asked(d.choice.winograd.has_value()));
+    const int64_t pieces = int64_t(winograd_pieces(w).size());
+    c.taps = kWinogradPlaces * pieces, c.k = icg;
+    say(why, "tiles of 4x4 pixels by F(4x4, 3x3)%s, %lld kernels of 3x3 to one", asked(d.choice.winograd.has_value()), ll(pieces));
     return c;
   }
   c.flat = w.kh == 1 && w.kw == 1 && w.stride_h == 1 && w.stride_w == 1 && !padded && d.choice.flat.value_or(true);
@@ -306,7 +308,7 @@ ConvBlocks winograd_blocks(const Window& w, const Weights& weights, std::string*
   const int64_t oh = w.oh(), ow = w.ow(), tiles_x = ceil_div(ow, 4), tiles_y = ceil_div(oh, 4), most = weights.caches.l2 / 2;
   const PackFormat& format = weights.kernel->format;
   const auto bytes = [&](int64_t tiles_high, int64_t tiles_wide) {
-    return int64_t(WinogradSpace(format, weights.k, 4 * tiles_high, 4 * tiles_wide).bytes);
+    return int64_t(WinogradSpace(format, weights.taps / kWinogradPlaces, weights.k, 4 * tiles_high, 4 * tiles_wide).bytes);
   };
   ConvBlocks b;
   int64_t high = 1, wide = tiles_x;

@@ -62,7 +62,7 @@ const KernelInfo* winograd_kernel(const ConvDesc&, const KernelInfo& kernel, std
 
 struct ConvAlgorithm {
   bool flat = false;      // 1x1, stride 1, no padding: a flat product over all pixels
-  bool winograd = false;  // 3x3, stride 1: tiles of 4x4 pixels, from a copy
+  bool winograd = false;  // tiles of 4x4 pixels by F(4x4, 3x3), from a copy
   bool copy = false;      // taps point into a copy of the input rows, with the padding filled in
   bool fused = false;     // one tap is a whole kernel row
   int64_t merged = 1;     // groups that share a panel

@@ -48,6 +48,10 @@ TEST(Conv, NamedShapesEqualReference) {
       {{20, 4, 5, 1, 2, 1, 3, 1, 7, 0, 5, 0}, 20, 20, 1, 1},    // padding above and below only
       {{12, 9, 3, 4, 1, 1, 7, 1, 9, 0, 9, 0}, 3, 20, 1, 1},     // ... with kernel rows as taps, far from each other
       {{40, 9, 3, 2, 1, 1, 7, 1, 5, 1, 5, 0}, 16, 20, 1, 1},    // kernel rows far from each other, copied
+      {window(16, 5, 1, 2), 24, 40, 1, 1},                      // kernels that are several of 3x3
+      {window(19, 5, 2, 2), 17, 20, 1, 2},                      // ... of every second pixel
+      {window(23, 7, 2, 3), 32, 16, 2, 1},                      // ... in groups
+      {{13, 30, 4, 6, 1, 2, 1, 1, 2, 0, 1, 3}, 20, 33, 1, 1},   // ... not square
       {{1, 1000, 1, 5, 1, 2, 1, 1, 0, 2, 0, 2}, 16, 20, 1, 2},  // 1-D
       {{1, 3000, 1, 9, 1, 1, 1, 4, 0, 0, 0, 0}, 64, 8, 1, 1},   // 1-D, more than one segment
   };

@@ -67,7 +67,7 @@ std::vector<Candidate> candidates(const Shape& s) {
     if (point) vary(all, &Choice::flat, both);
     if (!point) vary(all, &Choice::fused, both);
     if (s.groups > 1) vary(all, &Choice::grouped, both);
-    if (s.window.kh == 3 && s.window.kw == 3) vary(all, &Choice::winograd, both);
+    if (!point) vary(all, &Choice::winograd, both);
     if (!point) vary(all, &Choice::in_place, both);
     vary(all, &Choice::rows_first, both);
     vary(all, &Choice::short_sums, both);

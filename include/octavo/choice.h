@@ -16,7 +16,7 @@ struct Choice {
   std::optional<bool> flat;            // 1x1 convolution, stride 1, no padding: one product over all pixels, not row by row
   std::optional<bool> fused;           // convolution: a kernel row is one tap
   std::optional<bool> grouped;         // convolution: the kernel for groups of few channels
-  std::optional<bool> winograd;        // 3x3 convolution, stride 1: fewer products, of words
+  std::optional<bool> winograd;        // convolution: tiles of 4x4 pixels by F(4x4, 3x3): fewer products, of words
   std::optional<bool> in_place;        // convolution: rows are cut where padding begins; depthwise: edges by themselves.
                                        // Else from padded copies of the input rows
   std::optional<bool> rows_first;      // convolution: all panels pass over a row of pixels before the next row does

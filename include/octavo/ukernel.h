@@ -131,11 +131,11 @@ constexpr int64_t dwconv_slots(const PackFormat& f, int64_t kh, int64_t kw) {  /
   return (slot_of(f, kh, kw, kh - 1, kw - 1) + f.kr) / f.kr * f.kr;
 }
 
-// winograd: a 3x3 convolution of stride 1, NHWC, by the minimal algorithm F(4x4, 3x3), in integers (Winograd 1980; Lavin and Gray 2015,
+// winograd: a sum of 3x3 convolutions of stride 1, NHWC, by the minimal algorithm F(4x4, 3x3), in integers (Winograd 1980; Lavin and Gray 2015,
 // arXiv:1509.09308). A tile is 4x4 output pixels, which see 6x6 input pixels d. 36 products for each pair of channels take the place of
 // 144:
 //   V = T (d + a_offset) T^t                  [6][6] of each input channel, within 16 bits
-//   P[x] = sum_{p<k} V[x][p] * U[x][p][j]     x: one of the 36 places; modulo 2^32
+//   P[x] = sum_{t<batch} sum_{p<k} V_t[x][p] * U_t[x][p][j]     x: one of the 36 places; modulo 2^32
 //   acc = bias[j] + S P S^t / 900             [4][4], modulo 2^32
 //       | 2  3 -4 -3  2  0 |        | 1  1  1  1  8  0 |        | 15  0  0 |
 //       | 0 -2 -5 -1  2  0 |    S = | 0  1 -1  2 -4  0 |        | -5 -5 -5 |
@@ -144,24 +144,23 @@ constexpr int64_t dwconv_slots(const PackFormat& f, int64_t kh, int64_t kw) {  /
 //       | 0  2 -1 -2  1  0 |                                    | -4  2 -1 |
 //       | 0  2  3 -4 -3  2 |                                    |  0  0 15 |
 // The points are 0, 1, -1, 2, -1/2 and infinity, of which 900 = 4 * 225 comes; with -2 for -1/2 it would be 64 * 9. 225 has an inverse
-// modulo 2^32, so that whatever overflows on the way, a sum of products is exact as long as it fits 30 bits. k <= kWinogradDepth
-// sees to that, whatever the operands are.
-//   a        input pixel (0, 0) of tile (0, 0). All that tiles see must be there: align4(h) + 2 rows of align4(w) + 2 pixels.
-//            Padding is the caller's
-//   b        panels of nr columns, b_panel_stride bytes apart: of each the 36 places U[x], one panel_bytes(format, k) behind the other;
-//            64-byte aligned
+// modulo 2^32, so that whatever overflows on the way, acc - bias is exact as long as it fits 30 bits. A direct convolution with no more
+// than kWinogradProducts products to a sum does, whatever its operands are.
+//   a        a[t]: input pixel (0, 0) of tile (0, 0). All that tiles see must be there: align4(h) + 2 rows of align4(w) + 2 pixels.
+//            Padding is the caller's. A larger kernel is several of 3x3, on shifted pixels; one with a stride is, on every so manieth
+//   b        panels of nr columns, b_panel_stride bytes apart: of each the 36 places [batch] of panel_bytes(format, k); 64-byte aligned
 //   C        pixel x of row y at (char*)c + y*c_row_stride_bytes + x*c_pixel_stride_bytes; n contiguous elements of EpilogueArgs::out
 //   residual the same with residual_row_stride_bytes and EpilogueArgs::residual_stride_bytes
-// n, h, w >= 1, any number; 1 <= k <= kWinogradDepth. Nothing else is read or written but the workspace: WinogradSpace::bytes, 64-byte aligned.
+// batch, k, n, h, w >= 1, any number. Nothing else is read or written but the workspace: WinogradSpace::bytes, 64-byte aligned.
 constexpr int8_t kWinogradG[6][3] = {{15, 0, 0}, {-5, -5, -5}, {5, -5, 5}, {1, 2, 4}, {-4, 2, -1}, {0, 0, 15}};
 constexpr int kWinogradPlaces = 36;
-constexpr int64_t kWinogradDepth = ((int64_t(1) << 29) - 1) / (9 * 128 * 128);  // |a + a_offset| and |w| are at most 128
+constexpr int64_t kWinogradProducts = ((int64_t(1) << 29) - 1) / (128 * 128);  // |a + a_offset| and |w| are at most 128
 struct WinogradArgs {
-  const void* a = nullptr;
+  const void* const* a = nullptr;
   ptrdiff_t a_pixel_stride_bytes = 0, a_row_stride_bytes = 0;
   const void* b = nullptr;
   ptrdiff_t b_panel_stride = 0;
-  int64_t k = 0, n = 0;
+  int64_t batch = 1, k = 0, n = 0;
   int32_t h = 0, w = 0;
   void* c = nullptr;
   ptrdiff_t c_pixel_stride_bytes = 0, c_row_stride_bytes = 0;
@@ -171,14 +170,15 @@ struct WinogradArgs {
 };
 using WinogradFn = void (*)(const WinogradArgs*);
 
-// Where things lie in the workspace: V, as rows of channels, [36][tiles][row]; P of a panel, [36][tiles][nr]; and of a row of tiles the
-// columns of T d, [4 * tiles + 2][6] registers. Planes are an odd number of cache lines long, so that a tile's do not compete.
+// Where things lie in the workspace: V, [36][tiles] rows of [batch][k rounded up to kr] words, the last to whole registers; P of a panel,
+// [36][tiles][nr]; and of a row of tiles the columns of T d, [4 * tiles + 2][6] registers. Planes are an odd number of cache lines long, so that a tile's do not compete.
 struct WinogradSpace {
   int64_t tiles_y, tiles_x;
   size_t row, v_plane, p_plane;  // bytes
   size_t p, columns, bytes;      // where P and the columns begin; of everything
-  constexpr WinogradSpace(const PackFormat& f, int64_t k, int64_t h, int64_t w)
-      : tiles_y((h + 3) / 4), tiles_x((w + 3) / 4), row(size_t((k + 31) / 32) * 64), v_plane(size_t(tiles_y * tiles_x) * row),
+  constexpr WinogradSpace(const PackFormat& f, int64_t batch, int64_t k, int64_t h, int64_t w)
+      : tiles_y((h + 3) / 4), tiles_x((w + 3) / 4),
+        row(size_t(((batch - 1) * ((k + f.kr - 1) / f.kr * f.kr) + (k + 31) / 32 * 32 + 31) / 32) * 64), v_plane(size_t(tiles_y * tiles_x) * row),
         p_plane(size_t(tiles_y * tiles_x) * f.nr * 4) {
     v_plane += v_plane % 128 ? 0 : 64;
     p_plane += p_plane % 128 ? 0 : 64;

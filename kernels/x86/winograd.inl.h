@@ -12,6 +12,7 @@ namespace octavo::OCTAVO_ISA {
 namespace {
 
 constexpr int kPanelVectors = 2;
+constexpr int64_t pairs_of(int64_t k) { return (k + 1) / 2; }
 
 // y = T x, on words.
 template <class V>
@@ -71,12 +72,13 @@ template <class V, bool Flip>
 [[gnu::noinline]] void all_tiles_to_v(const WinogradArgs& g, const WinogradSpace& s) {
   constexpr int kWords = V::vector_bytes / 2;
   char* space = static_cast<char*>(g.workspace);
-  for (int64_t y = 0; y < s.tiles_y; ++y) {
-    const char* a = static_cast<const char*>(g.a) + 4 * y * g.a_row_stride_bytes;
-    char* v = space + size_t(y * s.tiles_x) * s.row;
-    for (int64_t p = 0; p < g.k; p += kWords, a += kWords, v += V::vector_bytes)
-      tiles_to_v<V, Flip>(a, g, int(g.k - p < kWords ? g.k - p : kWords), s.tiles_x, space + s.columns, v, s.row, s.v_plane);
-  }
+  for (int64_t y = 0; y < s.tiles_y; ++y)
+    for (int64_t t = 0; t < g.batch; ++t) {  // what a register of one has too much is of the next, which comes after it
+      const char* a = static_cast<const char*>(g.a[t]) + 4 * y * g.a_row_stride_bytes;
+      char* v = space + size_t(y * s.tiles_x) * s.row + size_t(t * pairs_of(g.k)) * 4;
+      for (int64_t p = 0; p < g.k; p += kWords, a += kWords, v += V::vector_bytes)
+        tiles_to_v<V, Flip>(a, g, int(g.k - p < kWords ? g.k - p : kWords), s.tiles_x, space + s.columns, v, s.row, s.v_plane);
+    }
 }
 
 // M tiles and NV vectors of a panel's columns of one place: P = sum over pairs of channels.
@@ -129,7 +131,7 @@ OCTAVO_INLINE void last_products(const char* a, ptrdiff_t row, const char* b, in
 template <class V, int M, int NV>
 [[gnu::noinline]] void panel_products(const WinogradArgs& g, const WinogradSpace& s, const char* b) {
   constexpr int kTileBytes = kPanelVectors * V::vector_bytes;
-  const int64_t pairs = (g.k + 1) / 2, tiles = s.tiles_y * s.tiles_x;
+  const int64_t pairs = g.batch * pairs_of(g.k), tiles = s.tiles_y * s.tiles_x;
   const char* v = static_cast<char*>(g.workspace);
   char* p = static_cast<char*>(g.workspace) + s.p;
   for (int place = 0; place < kWinogradPlaces; ++place, b += pairs * kTileBytes, v += s.v_plane, p += s.p_plane) {
@@ -202,7 +204,7 @@ template <class V, int NV>
 template <class V, bool Flip, int M>
 OCTAVO_INLINE void winograd(const WinogradArgs& g, const PackFormat& format) {
   constexpr int kColumns = kPanelVectors * V::lanes;
-  const WinogradSpace s(format, g.k, g.h, g.w);
+  const WinogradSpace s(format, g.batch, g.k, g.h, g.w);
   all_tiles_to_v<V, Flip>(g, s);
   BrgemmArgs all;
   all.c = g.c, all.c_stride_bytes = g.c_pixel_stride_bytes, all.epi = g.epi;

@@ -1,8 +1,9 @@
 // Direct convolution without im2col. A 1x1 convolution of stride 1 is a flat matrix product over all pixels. Any other one
 // runs tile by tile of up to mr neighbouring output pixels; each kernel tap is a pointer into the input, or into a copy of the
 // input rows with the padding filled in. Where the KW*IC bytes of a kernel row are contiguous they are one tap.
-// Taps that fall wholly into padding are left out: kernel rows above and below the image, and, where the policy cuts output rows into
-// pieces, kernel columns beside it. Together with their share of the folded bias: a variant of the epilogue for each set of taps.
+// Taps that fall wholly into padding are left out: kernel rows above and below the image, and, where the policy cuts output rows
+// into pieces, kernel columns beside it. Together with their share of the folded bias: a variant of the epilogue for each set of
+// taps. Where the policy finds fewer products cheaper, tiles of 4x4 pixels of padded copies take the place of all that.
 #include "octavo/conv.h"
 
 #include <algorithm>
@@ -56,8 +57,8 @@ struct ConvPlan::Impl {
   }
   int64_t pixel_bytes() const noexcept { return types.in * int64_t(size_of(types.a)); }
 
-  // The workspace: what a call leaves for a function; a pointer for each tap (kh * kw of them if pixels turn out not to be dense); then the copy and room for the last
-  // tap's k rounded up to kr, or what a tap on padding reads.
+  // The workspace: what a call leaves for a function; a pointer for each tap (kh * kw of them if pixels turn out not to be dense);
+  // what a winograd kernel needs; then the copy and room for the last tap's k rounded up to kr, or what a tap on padding reads.
   size_t pointer_bytes() const noexcept {
     const size_t taps = algorithm.winograd ? pieces.size() : size_t(algorithm.copy ? weights.taps : w.kh * w.kw);
     return algorithm.flat ? 0 : align_up(taps * sizeof(void*));

@@ -35,8 +35,8 @@ std::vector<WinogradPiece> winograd_pieces(const Window& w) {
   return pieces;
 }
 
-void pack_winograd(const PackFormat& f, const Window& window, const std::vector<WinogradPiece>& pieces, const int8_t* w, int64_t ic,
-                   int64_t n, void* panel, int32_t* sums) noexcept {
+void pack_winograd(const PackFormat& f, const Window& window, const std::vector<WinogradPiece>& pieces, const int8_t* w,
+                   int64_t ic, int64_t n, void* panel, int32_t* sums) noexcept {
   const int words = f.nr * f.kr, lanes = std::min(words, kLanes);
   const size_t place_bytes = pieces.size() * panel_bytes(f, ic);
   const int64_t taps = window.kh * window.kw;

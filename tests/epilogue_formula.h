@@ -10,8 +10,8 @@
 
 namespace octavo::test {
 
-// What a kernel must store at c for column j of e's arrays. sum: int32_t, with the bias; or float, of an f32 kernel. residual: that
-// element, or null.
+// What a kernel must store at c for column j of e's arrays. sum: int32_t, with the bias; or float, of an f32 kernel. residual:
+// that element, or null.
 template <class Sum>
 void apply_epilogue(const EpilogueArgs& e, int64_t j, Sum sum, const char* residual, char* c) {
   const auto clamp = [&](float v) {

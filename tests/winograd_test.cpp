@@ -1,5 +1,5 @@
-// Every winograd kernel of the registry against a direct convolution, bit for bit: sizes around tiles, vectors and panels, all outputs,
-// operands at which the most overflows; every buffer beside pages that trap.
+// Every winograd kernel of the registry against a direct convolution, bit for bit: sizes around tiles, vectors and panels, all
+// outputs, operands at which the most overflows; every buffer beside pages that trap.
 #include <gtest/gtest.h>
 
 #include <string>
@@ -77,7 +77,9 @@ class Rig {
         for (int i = 0; i < 9; ++i) sum += from[i];
         const std::vector<int16_t> u = transformed(from);
         for (size_t x = 0; x < u.size(); ++x)
-          std::memcpy(b + size_t(j / f.nr) * panel + x * place + size_t(t) * tap + size_t((p / f.kr * f.nr + j % f.nr) * f.kr + p % f.kr) * 2, &u[x], 2);
+          std::memcpy(b + size_t(j / f.nr) * panel + x * place + size_t(t) * tap +
+                          size_t((p / f.kr * f.nr + j % f.nr) * f.kr + p % f.kr) * 2,
+                      &u[x], 2);
       }
       folded[size_t(j)] = bias[size_t(j)] - f.a_offset * sum;
     }
@@ -126,8 +128,9 @@ class Rig {
         }
     for (size_t i = 0; i < c_bytes; ++i)
       ASSERT_EQ(int(uint8_t(expected[i])), int(uint8_t(c[i])))
-          << kernel.name << " h=" << s.h << " w=" << s.w << " batch=" << s.batch << " k=" << s.k << " n=" << s.n << " out=" << name_of(s.out)
-          << " residual=" << s.residual << " operands=" << int(s.operands) << " byte " << i << " of rows of " << c_row;
+          << kernel.name << " h=" << s.h << " w=" << s.w << " batch=" << s.batch << " k=" << s.k << " n=" << s.n
+          << " out=" << name_of(s.out) << " residual=" << s.residual << " operands=" << int(s.operands) << " byte " << i
+          << " of rows of " << c_row;
   }
 
  private:

@@ -131,9 +131,9 @@ constexpr int64_t dwconv_slots(const PackFormat& f, int64_t kh, int64_t kw) {  /
   return (slot_of(f, kh, kw, kh - 1, kw - 1) + f.kr) / f.kr * f.kr;
 }
 
-// winograd: a sum of 3x3 convolutions of stride 1, NHWC, by the minimal algorithm F(4x4, 3x3), in integers (Winograd 1980; Lavin and Gray 2015,
-// arXiv:1509.09308). A tile is 4x4 output pixels, which see 6x6 input pixels d. 36 products for each pair of channels take the place of
-// 144:
+// winograd: a sum of 3x3 convolutions of stride 1, NHWC, by the minimal algorithm F(4x4, 3x3), in integers (Winograd 1980; Lavin and
+// Gray 2015, arXiv:1509.09308). A tile is 4x4 output pixels, which see 6x6 input pixels d. 36 products for each pair of channels take
+// the place of 144:
 //   V = T (d + a_offset) T^t                  [6][6] of each input channel, within 16 bits
 //   P[x] = sum_{t<batch} sum_{p<k} V_t[x][p] * U_t[x][p][j]     x: one of the 36 places; modulo 2^32
 //   acc = bias[j] + S P S^t / 900             [4][4], modulo 2^32
@@ -143,13 +143,15 @@ constexpr int64_t dwconv_slots(const PackFormat& f, int64_t kh, int64_t kw) {  /
 //       | 0 -1 -2  1  2  0 |        | 0  1 -1  8 -1  1 |        |  1  2  4 |
 //       | 0  2 -1 -2  1  0 |                                    | -4  2 -1 |
 //       | 0  2  3 -4 -3  2 |                                    |  0  0 15 |
-// The points are 0, 1, -1, 2, -1/2 and infinity, of which 900 = 4 * 225 comes; with -2 for -1/2 it would be 64 * 9. 225 has an inverse
-// modulo 2^32, so that whatever overflows on the way, acc - bias is exact as long as it fits 30 bits. A direct convolution with no more
-// than kWinogradProducts products to a sum does, whatever its operands are.
-//   a        a[t]: input pixel (0, 0) of tile (0, 0). All that tiles see must be there: align4(h) + 2 rows of align4(w) + 2 pixels.
-//            Padding is the caller's. A larger kernel is several of 3x3, on shifted pixels; one with a stride is, on every so manieth
-//   b        panels of nr columns, b_panel_stride bytes apart: of each the 36 places [batch] of panel_bytes(format, k); 64-byte aligned
-//   C        pixel x of row y at (char*)c + y*c_row_stride_bytes + x*c_pixel_stride_bytes; n contiguous elements of EpilogueArgs::out
+// The points are 0, 1, -1, 2, -1/2 and infinity, of which 900 = 4 * 225 comes; with -2 for -1/2 it would be 64 * 9. 225 has an
+// inverse modulo 2^32, so that whatever overflows on the way, acc - bias is exact as long as it fits 30 bits. A direct convolution
+// with no more than kWinogradProducts products to a sum does, whatever its operands are.
+//   a        a[t]: input pixel (0, 0) of tile (0, 0). All that tiles see must be there, padding too: align4(h) + 2 rows of
+//            align4(w) + 2 pixels. A larger kernel is several of 3x3 on shifted pixels; one with a stride, on every so manieth
+//   b        panels of nr columns, b_panel_stride bytes apart: of each the 36 places [batch] of panel_bytes(format, k); 64-byte
+//            aligned
+//   C        pixel x of row y at (char*)c + y*c_row_stride_bytes + x*c_pixel_stride_bytes; n contiguous elements of
+//            EpilogueArgs::out
 //   residual the same with residual_row_stride_bytes and EpilogueArgs::residual_stride_bytes
 // batch, k, n, h, w >= 1, any number. Nothing else is read or written but the workspace: WinogradSpace::bytes, 64-byte aligned.
 constexpr int8_t kWinogradG[6][3] = {{15, 0, 0}, {-5, -5, -5}, {5, -5, 5}, {1, 2, 4}, {-4, 2, -1}, {0, 0, 15}};
@@ -170,22 +172,26 @@ struct WinogradArgs {
 };
 using WinogradFn = void (*)(const WinogradArgs*);
 
-// Where things lie in the workspace: V, [36][tiles] rows of [batch][k rounded up to kr] words, the last to whole registers; P of a panel,
-// [36][tiles][nr]; and of a row of tiles the columns of T d, [4 * tiles + 2][6] registers. Planes are an odd number of cache lines long, so that a tile's do not compete.
+// Where things lie in the workspace: V, [36][tiles] rows of [batch][k rounded up to kr] words, the last k to whole registers; P of a
+// panel, [36][tiles][nr]; and of a row of tiles the columns of T d, [4 * tiles + 2][6] registers. The 36 planes are an odd number of
+// cache lines apart, so that what one tile has in them does not compete for a line of L1.
 struct WinogradSpace {
   int64_t tiles_y, tiles_x;
   size_t row, v_plane, p_plane;  // bytes
   size_t p, columns, bytes;      // where P and the columns begin; of everything
-  constexpr WinogradSpace(const PackFormat& f, int64_t batch, int64_t k, int64_t h, int64_t w)
-      : tiles_y((h + 3) / 4), tiles_x((w + 3) / 4),
-        row(size_t(((batch - 1) * ((k + f.kr - 1) / f.kr * f.kr) + (k + 31) / 32 * 32 + 31) / 32) * 64), v_plane(size_t(tiles_y * tiles_x) * row),
-        p_plane(size_t(tiles_y * tiles_x) * f.nr * 4) {
-    v_plane += v_plane % 128 ? 0 : 64;
-    p_plane += p_plane % 128 ? 0 : 64;
+  constexpr WinogradSpace(const PackFormat& f, int64_t batch, int64_t k, int64_t h, int64_t w) : tiles_y(up(h, 4)), tiles_x(up(w, 4)) {
+    constexpr int64_t kLine = 64, kRegisterWords = 32;
+    const auto odd_lines = [](int64_t lines) { return size_t((lines | 1) * kLine); };
+    row = size_t(up((batch - 1) * up(k, f.kr) * f.kr + up(k, kRegisterWords) * kRegisterWords, kRegisterWords) * kLine);
+    v_plane = odd_lines(tiles_y * tiles_x * int64_t(row) / kLine);
+    p_plane = odd_lines(up(tiles_y * tiles_x * f.nr * 4, kLine));
     p = kWinogradPlaces * v_plane;
     columns = p + kWinogradPlaces * p_plane;
-    bytes = columns + size_t(4 * tiles_x + 2) * 6 * 64;
+    bytes = columns + size_t((4 * tiles_x + 2) * 6 * kLine);
   }
+
+ private:
+  static constexpr int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 };
 
 enum class Op : uint8_t { brgemm, dwconv, grouped, winograd };

@@ -4,9 +4,9 @@
 // channels by channels and columns, on words that lie as they are multiplied.
 #pragma once
 
+#include "kernels/brgemm.inl.h"
 #include "kernels/columns.inl.h"
 #include "kernels/epilogue.inl.h"
-#include "kernels/brgemm.inl.h"
 
 namespace octavo::OCTAVO_ISA {
 namespace {
@@ -38,8 +38,8 @@ OCTAVO_INLINE void output_transform(const typename V::I (&x)[6], typename V::I (
   y[3] = V::add(V::add(b, V::template shl<3>(x[3])), V::sub(x[5], x[4]));
 }
 
-// Some channels of a row of tiles: first the pixels of each column, which neighbouring tiles share, then the columns of each tile.
-// `live` channels are there, of as many as a register has words.
+// Some channels of a row of tiles: first the pixels of each column, which neighbouring tiles share, then the columns of each
+// tile. `live` channels are there, of as many as a register has words.
 template <class V, bool Flip>
 OCTAVO_INLINE void tiles_to_v(const char* a, const WinogradArgs& g, int live, int64_t tiles, char* columns, char* v, size_t row,
                               size_t plane) {
@@ -136,7 +136,8 @@ template <class V, int M, int NV>
   char* p = static_cast<char*>(g.workspace) + s.p;
   for (int place = 0; place < kWinogradPlaces; ++place, b += pairs * kTileBytes, v += s.v_plane, p += s.p_plane) {
     int64_t t = 0;
-    for (; t + M <= tiles; t += M) place_products<V, M, NV>(v + size_t(t) * s.row, ptrdiff_t(s.row), b, pairs, p + t * kTileBytes);
+    for (; t + M <= tiles; t += M)
+      place_products<V, M, NV>(v + size_t(t) * s.row, ptrdiff_t(s.row), b, pairs, p + t * kTileBytes);
     last_products<V, M - 1, NV>(v + size_t(t) * s.row, ptrdiff_t(s.row), b, pairs, p + t * kTileBytes, tiles - t);
   }
 }
@@ -145,7 +146,7 @@ template <class V, int M, int NV>
 template <class V, int NV>
 [[gnu::noinline]] void tiles_to_pixels(const WinogradArgs& g, const WinogradSpace& s, const BrgemmArgs& args) {
   using I = typename V::I;
-  constexpr int kInverse = int(0x87654321);  // of 225, modulo 2^32
+  constexpr int kInverse = int(0x87654321);       // of 225, modulo 2^32
   const int live = args.n - (NV - 1) * V::lanes;  // columns of the last vector
   const typename V::Part part(live);
   I seeds[NV];

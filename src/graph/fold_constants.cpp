@@ -101,9 +101,12 @@ class ConstantFolder {
     const std::string &in = node.inputs[0], &out = node.outputs[0];
     for (size_t i = 1; i < node.outputs.size(); ++i)
       if (!node.outputs[i].empty() && used_.count(node.outputs[i])) return false;  // Dropout's mask
-    const bool reshape = node.op_type == "Reshape" || node.op_type == "Flatten" || node.op_type == "Squeeze" || node.op_type == "Unsqueeze";
+    // Operators that leave all elements as they are, where type and shape stay too.
+    static constexpr std::string_view kKeeping[] = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "CastLike", "Expand"};
+    const bool keeping = std::find(std::begin(kKeeping), std::end(kKeeping), node.op_type) != std::end(kKeeping);
     const bool copies = node.op_type == "Identity" || (node.op_type == "Dropout" && !trains(node)) ||
-                        (reshape && typed && values_.type(in)->shape == values_.type(out)->shape);
+                        (keeping && typed && values_.type(in)->shape == values_.type(out)->shape &&
+                         values_.type(in)->dtype == values_.type(out)->dtype);
     if (!copies || in.empty()) return false;
     if (!graph_outputs_.count(out)) {
       aliases_[out] = in;

@@ -56,7 +56,7 @@ Matmul::Strides matrix_strides(const Shape& shape, const std::vector<int64_t>& s
 
 const Op* bytes_behind(const Net& net, int value) {
   const Op* dq = net.producer(value);
-  if (!dq || dq->kind != Kind::dequantize || net.values[dq->in[0]].constant) return nullptr;
+  if (!dq || dq->kind != Kind::dequantize) return nullptr;
   const DType t = net.values[dq->in[0]].dtype;
   return t == DType::u8 || t == DType::s8 ? dq : nullptr;
 }
@@ -191,6 +191,7 @@ void recognize_matmul(Net& net) {
   for (int id : net.sorted())
     if (!net.ops[id].dead && net.ops[id].kind == Kind::generic) recognize_rows(net, id);
   net.sweep();
+  dequantize_constants(net);  // operands of products that were none in bytes
 }
 
 }  // namespace octavo::net

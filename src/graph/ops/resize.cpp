@@ -175,7 +175,8 @@ Inferred infer_resize(const InferContext& ctx) {
   Plan p;
   TypeShape y = *ctx.inputs[0];
   if (Status s = make_plan(ctx, y.shape.data(), int(y.shape.size()), p); !s.ok()) return s;
-  if (y.dtype != DType::f32 && !(p.mode == Mode::nearest && p.coordinates != Coordinates::crop)) return bad_type(ctx, 0);
+  const bool interpolates = y.dtype == DType::f32 || y.dtype == DType::u8 || y.dtype == DType::s8;
+  if (!interpolates && !(p.mode == Mode::nearest && p.coordinates != Coordinates::crop)) return bad_type(ctx, 0);
   if (p.antialias)  // the window grows as the scale shrinks
     for (int d = 0; d < p.rank; ++d)
       if (p.axis[d].active && p.axis[d].scale < 1.0 / 4096)
@@ -237,7 +238,8 @@ double kernel(const Plan& p, double distance) {
 }
 
 // The interpolated value at `index` over dimensions d, d + 1, ...; base is the offset that the outer dimensions chose.
-double interpolate(const Plan& p, const float* in, const int64_t* strides, const int64_t* index, int d, int64_t base) {
+template <class T>
+double interpolate(const Plan& p, const T* in, const int64_t* strides, const int64_t* index, int d, int64_t base) {
   while (d < p.rank && !p.axis[d].active) {
     base += index[d] * strides[d];
     ++d;
@@ -256,6 +258,13 @@ double interpolate(const Plan& p, const float* in, const int64_t* strides, const
     if (w != 0) sum += w * interpolate(p, in, strides, index, d + 1, base + clamp_index(at, a.in) * strides[d]);
   }
   return p.antialias || p.exclude_outside ? sum / total : sum;
+}
+
+// Bytes round to nearest, ties to even; cubic interpolation may overshoot their range.
+template <class T>
+T to_element(double x) {
+  if constexpr (std::is_same_v<T, float>) return float(x);
+  else return T(std::min(std::max(std::nearbyint(x), double(std::numeric_limits<T>::min())), double(std::numeric_limits<T>::max())));
 }
 
 bool outside(const Plan& p, const int64_t* index) {
@@ -321,17 +330,25 @@ Status eval_resize(const EvalContext& ctx) {
     resize_nearest(p, x, y, strides);
     return {};
   }
-  for_each_index(y, [&](const int64_t* index, int64_t i) {
-    if (crop && outside(p, index)) {
-      f32_out(y)[i] = p.extrapolation;
-    } else if (p.mode == Mode::nearest) {
-      int64_t offset = 0;
-      for (int d = 0; d < p.rank; ++d) offset += nearest_index(p, p.axis[d], index[d]) * strides[d];
-      f32_out(y)[i] = f32(x)[offset];
-    } else {
-      f32_out(y)[i] = float(interpolate(p, f32(x), strides, index, 0, 0));
-    }
-  });
+  const auto fill = [&](auto type) {
+    using T = decltype(type);
+    const T* in = static_cast<const T*>(x.data);
+    for_each_index(y, [&](const int64_t* index, int64_t i) {
+      T& element = static_cast<T*>(y.data)[i];
+      if (crop && outside(p, index)) {
+        element = to_element<T>(double(p.extrapolation));
+      } else if (p.mode == Mode::nearest) {
+        int64_t offset = 0;
+        for (int d = 0; d < p.rank; ++d) offset += nearest_index(p, p.axis[d], index[d]) * strides[d];
+        element = in[offset];
+      } else {
+        element = to_element<T>(interpolate(p, in, strides, index, 0, 0));
+      }
+    });
+  };
+  if (x.dtype == DType::u8) fill(uint8_t{});
+  else if (x.dtype == DType::s8) fill(int8_t{});
+  else fill(float{});
   return {};
 }
 

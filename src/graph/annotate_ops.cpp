@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "ops.h"
 #include "pointwise.h"
 
 namespace octavo {
@@ -78,6 +79,7 @@ Role role_of(const Graph& graph, const Node& node) noexcept {
       {"Dropout", Role::move},
       {"DepthToSpace", Role::move},
       {"SpaceToDepth", Role::move},
+      {"Resize", Role::move},
   };
   if (!node.domain.empty() || absent(node, 0) || node.outputs.empty() || node.outputs[0].empty()) return Role::none;
   const auto* row = std::find_if(std::begin(kRoles), std::end(kRoles), [&](const auto& r) { return r.op_type == node.op_type; });
@@ -87,6 +89,7 @@ Role role_of(const Graph& graph, const Node& node) noexcept {
     if (!constant(graph, node, i)) return Role::none;
   if (node.op_type == "Clip" && !(is_scalar_or_absent(graph, node, 1) && is_scalar_or_absent(graph, node, 2))) return Role::none;
   if (node.op_type == "Cast" && node.get_int("to", 0) != kOnnxFloat) return Role::none;  // what comes in bytes is f32 already
+  if (node.op_type == "Resize" && !ops::copies_pixels(node)) return Role::none;
   if (node.op_type == "Pad" && !pads_with_zero(graph, node)) return Role::none;
   if (node.op_type != "Split" && row->role != Role::recurrent && !has_one_output(node)) return Role::none;  // MaxPool's Indices, Dropout's mask
   return row->role;

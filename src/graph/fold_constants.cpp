@@ -30,6 +30,7 @@ class ConstantFolder {
     for (Node& node : graph_.nodes) {
       for (std::string& input : node.inputs)
         if (const auto it = aliases_.find(input); it != aliases_.end()) input = it->second;
+      become_leaky(node);
       // Shapes may be unknown here (dynamic inputs, foreign operators): such nodes simply stay.
       const bool typed = values_.visit(node).ok();
       if ((typed && to_initializers(node)) || vanishes(node, typed)) continue;
@@ -86,6 +87,16 @@ class ConstantFolder {
       graph_.initializers[node.outputs[i]] = std::move(results[i]);
     }
     return true;
+  }
+
+  // A PRelu whose slope is one constant.
+  void become_leaky(Node& node) const {
+    if (node.op_type != "PRelu" || !node.domain.empty() || node.inputs.size() != 2) return;
+    const auto slope = graph_.initializers.find(node.inputs[1]);
+    if (slope == graph_.initializers.end() || slope->second.dtype() != DType::f32 || slope->second.count() != 1) return;
+    node.op_type = "LeakyRelu";
+    node.attributes = {{"alpha", *slope->second.as<float>()}};
+    node.inputs.pop_back();
   }
 
   // A Dropout with a training_mode that is true, or not known.

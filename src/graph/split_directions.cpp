@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -57,12 +58,16 @@ class Splitter {
 
   bool is_read(const Node& node, size_t output) const { return !node.outputs[output].empty() && read_.count(node.outputs[output]) != 0; }
 
-  bool are_zeros(const std::string& value) const {
+  // Whatever the shape: through operators that move elements.
+  bool are_zeros(const std::string& value, int depth = 0) const {
+    constexpr int kMaxDepth = 8;
+    static constexpr std::string_view kMoving[] = {"Expand", "Slice", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Tile", "Gather"};
     if (const Tensor* t = constant(value)) return is_zero(*t);
     const auto it = producers_.find(value);
-    if (it == producers_.end() || !it->second.domain.empty()) return false;
+    if (it == producers_.end() || !it->second.domain.empty() || depth == kMaxDepth) return false;
     const Node& node = it->second;
-    if (node.op_type == "Expand" && !node.inputs.empty()) return are_zeros(node.inputs[0]);
+    if (std::find(std::begin(kMoving), std::end(kMoving), node.op_type) != std::end(kMoving) && !node.inputs.empty())
+      return are_zeros(node.inputs[0], depth + 1);
     if (node.op_type != "ConstantOfShape") return false;
     const auto fill = node.attributes.find("value");
     const Tensor* t = fill == node.attributes.end() ? nullptr : std::get_if<Tensor>(&fill->second);

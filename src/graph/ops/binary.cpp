@@ -170,11 +170,34 @@ Inferred infer_prelu(const InferContext& ctx) {
   return out;
 }
 
+// max(x, 0) + slope * min(x, 0): a slope for a whole row is LeakyRelu's.
+void prelu_f32(const EltwiseKernels& k, const View& x, const View& slope, const View& y) {
+  const View inputs[] = {x, slope};
+  constexpr int64_t kBlock = 256;
+  float below[kBlock];
+  BroadcastLoop<2>(y, inputs).for_rows([&](int64_t at, const int64_t(&in)[2], int64_t n, const int64_t(&step)[2]) {
+    const float *from = f32(x) + in[0], *s = f32(slope) + in[1];
+    float* out = f32_out(y) + at;
+    if (step[1] == 0) return k.unary(Unary::leaky_relu, from, out, size_t(n), *s, 0);
+    for (int64_t i = 0; i < n; i += kBlock) {
+      const size_t count = size_t(std::min(kBlock, n - i));
+      k.clamp(from + i, below, count, -kInf, 0);
+      k.binary(Binary::mul, below, 1, s + i, 1, below, count, -kInf, kInf);
+      k.clamp(from + i, out + i, count, 0, kInf);
+      k.binary(Binary::add, out + i, 1, below, 1, out + i, count, -kInf, kInf);
+    }
+  });
+}
+
 Status eval_prelu(const EvalContext& ctx) {
+  if (ctx.inputs[0].dtype == DType::f32) {
+    prelu_f32(ctx.eltwise, ctx.inputs[0], ctx.inputs[1], ctx.outputs[0]);
+    return {};
+  }
   visit(ctx.inputs[0].dtype, [&](auto type) {
     using T = decltype(type);
     map_pairs<T, T>(ctx.inputs[0], ctx.inputs[1], ctx.outputs[0],
-                    [](T x, T slope) { return x < T(0) ? apply<Binary::mul, T>(x, slope) : x; });
+                    [](T x, T slope) { return apply<Binary::mul, T>(x, x < T(0) ? slope : T(1)); });
   });
   return {};
 }

@@ -113,24 +113,28 @@ Status eval_shrink(const EvalContext& ctx) {
 
 Inferred infer_test(const InferContext& ctx) {
   if (Status s = expect_inputs(ctx, 1, 1); !s.ok()) return s;
-  if (ctx.inputs[0]->dtype != DType::f32) return bad_type(ctx, 0);
+  if (!is_float(ctx.inputs[0]->dtype)) return bad_type(ctx, 0);
   return std::vector<TypeShape>{{DType::boolean, ctx.inputs[0]->shape}};
 }
 
-Status eval_is_nan(const EvalContext& ctx) {
-  const float* x = f32(ctx.inputs[0]);
-  std::transform(x, x + ctx.inputs[0].count(), static_cast<uint8_t*>(ctx.outputs[0].data),
-                 [](float v) { return uint8_t(v != v); });
+template <class F>
+Status test(const EvalContext& ctx, F&& f) {
+  const auto map = [&](const auto* x) {
+    std::transform(x, x + ctx.inputs[0].count(), static_cast<uint8_t*>(ctx.outputs[0].data), [&](auto v) { return uint8_t(f(v)); });
+  };
+  if (ctx.inputs[0].dtype == DType::f32) map(f32(ctx.inputs[0]));
+  else map(static_cast<const double*>(ctx.inputs[0].data));
   return {};
+}
+
+Status eval_is_nan(const EvalContext& ctx) {
+  return test(ctx, [](auto v) { return v != v; });
 }
 
 Status eval_is_inf(const EvalContext& ctx) {
   const bool negative = int_attribute(ctx.node, "detect_negative", 1) != 0,
              positive = int_attribute(ctx.node, "detect_positive", 1) != 0;
-  const float* x = f32(ctx.inputs[0]);
-  std::transform(x, x + ctx.inputs[0].count(), static_cast<uint8_t*>(ctx.outputs[0].data),
-                 [=](float v) { return uint8_t((positive && v == kInf) || (negative && v == -kInf)); });
-  return {};
+  return test(ctx, [=](auto v) { return (positive && v == decltype(v)(kInf)) || (negative && v == decltype(v)(-kInf)); });
 }
 
 // ---- Mod: of integers with the sign of the divisor; fmod = 1 (any type): with the sign of the dividend

@@ -340,6 +340,32 @@ TEST(Exports, PReluOfOneSlopeIsLeakyRelu) {
   expect_all_int8(g);
 }
 
+// PT2E and QAT of PyTorch: weights [out, in] per row, then a Transpose, then MatMul.
+TEST(Exports, TransposedQuantizedWeightsAreWeights) {
+  for (const int64_t axis : {0, -2}) {
+    Graph g = with_input({3, 4});
+    g.add_initializer("step", f32({}, {0.02f}));
+    g.add_initializer("middle", Tensor::from(DType::u8, {}, std::vector<uint8_t>{128}));
+    g.add_initializer("w", Tensor::from(DType::s8, {2, 4}, std::vector<int8_t>{1, -2, 3, -4, 50, 60, -70, 80}));
+    g.add_initializer("w_scale", f32({2}, {0.5f, 0.01f}));
+    g.add_initializer("w_zero", Tensor::from(DType::s8, {2}, std::vector<int8_t>{0, 0}));
+    const std::string x = g.add_node("DequantizeLinear", "x_dq", {g.add_node("QuantizeLinear", "x_q", {"x", "step", "middle"}), "step", "middle"});
+    const std::string w = g.add_node("DequantizeLinear", "w_dq", {"w", "w_scale", "w_zero"}, {{"axis", axis}});
+    const std::string turned = g.add_node("Transpose", "turned", {w}, {{"perm", std::vector<int64_t>{1, 0}}});
+    g = ending_in(g, g.add_node("MatMul", "y", {x, turned}));
+    Expected<Session> session = Session::create(g);
+    ASSERT_TRUE(session) << session.status().text();
+    const Sample sample = {{"x", f32({3, 4}, {1, 0, 0, 0, 0, 1, 0, 0, 0.5f, 0.5f, -0.5f, 1})}};
+    const auto y = session->run(sample);
+    ASSERT_TRUE(y) << y.status().text();
+    const std::vector<float> want = {0.5f, 0.5f, -1, 0.6f, -3, 1.7f};  // all of x are multiples of the step
+    for (size_t i = 0; i < want.size(); ++i) EXPECT_FLOAT_EQ((*y)[0].as<float>()[i], want[i]) << i;
+    const Expected<const Program*> program = session->program(sample);
+    ASSERT_TRUE(program);
+    EXPECT_EQ((*program)->int8_mac_share(), 1);
+  }
+}
+
 TEST(Exports, BiasOfOneScaleAndAScalarZeroPoint) {  // ONNX Runtime's quantizer
   Graph g = with_input({3});
   g.add_initializer("q", Tensor::from(DType::s32, {3}, std::vector<int32_t>{2, -4, 6}));

@@ -33,6 +33,8 @@ class ConstantFolder {
       become_leaky(node);
       // Shapes may be unknown here (dynamic inputs, foreign operators): such nodes simply stay.
       const bool typed = values_.visit(node).ok();
+      if (typed) transpose_quantized(node);
+      if (must_stay(node) && !node.inputs.empty()) dequantized_[node.outputs[0]] = node;
       if ((typed && to_initializers(node)) || vanishes(node, typed)) continue;
       kept.push_back(std::move(node));
     }
@@ -89,6 +91,34 @@ class ConstantFolder {
     return true;
   }
 
+  // Transpose of a quantized constant, as PyTorch exports the weights of a linear: the constant itself is transposed, so that its
+  // DequantizeLinear stands in front of what reads it.
+  void transpose_quantized(Node& node) {
+    const auto found = node.op_type == "Transpose" && node.domain.empty() ? dequantized_.find(node.inputs[0]) : dequantized_.end();
+    if (found == dequantized_.end() || found->second.get_int("block_size", 0) != 0) return;
+    Node dq = found->second;
+    const auto q = graph_.initializers.find(dq.inputs[0]);
+    if (q == graph_.initializers.end() || q->second.bytes() > budget_) return;
+    const int64_t rank = int64_t(q->second.shape().size());
+    const std::vector<int64_t> perm = node.get_ints("perm");
+    const TypeShape type = {q->second.dtype(), values_.type(node.outputs[0])->shape};
+    Expected<std::vector<Tensor>> turned =
+        evaluate(*ops::find("Transpose", ""), node, graph_.opset, {&q->second}, {type});
+    if (!turned) return;
+    budget_ -= q->second.bytes();
+    int64_t axis = dq.get_int("axis", 1), moved = 0;
+    axis += axis < 0 ? rank : 0;
+    while (moved + 1 < rank && (perm.empty() ? rank - 1 - moved : perm[size_t(moved)]) != axis) ++moved;
+    dq.attributes["axis"] = moved;
+    dq.inputs[0] += "_transposed";
+    while (values_.type(dq.inputs[0])) dq.inputs[0] += "_";
+    values_.set_constant(dq.inputs[0], turned->front());
+    graph_.initializers[dq.inputs[0]] = std::move(turned->front());
+    dq.name = node.name;
+    dq.outputs = node.outputs;
+    node = std::move(dq);
+  }
+
   // A PRelu whose slope is one constant.
   void become_leaky(Node& node) const {
     if (node.op_type != "PRelu" || !node.domain.empty() || node.inputs.size() != 2) return;
@@ -138,6 +168,7 @@ class ConstantFolder {
   size_t budget_;
   Propagation values_;
   std::unordered_set<std::string> graph_inputs_, graph_outputs_, used_;
+  std::unordered_map<std::string, Node> dequantized_;  // by value: the DequantizeLinear that computes it
   std::unordered_map<std::string, std::string> aliases_;  // vanished value -> the value it equals
   std::unordered_map<std::string, std::string> renames_;  // inner value -> graph output it equals
 };

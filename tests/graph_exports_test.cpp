@@ -201,6 +201,59 @@ TEST(Exports, StatesOfZerosWhateverTheirShape) {  // a dynamic batch: a part of 
   expect_all_int8(g);
 }
 
+TEST(Exports, TheLastStateIsTheLastRow) {  // classifiers of sequences
+  for (const char* direction : {"forward", "reverse", "bidirectional"}) {
+    Graph g = recurrent("LSTM", 4, "");
+    const bool both = std::string(direction) == "bidirectional";
+    Node& rnn = g.nodes[0];
+    rnn.attributes["direction"] = std::string(direction);
+    rnn.outputs = {"", "state"};
+    if (!both)
+      for (const char* name : {"w", "r", "b"}) {
+        const Tensor& t = g.initializers.at(name);
+        Shape shape = t.shape();
+        shape[0] = 1;
+        g.initializers[name] = f32(shape, std::vector<float>(t.as<float>(), t.as<float>() + t.count() / 2));
+      }
+    g.nodes.resize(1);
+    g.add_initializer("row", s64({1, both ? 10 : 5}));
+    g.outputs.clear();
+    expect_all_int8(ending_in(g, linear(g, "y2", g.add_node("Reshape", "flat_state", {"state", "row"}), both ? 10 : 5, 4)));
+  }
+}
+
+TEST(Exports, ReductionsOverChannelsAreThoseOfRows) {  // spatial attention; 300 columns are more than one block
+  const Tensor x = noise({3, 5, 300}, 4);
+  const float* v = x.as<float>();
+  for (const char* op : {"ReduceMax", "ReduceMin", "ReduceSum", "ReduceMean"}) {
+    Graph g = with_input({3, 5, 300});
+    g.opset = 18;
+    g.add_initializer("axes", s64({0, 1}));
+    Expected<Session> session = Session::create(ending_in(g, g.add_node(op, "y", {"x", "axes"}, {{"keepdims", int64_t(0)}})));
+    ASSERT_TRUE(session) << session.status().text();
+    const auto y = session->run({{"x", x}});
+    ASSERT_TRUE(y) << y.status().text();
+    for (int64_t j = 0; j < 300; ++j) {
+      double sum = 0, largest = -9, smallest = 9;
+      for (int64_t i = 0; i < 15; ++i) {
+        const double e = double(v[i * 300 + j]);
+        sum += e, largest = std::max(largest, e), smallest = std::min(smallest, e);
+      }
+      const std::string name = op;
+      const double want = name == "ReduceMax" ? largest : name == "ReduceMin" ? smallest : name == "ReduceSum" ? sum : sum / 15;
+      ASSERT_EQ((*y)[0].as<float>()[j], float(want)) << op << " " << j;
+    }
+  }
+}
+
+TEST(Exports, ReduceMaxOverSpaceIsAPoolOfBytes) {  // PointNet
+  Graph g = with_input({1, 4, 6});
+  g.add_initializer("c.w", noise({8, 4, 1}, 3, 0.8f));
+  g.add_node("Conv", "c", {"x", "c.w"});
+  const std::string most = g.add_node("ReduceMax", "most", {"c"}, {{"axes", std::vector<int64_t>{2}}, {"keepdims", int64_t(0)}});
+  expect_all_int8(ending_in(g, linear(g, "y", most, 8, 3)));
+}
+
 TEST(Exports, StatesThatAreNoZerosKeepBothDirectionsTogether) {
   Graph g = recurrent("LSTM", 4, "state");
   g.add_initializer("state", noise({2, 1, 5}, 8));

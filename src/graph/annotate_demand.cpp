@@ -122,6 +122,9 @@ void Annotator::explain(size_t n) {
   NodePlan& plan = plan_.nodes[n];
   if (plan.quantized) return;
   NodeInfo& i = info_[n];
+  const auto result = shapes_.find(graph_.nodes[n].outputs.empty() ? "" : graph_.nodes[n].outputs[0]);
+  if (result != shapes_.end() && result->second.dtype != DType::f32)
+    i.why_not = std::string("its result is ") + name_of(result->second.dtype) + ", not f32";
   if (i.why_not.empty()) i.why_not = why_unable(i.head == kNone ? int(n) : i.head);
   plan.reason = i.why_not.empty() ? "its result is used in float only" : i.why_not;
 }

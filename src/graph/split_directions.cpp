@@ -38,17 +38,39 @@ class Splitter {
       const bool recurrent = node.domain.empty() && (node.op_type == "LSTM" || node.op_type == "GRU");
       if (recurrent) leave_out_zeros(node);
       if (!recurrent || !splits(node)) {
-        graph_.nodes.push_back(std::move(node));
+        add(std::move(node), recurrent);
         continue;
       }
       const Node halves[] = {half(node, 0), half(node, 1)};
-      graph_.nodes.insert(graph_.nodes.end(), std::begin(halves), std::end(halves));
+      for (const Node& h : halves) add(h, true);
       for (size_t i = 0; i < node.outputs.size(); ++i)
         if (is_read(node, i)) join(node, i, halves);
     }
   }
 
  private:
+  // The last state of one direction is the row of Y that was computed last.
+  void add(Node node, bool recurrent) {
+    const std::string direction = node.get_string("direction", "forward");
+    const bool has_state = recurrent && node.outputs.size() > 1 && is_read(node, 1), has_cell = node.outputs.size() > 2 && is_read(node, 2);
+    if (!has_state || has_cell || direction == "bidirectional" || node.get_int("layout", 0) != 0 || !absent(node, 4) ||
+        !absent(node, kStates[0])) {
+      graph_.nodes.push_back(std::move(node));
+      return;
+    }
+    Node last;
+    last.op_type = "Gather";
+    last.name = unique(node.name + "_last");
+    if (node.outputs[0].empty()) node.outputs[0] = unique(node.name + "_steps");
+    const std::string index = graph_.add_initializer(unique(node.name + "_last_step"),
+                                                     Tensor::from(DType::s64, {}, std::vector<int64_t>{direction == "reverse" ? 0 : -1}));
+    last.inputs = {node.outputs[0], index};
+    last.outputs = {node.outputs[1]};
+    node.outputs.resize(1);
+    graph_.nodes.push_back(std::move(node));
+    graph_.nodes.push_back(std::move(last));
+  }
+
   static bool absent(const Node& node, size_t input) { return input >= node.inputs.size() || node.inputs[input].empty(); }
 
   const Tensor* constant(const std::string& name) const {
@@ -105,7 +127,8 @@ class Splitter {
       h.inputs[i] = graph_.add_initializer(name, Tensor::from(DType::f32, shape, std::vector<float>(first, first + both.count() / 2)));
     }
     for (size_t i = 0; i < h.outputs.size(); ++i)
-      h.outputs[i] = is_read(node, i) ? unique(node.outputs[i] + (direction == 0 ? "_forward" : "_reverse")) : "";
+      if (is_read(node, i)) read_.insert(h.outputs[i] = unique(node.outputs[i] + (direction == 0 ? "_forward" : "_reverse")));
+      else h.outputs[i].clear();
     return h;
   }
 

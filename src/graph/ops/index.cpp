@@ -76,9 +76,9 @@ Status eval_gather(const EvalContext& ctx) {
   const int64_t outer = product(x.dims, 0, int(axis)), dim = x.dims[axis], n = indices.count();
   const size_t inner = size_t(product(x.dims, int(axis) + 1, x.rank)) * size_of(x.dtype);
   char* out = static_cast<char*>(ctx.outputs[0].data);
+  Status status;
   for (int64_t o = 0; o < outer; ++o) {
     for (int64_t i = 0; i < n; ++i, out += inner) {
-      Status status;
       const int64_t index = checked_index(ctx.node, indices, i, dim, status);
       if (index < 0) return status;
       std::memcpy(out, static_cast<const char*>(x.data) + size_t(o * dim + index) * inner, inner);
@@ -113,16 +113,17 @@ Status for_elements(const EvalContext& ctx, F&& f) {
   int64_t axis = int_attribute(ctx.node, "axis", 0), strides[kMaxRank], position[kMaxRank] = {};
   normalize_axis(axis, x.rank);
   dense_strides(x, strides);
-  for (int64_t i = 0, n = indices.count(); i < n; ++i) {
-    Status status;
-    int64_t offset = checked_index(ctx.node, indices, i, x.dims[axis], status);
-    if (offset < 0) return status;
-    offset *= strides[axis];
-    for (int d = 0; d < x.rank; ++d)
-      if (d != axis) offset += position[d] * strides[d];
-    f(offset, i);
+  const int64_t along = strides[axis];
+  strides[axis] = 0;  // that coordinate comes from the indices
+  Status status;
+  for (int64_t i = 0, n = indices.count(), others = 0; i < n; ++i) {
+    const int64_t index = checked_index(ctx.node, indices, i, x.dims[axis], status);
+    if (index < 0) return status;
+    f(others + index * along, i);
     for (int d = x.rank - 1; d >= 0; --d) {
+      others += strides[d];
       if (++position[d] < indices.dims[d]) break;
+      others -= position[d] * strides[d];
       position[d] = 0;
     }
   }
@@ -181,10 +182,10 @@ Status for_blocks_at(const EvalContext& ctx, int64_t batch_dims, F&& f) {
   dense_strides(x, strides);
   const size_t size = size_of(x.dtype), bytes = size_t(product(x.dims, int(batch_dims + depth), x.rank)) * size;
   const int64_t batch_size = product(x.dims, int(batch_dims), x.rank);
+  Status status;
   for (int64_t i = 0; i < count; ++i) {
     int64_t offset = per_batch ? i / per_batch * batch_size : 0;
     for (int64_t d = 0; d < depth; ++d) {
-      Status status;
       const int64_t index = checked_index(ctx.node, indices, i * depth + d, x.dims[batch_dims + d], status);
       if (index < 0) return status;
       offset += index * strides[batch_dims + d];

@@ -99,8 +99,8 @@ TEST(Exports, QKVTakenFromOneTensorByGather) {  // Swin, timm's ViT: [3, heads, 
   g.add_initializer("split", s64({1, 6, 3, 2, 4}));
   for (int64_t i = 0; i < 3; ++i) g.add_initializer("i" + std::to_string(i), s64({}, {i}));
   g.add_initializer("half", f32({}, {0.5f}));
-  const std::string parts = g.add_node("Transpose", "parts", {g.add_node("Reshape", "split_heads", {linear(g, "qkv", "x", 8, 24), "split"})},
-                                       {{"perm", std::vector<int64_t>{2, 0, 3, 1, 4}}});
+  const std::string heads = g.add_node("Reshape", "split_heads", {linear(g, "qkv", "x", 8, 24), "split"});
+  const std::string parts = g.add_node("Transpose", "parts", {heads}, {{"perm", std::vector<int64_t>{2, 0, 3, 1, 4}}});
   for (const char* i : {"i0", "i1", "i2"}) g.add_node("Gather", std::string("part_") + i, {parts, i}, {{"axis", int64_t(0)}});
   const std::string q = g.add_node("Mul", "scaled", {"part_i0", "half"});
   const std::string k = g.add_node("Transpose", "turned", {"part_i1"}, {{"perm", std::vector<int64_t>{0, 1, 3, 2}}});
@@ -119,7 +119,8 @@ TEST(Exports, ConstantOperandsOfProductsAreQuantized) {
   for (const bool left : {false, true}) {  // DeBERTa's relative positions; matrices that mix tokens
     Graph g = with_input({1, 3, 4, 4});
     g.add_initializer("c", left ? noise({4, 4}, 9) : noise({3, 4, 5}, 9));
-    const Graph done = ending_in(g, g.add_node("MatMul", "y", left ? std::vector<std::string>{"c", "x"} : std::vector<std::string>{"x", "c"}));
+    const std::vector<std::string> operands = {left ? "c" : "x", left ? "x" : "c"};
+    const Graph done = ending_in(g, g.add_node("MatMul", "y", operands));
     expect_all_int8(done);
     const Outcome r = quantized(done);
     EXPECT_EQ(r.graph.initializers.at("c_quantized").dtype(), DType::s8);
@@ -297,7 +298,8 @@ TEST(Exports, ResizeIsTheSameInBothLayouts) {  // between convolutions channels 
       std::map<std::string, Attribute> attributes = {{"mode", std::string(mode)}};
       if (by_axes) attributes["axes"] = std::vector<int64_t>{2, 3};
       g.add_node("Resize", "first", {"x", "", "", "sizes"}, attributes);
-      const std::string last = g.add_node("Resize", "last", {g.add_node("Conv", "same", {"x", "eye"}), "", "", "sizes"}, attributes);
+      g.add_node("Conv", "same", {"x", "eye"});
+      const std::string last = g.add_node("Resize", "last", {"same", "", "", "sizes"}, attributes);
       g.add_node("Conv", "again", {last, "eye"});
       g.outputs = {{"first", DType::f32, {}, false}, {"again", DType::f32, {}, false}};
       Expected<Session> session = Session::create(g);
@@ -370,7 +372,9 @@ TEST(Exports, OtherEinsumsStay) {
     Graph g = with_input({2, 3, 3});
     const bool two = std::string(equation).find(',') != std::string::npos;
     g.add_initializer("w", noise(std::string(equation).find(",ij") != std::string::npos ? Shape{3, 3} : Shape{2, 3, 3}, 5));
-    g.add_node("Einsum", "y", two ? std::vector<std::string>{"x", "w"} : std::vector<std::string>{"x"}, {{"equation", std::string(equation)}});
+    std::vector<std::string> operands = {"x"};
+    if (two) operands.push_back("w");
+    g.add_node("Einsum", "y", operands, {{"equation", std::string(equation)}});
     const Graph same = loaded(ending_in(g, "y"));
     const bool product = std::string(equation) == "bij,ij->b";  // of a row with one column
     EXPECT_EQ(same.nodes.back().op_type == "Einsum", !product) << equation;
@@ -402,7 +406,8 @@ TEST(Exports, TransposedQuantizedWeightsAreWeights) {
     g.add_initializer("w", Tensor::from(DType::s8, {2, 4}, std::vector<int8_t>{1, -2, 3, -4, 50, 60, -70, 80}));
     g.add_initializer("w_scale", f32({2}, {0.5f, 0.01f}));
     g.add_initializer("w_zero", Tensor::from(DType::s8, {2}, std::vector<int8_t>{0, 0}));
-    const std::string x = g.add_node("DequantizeLinear", "x_dq", {g.add_node("QuantizeLinear", "x_q", {"x", "step", "middle"}), "step", "middle"});
+    g.add_node("QuantizeLinear", "x_q", {"x", "step", "middle"});
+    const std::string x = g.add_node("DequantizeLinear", "x_dq", {"x_q", "step", "middle"});
     const std::string w = g.add_node("DequantizeLinear", "w_dq", {"w", "w_scale", "w_zero"}, {{"axis", axis}});
     const std::string turned = g.add_node("Transpose", "turned", {w}, {{"perm", std::vector<int64_t>{1, 0}}});
     g = ending_in(g, g.add_node("MatMul", "y", {x, turned}));

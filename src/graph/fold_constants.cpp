@@ -34,7 +34,7 @@ class ConstantFolder {
       // Shapes may be unknown here (dynamic inputs, foreign operators): such nodes simply stay.
       const bool typed = values_.visit(node).ok();
       if (typed) transpose_quantized(node);
-      if (must_stay(node) && !node.inputs.empty()) dequantized_[node.outputs[0]] = node;
+      if (must_stay(node) && !node.inputs.empty() && !node.outputs.empty()) dequantized_[node.outputs[0]] = node;
       if ((typed && to_initializers(node)) || vanishes(node, typed)) continue;
       kept.push_back(std::move(node));
     }
@@ -94,7 +94,8 @@ class ConstantFolder {
   // Transpose of a quantized constant, as PyTorch exports the weights of a linear: the constant itself is transposed, so that its
   // DequantizeLinear stands in front of what reads it.
   void transpose_quantized(Node& node) {
-    const auto found = node.op_type == "Transpose" && node.domain.empty() ? dequantized_.find(node.inputs[0]) : dequantized_.end();
+    if (node.op_type != "Transpose" || !node.domain.empty() || node.outputs.empty()) return;
+    const auto found = dequantized_.find(node.inputs[0]);
     if (found == dequantized_.end() || found->second.get_int("block_size", 0) != 0) return;
     Node dq = found->second;
     const auto q = graph_.initializers.find(dq.inputs[0]);
@@ -109,7 +110,7 @@ class ConstantFolder {
     int64_t axis = dq.get_int("axis", 1), moved = 0;
     axis += axis < 0 ? rank : 0;
     while (moved + 1 < rank && (perm.empty() ? rank - 1 - moved : perm[size_t(moved)]) != axis) ++moved;
-    dq.attributes["axis"] = moved;
+    if (graph_.opset >= 13) dq.attributes["axis"] = moved;  // before there was none
     dq.inputs[0] += "_transposed";
     while (values_.type(dq.inputs[0])) dq.inputs[0] += "_";
     values_.set_constant(dq.inputs[0], turned->front());

@@ -335,8 +335,9 @@ class Layouts {
       const Tensor* given = net_.constant(op, i);
       if (!given || given->count() == 0) continue;
       if (given->shape() != Shape{int64_t(r)}) return false;
-      const Tensor turned = given->dtype() == DType::f32 ? Tensor::from(DType::f32, given->shape(), channels_last(floats(*given)))
-                                                         : Tensor::from(DType::s64, given->shape(), channels_last(integers(*given)));
+      const Shape& shape = given->shape();
+      const Tensor turned = given->dtype() == DType::f32 ? Tensor::from(DType::f32, shape, channels_last(floats(*given)))
+                                                         : Tensor::from(DType::s64, shape, channels_last(integers(*given)));
       net_.set_input(id, i, net_.add_constant(op.node.name + "/channels_last", turned));
     }
     return true;

@@ -265,7 +265,9 @@ Status recognize_one(Net& net, int id) {
 // Of a MatMul that is no linear operator: recognize_matmul() reads its bytes.
 bool is_operand(const Net& net, int value) {
   const int user = net.only_user(value);
-  return user >= 0 && net.ops[user].kind == Kind::generic && net.ops[user].node.op_type == "MatMul" && net.ops[user].node.domain.empty();
+  if (user < 0) return false;
+  const Op& op = net.ops[user];
+  return op.kind == Kind::generic && op.node.op_type == "MatMul" && op.node.domain.empty();
 }
 
 }  // namespace

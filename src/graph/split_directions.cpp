@@ -52,8 +52,8 @@ class Splitter {
   // The last state of one direction is the row of Y that was computed last.
   void add(Node node, bool recurrent) {
     const std::string direction = node.get_string("direction", "forward");
-    const bool has_state = recurrent && node.outputs.size() > 1 && is_read(node, 1), has_cell = node.outputs.size() > 2 && is_read(node, 2);
-    if (!has_state || has_cell || direction == "bidirectional" || node.get_int("layout", 0) != 0 || !absent(node, 4) ||
+    const bool reads_state = recurrent && is_read(node, 1), reads_cell = recurrent && is_read(node, 2);
+    if (!reads_state || reads_cell || direction == "bidirectional" || node.get_int("layout", 0) != 0 || !absent(node, 4) ||
         !absent(node, kStates[0])) {
       graph_.nodes.push_back(std::move(node));
       return;
@@ -62,8 +62,8 @@ class Splitter {
     last.op_type = "Gather";
     last.name = unique(node.name + "_last");
     if (node.outputs[0].empty()) node.outputs[0] = unique(node.name + "_steps");
-    const std::string index = graph_.add_initializer(unique(node.name + "_last_step"),
-                                                     Tensor::from(DType::s64, {}, std::vector<int64_t>{direction == "reverse" ? 0 : -1}));
+    const std::vector<int64_t> step = {direction == "reverse" ? 0 : -1};
+    const std::string index = graph_.add_initializer(unique(node.name + "_last_step"), Tensor::from(DType::s64, {}, step));
     last.inputs = {node.outputs[0], index};
     last.outputs = {node.outputs[1]};
     node.outputs.resize(1);
@@ -78,12 +78,15 @@ class Splitter {
     return it == graph_.initializers.end() ? nullptr : &it->second;
   }
 
-  bool is_read(const Node& node, size_t output) const { return !node.outputs[output].empty() && read_.count(node.outputs[output]) != 0; }
+  bool is_read(const Node& node, size_t output) const {
+    return output < node.outputs.size() && !node.outputs[output].empty() && read_.count(node.outputs[output]) != 0;
+  }
 
   // Whatever the shape: through operators that move elements.
   bool are_zeros(const std::string& value, int depth = 0) const {
     constexpr int kMaxDepth = 8;
-    static constexpr std::string_view kMoving[] = {"Expand", "Slice", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Tile", "Gather"};
+    static constexpr std::string_view kMoving[] = {"Expand",  "Slice",     "Reshape", "Transpose",
+                                                   "Squeeze", "Unsqueeze", "Tile",    "Gather"};
     if (const Tensor* t = constant(value)) return is_zero(*t);
     const auto it = producers_.find(value);
     if (it == producers_.end() || !it->second.domain.empty() || depth == kMaxDepth) return false;
@@ -124,7 +127,8 @@ class Splitter {
       shape[0] = 1;
       const float* first = both.as<float>() + both.count() / 2 * int64_t(direction);
       const std::string name = unique(node.inputs[i] + (direction == 0 ? "_forward" : "_reverse"));
-      h.inputs[i] = graph_.add_initializer(name, Tensor::from(DType::f32, shape, std::vector<float>(first, first + both.count() / 2)));
+      const std::vector<float> values(first, first + both.count() / 2);
+      h.inputs[i] = graph_.add_initializer(name, Tensor::from(DType::f32, shape, values));
     }
     for (size_t i = 0; i < h.outputs.size(); ++i)
       if (is_read(node, i)) read_.insert(h.outputs[i] = unique(node.outputs[i] + (direction == 0 ? "_forward" : "_reverse")));

@@ -188,7 +188,8 @@ Inferred infer_shift(const InferContext& ctx) {
   if (t != DType::u8 && t != DType::u16 && t != DType::u32 && t != DType::u64 && t != DType::s32 && t != DType::s64)
     return bad_type(ctx, 0);
   const std::string_view direction = string_attribute(ctx.node, "direction", "");
-  if (direction != "LEFT" && direction != "RIGHT") return fail(ctx.node, Code::invalid_argument, "direction is neither LEFT nor RIGHT");
+  if (direction != "LEFT" && direction != "RIGHT")
+    return fail(ctx.node, Code::invalid_argument, "direction is neither LEFT nor RIGHT");
   return out;
 }
 

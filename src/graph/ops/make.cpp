@@ -133,7 +133,8 @@ Inferred infer_eye_like(const InferContext& ctx) {
   TypeShape y = *ctx.inputs[0];
   if (const int64_t* wanted = attribute<int64_t>(ctx.node, "dtype")) {
     const auto* found = std::find(std::begin(kOnnxTypes), std::end(kOnnxTypes), *wanted);
-    if (found == std::end(kOnnxTypes)) return fail(ctx.node, Code::unsupported, "dtype %lld is not supported", static_cast<long long>(*wanted));
+    if (found == std::end(kOnnxTypes))
+      return fail(ctx.node, Code::unsupported, "dtype %lld is not supported", static_cast<long long>(*wanted));
     y.dtype = kTypes[found - kOnnxTypes];
   }
   return vector<TypeShape>{y};
@@ -181,7 +182,8 @@ Status eval_non_zero(const EvalContext& ctx) {
     for (int d = x.rank; fits && d-- > 0; at /= x.dims[d]) out[d * y.dims[1] + n] = at % x.dims[d];
     ++n;
   });
-  return fits && n == y.dims[1] ? Status() : fail(ctx.node, Code::invalid_argument, "not the values that the shape was inferred from");
+  if (fits && n == y.dims[1]) return {};
+  return fail(ctx.node, Code::invalid_argument, "not the values that the shape was inferred from");
 }
 
 constexpr OpInfo kOps[] = {

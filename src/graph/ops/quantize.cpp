@@ -4,8 +4,8 @@
 namespace octavo::ops {
 namespace {
 
-// Scale of one value for the whole tensor, or of one for each index of `axis`; the zero point has the scale's shape (or both are one
-// value: ONNX Runtime's quantizer writes biases with a scale of [1] and a zero point of []).
+// Scale of one value for the whole tensor, or of one for each index of `axis`; the zero point has the scale's shape, or both are one
+// value (ONNX Runtime's quantizer writes biases with a scale of [1] and a zero point of []).
 Status check_parameters(const InferContext& ctx) {
   const Shape &in = ctx.inputs[0]->shape, &scale = ctx.inputs[1]->shape;
   if (ctx.inputs[1]->dtype != DType::f32) return bad_type(ctx, 1);

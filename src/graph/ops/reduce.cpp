@@ -170,7 +170,7 @@ float reduce_floats(const EltwiseKernels& eltwise, const float* x, const ReduceP
 template <Reduce kOp>
 void reduce_columns(const EltwiseKernels& eltwise, const float* x, const ReducePlan& plan, float* y) {
   constexpr int64_t kBlock = 256;
-  const int64_t n = plan.kept[plan.kept_rank - 1];
+  const int64_t n = plan.kept[plan.kept_rank - 1];  // more than 1
   ReducePlan::walk(plan.kept, plan.kept_stride, plan.kept_rank - 1, plan.kept_count / n, [&](int64_t row, int64_t base) {
     for (int64_t first = 0; first < n; first += kBlock) {
       const int64_t count = std::min(kBlock, n - first);

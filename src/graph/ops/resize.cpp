@@ -315,19 +315,20 @@ int last_active(const Plan& p) {
   return d;
 }
 
-// Tables for every axis that may be interpolated, and one row of the input.
+// Tables for every axis, and one row of the input. Axes that change their size are active for certain, so that a row is no longer
+// than from the last of them on.
 size_t resize_scratch(const EvalContext& ctx) {
   const View &x = ctx.inputs[0], &y = ctx.outputs[0];
   Plan p;
   if (!read_modes(ctx.node, ctx.opset, p).ok()) return 0;
   size_t bytes = 0;
-  int64_t row = 1;
+  int last = 0;
   for (int d = 0; d < x.rank; ++d) {
     const double scale = x.dims[d] > 0 ? (double(y.dims[d]) - 0.5) / double(x.dims[d]) : 1;  // no more than the real one
     if (y.dims[d] > 0) bytes += (tap_bytes(y.dims[d], tap_count(p, scale)) + 7) / 8 * 8;
-    row = std::max(row, product(x.dims, d, x.rank));
+    if (x.dims[d] != y.dims[d]) last = d;
   }
-  return bytes + size_t(row) * sizeof(float);
+  return bytes + size_t(product(x.dims, last, x.rank)) * sizeof(float);
 }
 
 // sum[j] += weight * in[j]

@@ -82,7 +82,9 @@ double area_sine(double x) {
   const double a = std::fabs(x);
   return a < 1e-3 ? x - x * x * x / 6 : std::copysign(logarithm(a + std::sqrt(a * a + 1)), x);
 }
-double area_cosine(double x) { return x >= 1 ? logarithm(x + std::sqrt((x - 1) * (x + 1))) : std::numeric_limits<double>::quiet_NaN(); }
+double area_cosine(double x) {
+  return x >= 1 ? logarithm(x + std::sqrt((x - 1) * (x + 1))) : std::numeric_limits<double>::quiet_NaN();
+}
 double area_tangent(double x) {
   const double a = std::fabs(x);
   if (a < 0.4) return arc_series(x, 1);

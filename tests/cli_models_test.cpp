@@ -42,6 +42,19 @@ TEST_F(ModelsTest, SamplesLimitsCalibration) {
   expect_bad_input(quantize({"--samples", "0"}), "--samples");
 }
 
+TEST_F(ModelsTest, OpenDimensionsAreThoseOfTheSamples) {
+  Graph open = small_cnn();
+  open.inputs[0].dims[2] = {-1, "height"};
+  save(open, model);
+  const Result result = quantize({"--json"});
+  ASSERT_EQ(result.code, 0) << result.err;
+  EXPECT_DOUBLE_EQ(result.json()["int8_mac_share"], 1);
+  std::filesystem::remove(out);
+  const std::vector<std::string> without_samples = {"quantize", model, "-o", out, "--recipe", "dynamic", "--force-int8"};
+  expect_bad_input(octavo(without_samples), "dimension 2 of input 'image' is open");
+  EXPECT_FALSE(std::filesystem::exists(out)) << "said before anything is written";
+}
+
 TEST_F(ModelsTest, RecipeFromFile) {
   const std::string recipe =
       write_file(dir / "recipe.json", R"({"base": "x86_static", "rules": [{"node_name": "conv", "config": null}]})");
@@ -134,7 +147,7 @@ TEST_F(ModelsTest, InspectSaysWhatRunsWhere) {
     if (node["op_type"] != "Conv") continue;
     conv = true;
     EXPECT_EQ(node["precision"], "int8");
-    EXPECT_TRUE(node["kernel"].get<std::string>().starts_with("brgemm_u8s8_")) << node;
+    EXPECT_NE(node["kernel"].get<std::string>().find("_u8s8_"), std::string::npos) << node;
   }
   EXPECT_TRUE(conv);
   for (const Json& node : before["nodes"]) {

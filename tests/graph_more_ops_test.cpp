@@ -112,6 +112,134 @@ TEST(Math, SineAndCosineToTheLastBits) {
   }
 }
 
+TEST(Math, TrigonometricAndHyperbolicFunctionsToTheLastBits) {
+  const struct {
+    const char* op;
+    double (*exact)(double);
+    float lo, hi;
+  } functions[] = {{"Tan", std::tan, -1.5f, 1.5f},   {"Asin", std::asin, -1, 1},   {"Acos", std::acos, -1, 1},
+                   {"Atan", std::atan, -50, 50},     {"Sinh", std::sinh, -40, 40}, {"Cosh", std::cosh, -40, 40},
+                   {"Asinh", std::asinh, -1e6f, 1e6f}, {"Acosh", std::acosh, 1, 1e6f}, {"Atanh", std::atanh, -0.999f, 0.999f}};
+  for (const auto& f : functions) {
+    std::vector<float> x;
+    for (int i = 0; i <= 500; ++i) x.push_back(f.lo + (f.hi - f.lo) * float(i) / 500);
+    for (const float small : {1e-6f, -3e-4f, 2e-3f})
+      if (f.lo < 0) x.push_back(small);
+    const Tensor y = run_one(f.op, {f32({int64_t(x.size())}, x)});
+    for (size_t i = 0; i < x.size(); ++i) {  // a unit in the last place is at most 2^-23 of the value
+      const double want = f.exact(double(x[i]));
+      EXPECT_NEAR(y.as<float>()[i], want, 1.2e-7 * std::fabs(want) + 1e-12) << f.op << " " << x[i];
+    }
+  }
+  for (const char* op : {"Asin", "Acos", "Atanh"}) EXPECT_TRUE(std::isnan(run_one(op, {f32({1}, {1.5f})}).as<float>()[0])) << op;
+  EXPECT_TRUE(std::isnan(run_one("Acosh", {f32({1}, {0.5f})}).as<float>()[0]));
+  EXPECT_EQ(run_one("Atanh", {f32({1}, {-1})}).as<float>()[0], -INFINITY);
+}
+
+TEST(Math, CeluShrinkAndBits) {
+  const Tensor c = run_one("Celu", {f32({3}, {-1, 0, 2})}, {{"alpha", 2.0f}}, 12);
+  EXPECT_NEAR(c.as<float>()[0], 2 * (std::exp(-0.5) - 1), 1e-6);
+  EXPECT_EQ(c.as<float>()[2], 2);
+  EXPECT_FALSE(eval_node("Celu", {f32({1}, {1})}, {{"alpha", -1.0f}}, 12));
+  EXPECT_EQ(values_of<float>(run_one("Shrink", {f32({3}, {-2, 0.25f, 2})}, {{"lambd", 0.5f}, {"bias", 0.5f}})),
+            (std::vector<float>{-1.5f, 0, 1.5f}));
+  EXPECT_EQ(values_of<int64_t>(run_one("BitwiseAnd", {s64({6, -1}), s64({3})})), (std::vector<int64_t>{2, 3}));
+  EXPECT_EQ(values_of<int64_t>(run_one("BitwiseOr", {s64({6, 1}), s64({1})})), (std::vector<int64_t>{7, 1}));
+  EXPECT_EQ(values_of<int64_t>(run_one("BitwiseXor", {s64({6, 1}), s64({3})})), (std::vector<int64_t>{5, 2}));
+  const std::map<std::string, Attribute> left = {{"direction", std::string("LEFT")}}, right = {{"direction", std::string("RIGHT")}};
+  EXPECT_EQ(values_of<int64_t>(run_one("BitShift", {s64({1, 3}), s64({2, 64})}, left)), (std::vector<int64_t>{4, 0}));
+  EXPECT_EQ(values_of<int64_t>(run_one("BitShift", {s64({9, -8}), s64({2, 99})}, right)), (std::vector<int64_t>{2, -1}));
+  EXPECT_FALSE(eval_node("BitShift", {s64({1}), s64({1})}, {}, 11));
+  EXPECT_FALSE(eval_node("BitwiseAnd", {f32({1}, {1}), f32({1}, {1})}, {}, 18));
+}
+
+TEST(Index, ScatterReduces) {
+  const Tensor x = f32({3}, {1, 2, 3}), at = s64({0, 0, 2}), updates = f32({3}, {4, 5, -6});
+  const auto scatter = [&](const char* reduction) {
+    return values_of<float>(run_one("ScatterElements", {x, at, updates}, {{"reduction", std::string(reduction)}}));
+  };
+  EXPECT_EQ(scatter("none"), (std::vector<float>{5, 2, -6}));
+  EXPECT_EQ(scatter("add"), (std::vector<float>{10, 2, -3}));
+  EXPECT_EQ(scatter("mul"), (std::vector<float>{20, 2, -18}));
+  EXPECT_EQ(scatter("max"), (std::vector<float>{5, 2, 3}));
+  EXPECT_EQ(scatter("min"), (std::vector<float>{1, 2, -6}));
+  EXPECT_EQ(values_of<float>(run_one("ScatterND", {x, s64({2, 1}, {1, 1}), f32({2}, {4, 5})}, {{"reduction", std::string("add")}})),
+            (std::vector<float>{1, 11, 3}));
+  const auto bad = eval_node("ScatterElements", {x, at, updates}, {{"reduction", std::string("mean")}}, 18);
+  ASSERT_FALSE(bad);
+  EXPECT_NE(std::string(bad.status().text()).find("ScatterElements 'n'"), std::string::npos) << bad.status().text();
+}
+
+TEST(Make, EyeLikeAndNonZero) {
+  EXPECT_EQ(values_of<float>(run_one("EyeLike", {f32({2, 3}, {7, 7, 7, 7, 7, 7})}, {{"k", int64_t(1)}})),
+            (std::vector<float>{0, 1, 0, 0, 0, 1}));
+  EXPECT_EQ(values_of<float>(run_one("EyeLike", {f32({2, 1}, {7, 7})}, {{"k", int64_t(-9)}})), (std::vector<float>{0, 0}));
+  EXPECT_EQ(run_one("EyeLike", {f32({1, 1}, {7})}, {{"dtype", int64_t(7)}}).dtype(), DType::s64);
+  EXPECT_EQ(values_of<int64_t>(run_one("NonZero", {f32({2, 2}, {0, 3, -1, 0})})), (std::vector<int64_t>{0, 1, 1, 0}));
+  Graph g;  // its shape cannot be told before it runs
+  g.inputs = {{"x", DType::f32, {{2, ""}}}};
+  g.add_node("Relu", "computed", {"x"});
+  g.add_node("NonZero", "found", {"computed"});
+  const Expected<ShapeMap> shapes = infer_shapes(g, {});
+  ASSERT_FALSE(shapes);
+  EXPECT_NE(std::string(shapes.status().text()).find("NonZero 'found'"), std::string::npos) << shapes.status().text();
+}
+
+TEST(Einsum, AllThatIsNoProductOfMatrices) {
+  const Tensor m = f32({2, 2}, {1, 2, 3, 4});
+  const auto einsum = [](const char* equation, std::vector<Tensor> inputs) {
+    return values_of<float>(run_one("Einsum", std::move(inputs), {{"equation", std::string(equation)}}));
+  };
+  EXPECT_EQ(einsum("ij->ji", {m}), (std::vector<float>{1, 3, 2, 4}));
+  EXPECT_EQ(einsum("ii->i", {m}), (std::vector<float>{1, 4}));
+  EXPECT_EQ(einsum("ij->", {m}), (std::vector<float>{10}));
+  EXPECT_EQ(einsum("ji", {m}), (std::vector<float>{1, 3, 2, 4}));  // the result's labels in the order of the alphabet
+  EXPECT_EQ(einsum("ij,jk", {m, m}), (std::vector<float>{7, 10, 15, 22}));
+  EXPECT_EQ(einsum(" i j , j -> i ", {m, f32({2}, {1, -1})}), (std::vector<float>{-1, -1}));
+  EXPECT_EQ(einsum("...i,i->...", {m, f32({2}, {1, 1})}), (std::vector<float>{3, 7}));
+  EXPECT_EQ(einsum("i,j,ij->", {f32({2}, {1, 2}), f32({2}, {1, 1}), m}), (std::vector<float>{17}));
+  for (const char* bad : {"ij,jk->ik", "ijk->i", "ij->ik", "ij->ii", "i1->i", "", "....->"}) {
+    const auto r = eval_node("Einsum", {m}, {{"equation", std::string(bad)}}, 12);
+    ASSERT_FALSE(r) << bad;
+    EXPECT_NE(std::string(r.status().text()).find("Einsum 'n'"), std::string::npos) << r.status().text();
+  }
+}
+
+TEST(GridSample, ReadsBetweenPixelsAndBeyondThem) {
+  const Tensor x = f32({1, 1, 1, 3}, {1, 2, 4});
+  const auto sample = [&](std::vector<float> at, const char* mode, const char* padding, int64_t align = 1) {
+    std::vector<float> grid;
+    for (const float p : at) grid.insert(grid.end(), {p, 0});
+    const std::map<std::string, Attribute> attributes = {
+        {"mode", std::string(mode)}, {"padding_mode", std::string(padding)}, {"align_corners", align}};
+    return values_of<float>(run_one("GridSample", {x, f32({1, 1, int64_t(at.size()), 2}, grid)}, attributes, 20));
+  };
+  EXPECT_EQ(sample({-1, 0, 0.5f, 1}, "linear", "zeros"), (std::vector<float>{1, 2, 3, 4}));
+  EXPECT_EQ(sample({-1.5f, 2}, "linear", "zeros"), (std::vector<float>{0.5f, 0}));
+  EXPECT_EQ(sample({-1.5f, 2}, "linear", "border"), (std::vector<float>{1, 4}));
+  EXPECT_EQ(sample({-1.5f, 2, 3}, "linear", "reflection"), (std::vector<float>{1.5f, 2, 1}));
+  EXPECT_EQ(sample({0.4f, 0.6f}, "nearest", "zeros"), (std::vector<float>{2, 4}));
+  EXPECT_EQ(sample({0}, "cubic", "border"), (std::vector<float>{2}));
+  EXPECT_EQ(sample({NAN, INFINITY, -INFINITY}, "linear", "zeros"), (std::vector<float>{0, 0, 0}));
+  EXPECT_FALSE(eval_node("GridSample", {x, f32({1, 1, 1, 3}, {0, 0, 0})}, {}, 20));
+  EXPECT_FALSE(eval_node("GridSample", {x, f32({1, 1, 1, 2}, {0, 0})}, {{"mode", std::string("best")}}, 20));
+}
+
+TEST(Resize, OfBytesRoundsAndStaysInRange) {
+  const Tensor bytes = Tensor::from(DType::u8, {1, 1, 1, 2}, std::vector<uint8_t>{0, 255}), scales = f32({4}, {1, 1, 1, 2});
+  EXPECT_EQ(values_of<uint8_t>(run_one("Resize", {bytes, Tensor(), scales}, {{"mode", std::string("linear")}})),
+            (std::vector<uint8_t>{0, 64, 191, 255}));
+  EXPECT_EQ(values_of<uint8_t>(run_one("Resize", {bytes, Tensor(), scales}, {{"mode", std::string("cubic")}})).back(), 255);
+}
+
+TEST(Resize, OfThreeAxesIsSeparable) {
+  const Tensor x = f32({1, 1, 2, 2, 2}, {0, 1, 2, 3, 4, 5, 6, 7}), sizes = s64({1, 1, 3, 3, 3});
+  const Tensor y = run_one("Resize", {x, Tensor(), Tensor(), sizes},
+                           {{"mode", std::string("linear")}, {"coordinate_transformation_mode", std::string("align_corners")}});
+  for (int64_t i = 0; i < 27; ++i)  // x is linear in each coordinate
+    EXPECT_FLOAT_EQ(y.as<float>()[i], 0.5f * float(i % 3) + float(i / 3 % 3) + 2 * float(i / 9)) << i;
+}
+
 // y = ReduceSum(Reshape(x, shape), axes), where shape is sum(size) and both come at run time.
 Graph shaped_at_run_time() {
   Graph g;

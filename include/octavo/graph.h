@@ -122,8 +122,9 @@ Expected<ShapeMap> infer_shapes(const Graph& graph, const std::map<std::string, 
 
 // Rewrites, each a fixpoint over rows {match, apply}; the graph computes the same function afterwards.
 // fold_constants: nodes whose inputs are all constants become initializers, up to max_bytes of results in all; also Identity,
-// Dropout (inference) and no-op reshapes vanish. With input shapes given, Shape nodes fold too. What stays: a
-// DequantizeLinear, because it says that its constant is quantized, and a node that produces a graph output.
+// Dropout (inference), no-op reshapes and casts vanish, and PRelu of one slope becomes LeakyRelu. With input shapes given, Shape
+// nodes fold too. What stays: a DequantizeLinear, because it says that its constant is quantized (a Transpose behind it is done to
+// the constant), and a node that produces a graph output.
 Status fold_constants(Graph& graph, const std::map<std::string, Shape>& input_shapes = {}, size_t max_bytes = size_t(1) << 30);
 // BatchNormalization (or Mul/Add by a per-channel constant) goes into the constants of the Conv, ConvTranspose, Gemm, MatMul or
 // BatchNormalization whose only reader it is. MatMul has no bias: a BatchNormalization behind it leaves an Add.

@@ -39,8 +39,8 @@ Graph equalized(const Graph& graph, const Recipe& recipe, const Options& options
   return folded;
 }
 
-// What is timed: the first sample, or zeros where there is none.
-Inputs sample_to_time(const Graph& graph, const Options& options) {
+// What is timed and reported on: the first sample, or zeros where there is none.
+Inputs first_sample(const Graph& graph, const Options& options) {
   if (options.inputs.calib.empty()) return zeros_for(graph, options.shapes);
   return Dataset(options.inputs.calib, graph, Dataset::load(options.inputs.calib, {&graph}), options.inputs.samples).group(0);
 }
@@ -60,19 +60,19 @@ int run(const Options& options) {
   check_output(options.output, options.inputs);
   const Recipe recipe = load_recipe(options.inputs.recipe);
   const Graph graph = equalized(load_model(options.inputs.model), recipe, options);
+  const Inputs sample = first_sample(graph, options);
   Prepared prepared = value(prepare(graph, recipe), options.inputs.model);
   const int64_t samples = calibrate_prepared(prepared, graph, options);
   Tuned tuned{value(convert(prepared), options.inputs.model), {}};
   if (options.correct_bias)
     value(correct_biases(prepared.graph(), tuned.graph, load_samples(graph, options, "--correct-bias")), options.inputs.model);
   if (!options.force_int8)
-    tuned = value(keep_faster(prepared.graph(), tuned.graph, sample_to_time(graph, options), {options.inputs.threads, 20}),
-                  options.inputs.model);
+    tuned = value(keep_faster(prepared.graph(), tuned.graph, sample, {options.inputs.threads, 20}), options.inputs.model);
   check(save_onnx(tuned.graph, options.output), options.output);
 
   // The written file, not the graph in memory: what is reported is what the user has.
   CompileOptions compile;
-  compile.input_shapes = parse_shapes(options.shapes, graph);
+  for (const auto& [name, tensor] : sample) compile.input_shapes[name] = tensor.shape();
   const Program program = value(Program::compile(load_model(options.output), compile), options.output);
   Json kept = Json::array();
   int64_t quantized = 0;

@@ -57,6 +57,12 @@ Status Annotator::classify() {
     }
     QuantizedWeight weight;
     info_[n].why_not = find_weight(graph_, node, weight);
+    if (!info_[n].why_not.empty() && find_constant_operand(graph_, node, weight)) {
+      info_[n].role = Role::matmul;
+      info_[n].why_not.clear();
+      take_weight(n, weight);
+      continue;
+    }
     if (!info_[n].why_not.empty()) {
       info_[n].role = Role::none;
       continue;

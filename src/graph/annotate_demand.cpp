@@ -31,10 +31,10 @@ void Annotator::find_able() {
   }
 }
 
-// Why a node other than a linear or recurrent one, which quantize floats themselves, cannot work on bytes.
+// Why a node cannot work on bytes. Nodes that multiply are worth quantizing floats for.
 std::string Annotator::why_unable(int n) {
   const NodeInfo& i = info(n);
-  if (i.role == Role::recurrent) return "";
+  if (i.role == Role::recurrent || i.role == Role::matmul) return "";
   for (const std::string& input : activations_of(n)) {
     if (is_constant(input)) return "input '" + input + "' is a constant";
     if (!value(input).able) return "input '" + input + "' is computed in float";
@@ -96,9 +96,10 @@ void Annotator::demand_of_follower(int n) {
     for (const std::string& output : node(n).outputs)
       if (!output.empty() && !value(output).wanted) want(output, *config);
   if (i.role == Role::affine && want_parts(n, *config)) return;
-  for (const std::string& input : activations_of(n)) want(input, *config);
+  for (const std::string& input : activations_of(n))
+    if (!is_constant(input)) want(input, *config);
   if (i.role == Role::recurrent) want(node(n).outputs[0], *config);
-  if (i.role == Role::matmul) {
+  if (i.role == Role::matmul && !is_constant(node(n).inputs[1])) {
     // The kernel wants the second operand around a fixed zero: another zero point costs a second product.
     right_operands_.push_back(*config);
     right_operands_.back().symmetric = true;
@@ -121,6 +122,9 @@ void Annotator::explain(size_t n) {
   NodePlan& plan = plan_.nodes[n];
   if (plan.quantized) return;
   NodeInfo& i = info_[n];
+  const auto result = shapes_.find(graph_.nodes[n].outputs.empty() ? "" : graph_.nodes[n].outputs[0]);
+  if (result != shapes_.end() && result->second.dtype != DType::f32)
+    i.why_not = std::string("its result is ") + name_of(result->second.dtype) + ", not f32";
   if (i.why_not.empty()) i.why_not = why_unable(i.head == kNone ? int(n) : i.head);
   plan.reason = i.why_not.empty() ? "its result is used in float only" : i.why_not;
 }

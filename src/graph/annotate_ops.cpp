@@ -4,11 +4,13 @@
 #include <cmath>
 #include <limits>
 
+#include "ops.h"
 #include "pointwise.h"
 
 namespace octavo {
 namespace {
 
+constexpr int64_t kOnnxFloat = 1;  // TensorProto.FLOAT
 constexpr int64_t kMaxDepth = std::numeric_limits<int32_t>::max() / (255 * 128);
 
 const Tensor* constant(const Graph& graph, const Node& node, size_t input) noexcept {
@@ -67,12 +69,17 @@ Role role_of(const Graph& graph, const Node& node) noexcept {
       {"Transpose", Role::move},
       {"Slice", Role::move},
       {"Split", Role::move},
+      {"Gather", Role::move},
+      {"Expand", Role::move},
+      {"Tile", Role::move},
       {"Concat", Role::move},
       {"Pad", Role::move},
       {"Identity", Role::move},
+      {"Cast", Role::move},
       {"Dropout", Role::move},
       {"DepthToSpace", Role::move},
       {"SpaceToDepth", Role::move},
+      {"Resize", Role::move},
   };
   if (!node.domain.empty() || absent(node, 0) || node.outputs.empty() || node.outputs[0].empty()) return Role::none;
   const auto* row = std::find_if(std::begin(kRoles), std::end(kRoles), [&](const auto& r) { return r.op_type == node.op_type; });
@@ -81,6 +88,8 @@ Role role_of(const Graph& graph, const Node& node) noexcept {
   for (size_t i = 1; row->role == Role::affine && i < node.inputs.size(); ++i)
     if (!constant(graph, node, i)) return Role::none;
   if (node.op_type == "Clip" && !(is_scalar_or_absent(graph, node, 1) && is_scalar_or_absent(graph, node, 2))) return Role::none;
+  if (node.op_type == "Cast" && node.get_int("to", 0) != kOnnxFloat) return Role::none;  // what comes in bytes is f32 already
+  if (node.op_type == "Resize" && !ops::copies_pixels(node)) return Role::none;
   if (node.op_type == "Pad" && !pads_with_zero(graph, node)) return Role::none;
   if (node.op_type != "Split" && row->role != Role::recurrent && !has_one_output(node)) return Role::none;  // MaxPool's Indices, Dropout's mask
   return row->role;
@@ -135,6 +144,18 @@ std::string find_weight(const Graph& graph, const Node& node, QuantizedWeight& w
     return "its bias contains NaN or infinity";
   weight.bias = 2;
   return "";
+}
+
+bool find_constant_operand(const Graph& graph, const Node& node, QuantizedWeight& weight) {
+  if (node.op_type != "MatMul" || node.inputs.size() != 2) return false;
+  const Tensor *a = constant(graph, node, 0), *b = constant(graph, node, 1), *t = a ? a : b;
+  if (!t || (a && b) || t->dtype() != DType::f32 || t->shape().size() < 2 || t->count() == 0) return false;
+  if (!std::all_of(t->as<float>(), t->as<float>() + t->count(), [](float x) { return std::isfinite(x); })) return false;
+  weight = {};
+  weight.input = a ? 0 : 1;
+  weight.axis = 0;
+  weight.one_scale = true;
+  return true;
 }
 
 std::string find_recurrent_weights(const Graph& graph, const Node& node, QuantizedWeight& w, QuantizedWeight& r) {

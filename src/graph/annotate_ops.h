@@ -32,6 +32,9 @@ bool is_quantization(const Node& node) noexcept;  // the node reads or writes qu
 // Fills in where the weight and the bias of a linear node are; or says why it has no int8 form.
 std::string find_weight(const Graph& graph, const Node& node, QuantizedWeight& weight);
 
+// The constant operand of a MatMul that is no matrix of weights (several matrices, or on the left): quantized as one tensor.
+bool find_constant_operand(const Graph& graph, const Node& node, QuantizedWeight& weight);
+
 // The same for Gather from a constant table of rows: one scale for each row.
 std::string find_table(const Graph& graph, const Node& node, QuantizedWeight& weight);
 bool has_dynamic_form(const Node& node) noexcept;  // MatMul, Gemm, Conv: of ranges that are found at run time

@@ -24,8 +24,10 @@ constexpr std::string_view kUnchanged[] = {"Abs",
                                            "Atan",
                                            "Atanh",
                                            "AveragePool",
+                                           "BitShift",
                                            "Cast",
                                            "Ceil",
+                                           "Celu",
                                            "Compress",
                                            "Concat",
                                            "Constant",
@@ -168,7 +170,7 @@ class Raiser {
     if (type == "Squeeze" || type == "Unsqueeze" || type == "ReduceSum") return ints_to_input(node, "axes", 1);
     if (type == "Split") return ints_to_input(node, "split", 1);
     if (type == "Softmax" || type == "LogSoftmax" || type == "Hardmax") return softmax(node);
-    if (type == "Resize" && opset >= 11) return {};
+    if (type == "Resize" || type == "Upsample") return opset < 11 || type == "Upsample" ? resize(node) : Status();
     if (type == "Clip") return opset < 11 ? clip(node) : Status();
     if (type == "Slice") return opset < 10 ? slice(node) : Status();
     if (type == "Pad") return opset < 11 ? pad(node) : Status();
@@ -208,6 +210,22 @@ class Raiser {
   Status slice(Node& node) {
     for (auto [attribute, position] : {std::pair("starts", 1), std::pair("ends", 2), std::pair("axes", 3)})
       (void)ints_to_input(node, attribute, size_t(position));
+    return {};
+  }
+
+  // Before opset 11 pixels were counted from their corners, and the nearest was the one on the left.
+  Status resize(Node& node) {
+    node.op_type = "Resize";
+    if (node.has("scales")) {  // Upsample of opset 7
+      const auto* scales = std::get_if<std::vector<float>>(&node.attributes["scales"]);
+      if (!scales) return Status::error(Code::invalid_argument, "node '%.100s': scales must be floats", node.name.c_str());
+      set_input(node, 2, "scales", Tensor::from(DType::f32, {int64_t(scales->size())}, *scales));
+      node.attributes.erase("scales");
+    } else if (node.inputs.size() == 2) {
+      node.inputs.insert(node.inputs.begin() + 1, "");
+    }
+    node.attributes["coordinate_transformation_mode"] = std::string("asymmetric");
+    node.attributes["nearest_mode"] = std::string("floor");
     return {};
   }
 

@@ -30,8 +30,11 @@ class ConstantFolder {
     for (Node& node : graph_.nodes) {
       for (std::string& input : node.inputs)
         if (const auto it = aliases_.find(input); it != aliases_.end()) input = it->second;
+      become_leaky(node);
       // Shapes may be unknown here (dynamic inputs, foreign operators): such nodes simply stay.
       const bool typed = values_.visit(node).ok();
+      if (typed) transpose_quantized(node);
+      if (must_stay(node) && !node.inputs.empty() && !node.outputs.empty()) dequantized_[node.outputs[0]] = node;
       if ((typed && to_initializers(node)) || vanishes(node, typed)) continue;
       kept.push_back(std::move(node));
     }
@@ -88,6 +91,45 @@ class ConstantFolder {
     return true;
   }
 
+  // Transpose of a quantized constant, as PyTorch exports the weights of a linear: the constant itself is transposed, so that its
+  // DequantizeLinear stands in front of what reads it.
+  void transpose_quantized(Node& node) {
+    if (node.op_type != "Transpose" || !node.domain.empty() || node.outputs.empty()) return;
+    const auto found = dequantized_.find(node.inputs[0]);
+    if (found == dequantized_.end() || found->second.get_int("block_size", 0) != 0) return;
+    Node dq = found->second;
+    const auto q = graph_.initializers.find(dq.inputs[0]);
+    if (q == graph_.initializers.end() || q->second.bytes() > budget_) return;
+    const int64_t rank = int64_t(q->second.shape().size());
+    const std::vector<int64_t> perm = node.get_ints("perm");
+    const TypeShape type = {q->second.dtype(), values_.type(node.outputs[0])->shape};
+    Expected<std::vector<Tensor>> turned =
+        evaluate(*ops::find("Transpose", ""), node, graph_.opset, {&q->second}, {type});
+    if (!turned) return;
+    budget_ -= q->second.bytes();
+    int64_t axis = dq.get_int("axis", 1), moved = 0;
+    axis += axis < 0 ? rank : 0;
+    while (moved + 1 < rank && (perm.empty() ? rank - 1 - moved : perm[size_t(moved)]) != axis) ++moved;
+    if (graph_.opset >= 13) dq.attributes["axis"] = moved;  // before there was none
+    dq.inputs[0] += "_transposed";
+    while (values_.type(dq.inputs[0])) dq.inputs[0] += "_";
+    values_.set_constant(dq.inputs[0], turned->front());
+    graph_.initializers[dq.inputs[0]] = std::move(turned->front());
+    dq.name = node.name;
+    dq.outputs = node.outputs;
+    node = std::move(dq);
+  }
+
+  // A PRelu whose slope is one constant.
+  void become_leaky(Node& node) const {
+    if (node.op_type != "PRelu" || !node.domain.empty() || node.inputs.size() != 2) return;
+    const auto slope = graph_.initializers.find(node.inputs[1]);
+    if (slope == graph_.initializers.end() || slope->second.dtype() != DType::f32 || slope->second.count() != 1) return;
+    node.op_type = "LeakyRelu";
+    node.attributes = {{"alpha", *slope->second.as<float>()}};
+    node.inputs.pop_back();
+  }
+
   // A Dropout with a training_mode that is true, or not known.
   bool trains(const Node& node) const {
     if (node.inputs.size() < 3 || node.inputs[2].empty()) return false;
@@ -101,9 +143,12 @@ class ConstantFolder {
     const std::string &in = node.inputs[0], &out = node.outputs[0];
     for (size_t i = 1; i < node.outputs.size(); ++i)
       if (!node.outputs[i].empty() && used_.count(node.outputs[i])) return false;  // Dropout's mask
-    const bool reshape = node.op_type == "Reshape" || node.op_type == "Flatten" || node.op_type == "Squeeze" || node.op_type == "Unsqueeze";
+    // Operators that leave all elements as they are, where type and shape stay too.
+    static constexpr std::string_view kKeeping[] = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "CastLike", "Expand"};
+    const bool keeping = std::find(std::begin(kKeeping), std::end(kKeeping), node.op_type) != std::end(kKeeping);
     const bool copies = node.op_type == "Identity" || (node.op_type == "Dropout" && !trains(node)) ||
-                        (reshape && typed && values_.type(in)->shape == values_.type(out)->shape);
+                        (keeping && typed && values_.type(in)->shape == values_.type(out)->shape &&
+                         values_.type(in)->dtype == values_.type(out)->dtype);
     if (!copies || in.empty()) return false;
     if (!graph_outputs_.count(out)) {
       aliases_[out] = in;
@@ -124,6 +169,7 @@ class ConstantFolder {
   size_t budget_;
   Propagation values_;
   std::unordered_set<std::string> graph_inputs_, graph_outputs_, used_;
+  std::unordered_map<std::string, Node> dequantized_;  // by value: the DequantizeLinear that computes it
   std::unordered_map<std::string, std::string> aliases_;  // vanished value -> the value it equals
   std::unordered_map<std::string, std::string> renames_;  // inner value -> graph output it equals
 };

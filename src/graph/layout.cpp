@@ -311,10 +311,35 @@ class Layouts {
         set_constant_input(id, 1, begin);
       else
         op.node.attributes["pads"] = begin;
+    } else if (type == "Resize" && net_.opset >= 11) {
+      if (!place_resize(id, r)) return false;
     } else {
       return false;
     }
     mark_outputs(id);
+    return true;
+  }
+
+  // Scales or sizes are constants, for all axes or for those that are named. A crop's region stays where it is.
+  bool place_resize(int id, size_t r) {
+    const Op& op = net_.ops[id];
+    if (op.node.get_string("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize") return false;
+    for (size_t i = 1; i < op.in.size(); ++i)
+      if (op.in[i] >= 0 && !net_.values[op.in[i]].constant) return false;
+    if (std::vector<int64_t> axes = op.node.get_ints("axes"); !axes.empty()) {
+      for (int64_t& a : axes) a = moved(a, r);
+      net_.ops[id].node.attributes["axes"] = axes;
+      return true;
+    }
+    for (size_t i = 2; i < op.in.size(); ++i) {
+      const Tensor* given = net_.constant(op, i);
+      if (!given || given->count() == 0) continue;
+      if (given->shape() != Shape{int64_t(r)}) return false;
+      const Shape& shape = given->shape();
+      const Tensor turned = given->dtype() == DType::f32 ? Tensor::from(DType::f32, shape, channels_last(floats(*given)))
+                                                         : Tensor::from(DType::s64, shape, channels_last(integers(*given)));
+      net_.set_input(id, i, net_.add_constant(op.node.name + "/channels_last", turned));
+    }
     return true;
   }
 };

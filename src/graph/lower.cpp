@@ -1,4 +1,5 @@
 #include "octavo/gemm.h"
+#include "ops.h"
 #include "step.h"
 
 namespace octavo {
@@ -44,6 +45,7 @@ const char* precision_of(const Net& net, const net::Op& op) {
       for (const char* name :
            {"Concat", "Slice", "Split", "Pad", "Transpose", "Gather", "Tile", "Expand", "DepthToSpace", "SpaceToDepth"})
         if (op.node.op_type == name) return "copy";
+      if (op.node.op_type == "Resize" && ops::copies_pixels(op.node)) return "copy";
       return "float";
     default:
       return "float";

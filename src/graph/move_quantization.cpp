@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "ops.h"
 #include "rewrite.h"
 
 namespace octavo::net {
@@ -20,7 +21,8 @@ bool moves_elements(const Net& net, const Op& op) {
     const Tensor* value = net.constant(op, 2);
     return value && value->dtype() == DType::f32 && value->count() == 1 && *value->as<float>() == 0;
   }
-  for (const char* name : {"Transpose", "Slice", "Split", "Gather", "Tile", "Expand", "DepthToSpace", "SpaceToDepth"})
+  if (type == "Resize" && !ops::copies_pixels(op.node)) return false;
+  for (const char* name : {"Resize", "Transpose", "Slice", "Split", "Gather", "Tile", "Expand", "DepthToSpace", "SpaceToDepth"})
     if (type == name) return true;
   return false;
 }

@@ -51,6 +51,9 @@ struct OpInfo {
 // Null for an unknown operator.
 const OpInfo* find(std::string_view op_type, std::string_view domain) noexcept;
 
+// A Resize whose results are elements of its input: of the nearest ones, none beyond it.
+bool copies_pixels(const Node& node) noexcept;
+
 // op.infer with what holds for every operator: ranks up to kMaxRank, no more outputs than it has, sizes that fit int64.
 Expected<std::vector<TypeShape>> infer(const OpInfo& op, const InferContext& ctx);
 

@@ -3,6 +3,7 @@
 #include <new>
 
 #include "convert_opset.h"
+#include "split_directions.h"
 
 namespace octavo {
 
@@ -27,6 +28,7 @@ Expected<Prepared> prepare(const Graph& graph, const Recipe& recipe) try {
   impl->graph = graph;
   if (Status s = fold_constants(impl->graph); !s.ok()) return s;
   if (Status s = fold_batch_norm(impl->graph); !s.ok()) return s;
+  split_directions(impl->graph);
   remove_dead(impl->graph);
   if (Status s = raise_opset(impl->graph); !s.ok()) return s;
   if (!impl->graph.status.ok()) return impl->graph.status;

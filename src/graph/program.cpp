@@ -69,9 +69,18 @@ Expected<std::map<std::string, Shape>> bind_inputs(const Graph& graph, const Com
   return shapes;
 }
 
+// Values to keep neither become constants nor vanish behind the name of another.
+Status fold_around(Graph& graph, const std::map<std::string, Shape>& shapes, const std::vector<std::string>& keep) {
+  const size_t outputs = graph.outputs.size();
+  for (const std::string& name : keep) graph.outputs.push_back({name, DType::f32, {}, false});
+  const Status status = fold_constants(graph, shapes);
+  graph.outputs.resize(outputs);
+  return status;
+}
+
 Expected<Net> rewritten(Graph graph, const std::map<std::string, Shape>& shapes, const CompileOptions& options) {
   for (const auto& [name, value] : options.input_values) graph.add_initializer(name, value);
-  if (Status s = fold_constants(graph, shapes); !s.ok()) return s;
+  if (Status s = fold_around(graph, shapes, options.keep); !s.ok()) return s;
   if (Status s = fold_batch_norm(graph); !s.ok()) return s;
   Expected<ShapeMap> types = infer_shapes(graph, shapes);
   if (!types) return types.status();

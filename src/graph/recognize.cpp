@@ -60,10 +60,10 @@ Status make_alias(Net& net, int id) {
   return {};
 }
 
-// ReduceMean over all spatial dimensions is a global average pool.
-bool means_over_space(const Net& net, const Op& op) {
+// ReduceMean and ReduceMax over all spatial dimensions are global pools.
+bool reduces_over_space(const Net& net, const Op& op) {
   const Shape& shape = net.values[op.in[0]].shape;
-  if (op.node.op_type != "ReduceMean" || (shape.size() != 3 && shape.size() != 4)) return false;
+  if ((op.node.op_type != "ReduceMean" && op.node.op_type != "ReduceMax") || (shape.size() != 3 && shape.size() != 4)) return false;
   std::vector<int64_t> axes = op.node.get_ints("axes");
   if (const Tensor* t = net.constant(op, 1)) axes = integers(*t);
   for (int64_t& a : axes) a += a < 0 ? int64_t(shape.size()) : 0;
@@ -78,7 +78,7 @@ Status recognize_pool(Net& net, int id) {
   if (net.values[x].dtype != DType::f32 && net.values[x].dtype != DType::u8 && net.values[x].dtype != DType::s8) return {};
   const bool include_pad = node.get_int("count_include_pad", 0) != 0;
   if (has_second_output(net, net.ops[id]) || (include_pad && node.get_int("ceil_mode", 0) != 0)) return {};
-  const bool global = node.op_type.rfind("Global", 0) == 0 || node.op_type == "ReduceMean";
+  const bool global = node.op_type.rfind("Global", 0) == 0 || node.op_type.rfind("Reduce", 0) == 0;
   if (in.size() < 3)
     return Status::error(Code::invalid_argument, "node '%s' (%s): input %s", node.name.c_str(), node.op_type.c_str(),
                          to_string(in).c_str());
@@ -171,7 +171,7 @@ Status recognize(Net& net, bool simulate) {
     else if (is_one_of(type, {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"}))
       status = make_alias(net, id);
     else if (is_one_of(type, {"MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool"}) ||
-             means_over_space(net, net.ops[id]))
+             reduces_over_space(net, net.ops[id]))
       status = recognize_pool(net, id);
     else if (type == "BatchNormalization")
       status = recognize_batch_norm(net, id);

@@ -262,6 +262,14 @@ Status recognize_one(Net& net, int id) {
   return {};
 }
 
+// Of a MatMul that is no linear operator: recognize_matmul() reads its bytes.
+bool is_operand(const Net& net, int value) {
+  const int user = net.only_user(value);
+  if (user < 0) return false;
+  const Op& op = net.ops[user];
+  return op.kind == Kind::generic && op.node.op_type == "MatMul" && op.node.domain.empty();
+}
+
 }  // namespace
 
 std::optional<QuantizedConstant> quantized_constant(const Net& net, int value) {
@@ -291,12 +299,12 @@ std::optional<QuantizedConstant> quantized_constant(const Net& net, int value) {
   return r;
 }
 
-void dequantize_constants(Net& net, int64_t max_count) {
+void dequantize_constants(Net& net, int64_t max_count, bool but_operands) {
   for (int id : net.sorted()) {
     if (net.ops[id].node.op_type != "DequantizeLinear" || net.ops[id].out.empty()) continue;
     const int y = net.ops[id].out[0];
     const std::optional<QuantizedConstant> c = quantized_constant(net, y);
-    if (!c || c->q->count() > max_count || net.values[y].output) continue;
+    if (!c || c->q->count() > max_count || net.values[y].output || (but_operands && is_operand(net, y))) continue;
     Tensor t = dequantize(*c);
     net.erase(id);
     net.values[y].constant = std::move(t);
@@ -311,7 +319,7 @@ Status recognize_linear(Net& net) {
       if (Status s = recognize_one(net, id); !s.ok()) return s;
   }
   net.sweep();
-  dequantize_constants(net);
+  dequantize_constants(net, std::numeric_limits<int64_t>::max(), true);
   return {};
 }
 

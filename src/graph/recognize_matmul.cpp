@@ -46,17 +46,38 @@ Source look_through(const Net& net, int v, bool last_is_dense) {
   }
 }
 
-// Strides of batch, head, row and column for a result of `rank` dimensions; a dimension of 1 is broadcast.
-Matmul::Strides matrix_strides(const Shape& shape, const std::vector<int64_t>& strides) {
+// Strides of batch, head, row and column of an operand or the result; a dimension of 1 is broadcast. All that is left of the heads
+// is one batch: nothing where the operand does not walk it in even steps.
+std::optional<Matmul::Strides> matrix_strides(const Shape& shape, const std::vector<int64_t>& strides, const Shape& result) {
   const auto at = [&](size_t from_end) {
     return from_end > shape.size() || shape[shape.size() - from_end] == 1 ? 0 : strides[shape.size() - from_end];
   };
-  return {at(4), at(3), at(2), at(1)};
+  int64_t batch = 0, steps = 1;
+  for (size_t from_end = 4; from_end <= result.size(); ++from_end) {
+    const int64_t dim = result[result.size() - from_end];
+    if (dim == 1) continue;
+    if (steps == 1) batch = at(from_end);
+    else if (at(from_end) != batch * steps) return std::nullopt;
+    steps *= dim;
+  }
+  return Matmul::Strides{batch, at(3), at(2), at(1)};
+}
+
+// Where an operand of a product of that result is read from, and its strides; as it is where transposes in front of it make the
+// batch uneven.
+std::optional<Source> operand(const Net& net, int v, bool last_is_dense, const Shape& result, Matmul::Strides& strides) {
+  const Shape& shape = net.values[v].shape;
+  for (const Source& source : {look_through(net, v, last_is_dense), Source{v, dense_strides(shape)}})
+    if (const auto found = matrix_strides(shape, source.strides, result)) {
+      strides = *found;
+      return source;
+    }
+  return std::nullopt;
 }
 
 const Op* bytes_behind(const Net& net, int value) {
   const Op* dq = net.producer(value);
-  if (!dq || dq->kind != Kind::dequantize || net.values[dq->in[0]].constant) return nullptr;
+  if (!dq || dq->kind != Kind::dequantize) return nullptr;
   const DType t = net.values[dq->in[0]].dtype;
   return t == DType::u8 || t == DType::s8 ? dq : nullptr;
 }
@@ -87,8 +108,10 @@ void absorb_mask(Net& net, int id) {
   const Shape &shape = net.values[y].shape, &mask = net.values[r].shape;
   if (r == y || net.values[r].dtype != DType::f32 || net.values[net.ops[user].out[0]].shape != shape) return;
   if (mask.empty() || mask.size() > shape.size() || mask.back() != shape.back()) return;
+  const std::optional<Matmul::Strides> residual = matrix_strides(mask, dense_strides(mask), shape);
+  if (!residual) return;
   net.absorb(id, user);
-  net.ops[id].matmul->residual = matrix_strides(mask, dense_strides(mask));
+  net.ops[id].matmul->residual = *residual;
   std::vector<int> in = net.ops[id].in;
   in.push_back(r);
   net.set_inputs(id, in);
@@ -104,8 +127,10 @@ void absorb_transpose(Net& net, int id) {
   const std::vector<int64_t> dense = dense_strides(net.values[net.ops[user].out[0]].shape);
   std::vector<int64_t> strides(shape.size());
   for (size_t d = 0; d < perm.size(); ++d) strides[size_t(perm[d])] = dense[d];
+  const std::optional<Matmul::Strides> c = matrix_strides(shape, strides, shape);
+  if (!c) return;
   net.absorb(id, user);
-  net.ops[id].matmul->c = matrix_strides(shape, strides);
+  net.ops[id].matmul->c = *c;
 }
 
 void absorb_quantize(Net& net, int id) {
@@ -119,21 +144,21 @@ void recognize_one(Net& net, int id) {
   const int a = net.ops[id].in[0], b = net.ops[id].in[1], y = net.ops[id].out[0];
   const Shape &sa = net.values[a].shape, &sb = net.values[b].shape, sy = net.values[y].shape;
   if (net.values[a].constant || net.values[b].constant || net.values[y].dtype != DType::f32) return;
-  if (sa.size() < 2 || sb.size() < 2 || sy.size() > 4) return;
+  if (sa.size() < 2 || sb.size() < 2) return;
   Matmul m;
   m.m = sa[sa.size() - 2];
   m.k = sa.back();
   m.n = sb.back();
-  for (size_t d = 0; d + 2 < sy.size(); ++d) (sy.size() - d == 4 ? m.batch : m.heads) = sy[d];
+  for (size_t d = 0; d + 2 < sy.size(); ++d) (sy.size() - d >= 4 ? m.batch : m.heads) *= sy[d];
   // 255 * 255 * k must fit int32, the bound of the plan with any zero points.
   constexpr int64_t kMaxDepth = 33025;
   if (m.batch < 1 || m.heads < 1 || m.m < 1 || m.n < 1 || m.k < 1 || m.k > kMaxDepth) return;
   const Op *qa = bytes_behind(net, a), *qb = bytes_behind(net, b);
   const bool int8 = qa && qb;
-  const Source from_a = look_through(net, int8 ? qa->in[0] : a, true), from_b = look_through(net, int8 ? qb->in[0] : b, false);
-  m.a = matrix_strides(sa, from_a.strides);
-  m.b = matrix_strides(sb, from_b.strides);
-  m.c = matrix_strides(sy, dense_strides(sy));
+  const std::optional<Source> from_a = operand(net, int8 ? qa->in[0] : a, true, sy, m.a),
+                              from_b = operand(net, int8 ? qb->in[0] : b, false, sy, m.b);
+  if (!from_a || !from_b) return;
+  m.c = *matrix_strides(sy, dense_strides(sy), sy);
   Op& op = net.ops[id];
   if (int8)
     op.in_q = {qa->in_q[0], qb->in_q[0]}, op.why_not_int8.clear();
@@ -141,7 +166,7 @@ void recognize_one(Net& net, int id) {
     op.why_not_int8 = "input '" + net.values[qa ? b : a].name + "' has no QuantizeLinear";
   op.kind = Kind::matmul;
   op.matmul = m;
-  net.set_inputs(id, {from_a.value, from_b.value});
+  net.set_inputs(id, {from_a->value, from_b->value});
   if (!int8) {
     absorb_mask(net, id);
     return absorb_transpose(net, id);
@@ -191,6 +216,7 @@ void recognize_matmul(Net& net) {
   for (int id : net.sorted())
     if (!net.ops[id].dead && net.ops[id].kind == Kind::generic) recognize_rows(net, id);
   net.sweep();
+  dequantize_constants(net);  // operands of products that were none in bytes
 }
 
 }  // namespace octavo::net

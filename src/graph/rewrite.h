@@ -37,7 +37,7 @@ void recognize_recurrent(Net& net);
 void recognize_embedding(Net& net);
 
 // DequantizeLinear of constants of up to max_count elements become f32 constants.
-void dequantize_constants(Net& net, int64_t max_count = std::numeric_limits<int64_t>::max());
+void dequantize_constants(Net& net, int64_t max_count = std::numeric_limits<int64_t>::max(), bool but_operands = false);
 
 // Conv, Gemm and MatMul with constant weights become Kind::linear: int8 where input and weights are quantized, else f32.
 Status recognize_linear(Net& net);

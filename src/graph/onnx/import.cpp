@@ -8,6 +8,7 @@
 #include <unordered_set>
 
 #include "onnx/contrib.h"
+#include "onnx/expand_einsum.h"
 #include "onnx/opset6.h"
 #include "onnx/proto.h"
 
@@ -32,6 +33,7 @@ class Importer {
     if (status.ok() && graph_.opset < 7) status = raise_opset_6(graph_);
     if (status.ok()) status = expand_contrib(graph_);
     if (!status.ok()) return status;
+    expand_einsum(graph_);
     return std::move(graph_);
   }
 

@@ -162,6 +162,54 @@ Status eval_logical(const EvalContext& ctx) {
   return {};
 }
 
+// ---- operators on the bits of integers
+
+Inferred infer_bitwise(const InferContext& ctx) {
+  if (Status s = expect_inputs(ctx, 2, 2); !s.ok()) return s;
+  const DType t = ctx.inputs[0]->dtype;
+  if (t == DType::boolean || is_float(t)) return bad_type(ctx, 0);
+  if (ctx.inputs[1]->dtype != t) return misshapen(ctx, "types differ");
+  return infer_broadcast(ctx, 0, 2, t);
+}
+
+template <class F>
+Status eval_bitwise(const EvalContext& ctx) {
+  visit_size(ctx.inputs[0].dtype, [&](auto type) {
+    using T = decltype(type);
+    map_pairs<T, T>(ctx.inputs[0], ctx.inputs[1], ctx.outputs[0], [](T a, T b) { return T(F()(a, b)); });
+  });
+  return {};
+}
+
+Inferred infer_shift(const InferContext& ctx) {
+  Inferred out = infer_bitwise(ctx);
+  if (!out) return out;
+  const DType t = ctx.inputs[0]->dtype;
+  if (t != DType::u8 && t != DType::u16 && t != DType::u32 && t != DType::u64 && t != DType::s32 && t != DType::s64)
+    return bad_type(ctx, 0);
+  const std::string_view direction = string_attribute(ctx.node, "direction", "");
+  if (direction != "LEFT" && direction != "RIGHT")
+    return fail(ctx.node, Code::invalid_argument, "direction is neither LEFT nor RIGHT");
+  return out;
+}
+
+// Shifts by the width and more leave nothing, or the sign.
+Status eval_shift(const EvalContext& ctx) {
+  const bool left = string_attribute(ctx.node, "direction", "") == "LEFT";
+  visit(ctx.inputs[0].dtype, [&](auto type) {
+    using T = decltype(type);
+    if constexpr (std::is_integral_v<T>) {
+      using U = std::make_unsigned_t<T>;
+      constexpr U kWidth = U(8 * sizeof(T));
+      map_pairs<T, T>(ctx.inputs[0], ctx.inputs[1], ctx.outputs[0], [left](T a, T b) {
+        if (U(b) >= kWidth) return T(!left && a < T(0) ? -1 : 0);
+        return left ? T(uint64_t(a) << b) : T(a >> b);
+      });
+    }
+  });
+  return {};
+}
+
 // ---- PRelu, Where
 
 Inferred infer_prelu(const InferContext& ctx) {
@@ -170,11 +218,34 @@ Inferred infer_prelu(const InferContext& ctx) {
   return out;
 }
 
+// max(x, 0) + slope * min(x, 0): a slope for a whole row is LeakyRelu's.
+void prelu_f32(const EltwiseKernels& k, const View& x, const View& slope, const View& y) {
+  const View inputs[] = {x, slope};
+  constexpr int64_t kBlock = 256;
+  float below[kBlock];
+  BroadcastLoop<2>(y, inputs).for_rows([&](int64_t at, const int64_t(&in)[2], int64_t n, const int64_t(&step)[2]) {
+    const float *from = f32(x) + in[0], *s = f32(slope) + in[1];
+    float* out = f32_out(y) + at;
+    if (step[1] == 0) return k.unary(Unary::leaky_relu, from, out, size_t(n), *s, 0);
+    for (int64_t i = 0; i < n; i += kBlock) {
+      const size_t count = size_t(std::min(kBlock, n - i));
+      k.clamp(from + i, below, count, -kInf, 0);
+      k.binary(Binary::mul, below, 1, s + i, 1, below, count, -kInf, kInf);
+      k.clamp(from + i, out + i, count, 0, kInf);
+      k.binary(Binary::add, out + i, 1, below, 1, out + i, count, -kInf, kInf);
+    }
+  });
+}
+
 Status eval_prelu(const EvalContext& ctx) {
+  if (ctx.inputs[0].dtype == DType::f32) {
+    prelu_f32(ctx.eltwise, ctx.inputs[0], ctx.inputs[1], ctx.outputs[0]);
+    return {};
+  }
   visit(ctx.inputs[0].dtype, [&](auto type) {
     using T = decltype(type);
     map_pairs<T, T>(ctx.inputs[0], ctx.inputs[1], ctx.outputs[0],
-                    [](T x, T slope) { return x < T(0) ? apply<Binary::mul, T>(x, slope) : x; });
+                    [](T x, T slope) { return apply<Binary::mul, T>(x, x < T(0) ? slope : T(1)); });
   });
   return {};
 }
@@ -220,6 +291,10 @@ constexpr OpInfo kOps[] = {
     {"And", "", infer_logical, eval_logical<std::logical_and<>>},
     {"Or", "", infer_logical, eval_logical<std::logical_or<>>},
     {"Xor", "", infer_logical, eval_logical<std::not_equal_to<>>},
+    {"BitwiseAnd", "", infer_bitwise, eval_bitwise<std::bit_and<>>},
+    {"BitwiseOr", "", infer_bitwise, eval_bitwise<std::bit_or<>>},
+    {"BitwiseXor", "", infer_bitwise, eval_bitwise<std::bit_xor<>>},
+    {"BitShift", "", infer_shift, eval_shift},
     {"Where", "", infer_where, eval_where},
 };
 

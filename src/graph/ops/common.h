@@ -31,6 +31,9 @@ std::span<const OpInfo> reduce_ops() noexcept;
 std::span<const OpInfo> nn_ops() noexcept;
 std::span<const OpInfo> quantize_ops() noexcept;
 std::span<const OpInfo> integer_ops() noexcept;
+std::span<const OpInfo> einsum_ops() noexcept;
+std::span<const OpInfo> grid_ops() noexcept;
+std::span<const OpInfo> trigonometric_ops() noexcept;
 
 // "Conv 'conv1': text"
 [[gnu::format(printf, 3, 4)]] Status fail(const Node& node, Code code, const char* format, ...) noexcept;

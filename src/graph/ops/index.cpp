@@ -24,6 +24,37 @@ int64_t checked_index(const Node& node, const View& indices, int64_t i, int64_t 
   return -1;
 }
 
+// ---- Scatter's reductions: what an update does to the element it meets
+
+enum class Reduction : uint8_t { none, add, mul, max, min, unknown };
+
+Reduction reduction_of(const Node& node) {
+  static constexpr std::string_view kNames[] = {"none", "add", "mul", "max", "min"};
+  return Reduction(std::find(std::begin(kNames), std::end(kNames), string_attribute(node, "reduction", "none")) - kNames);
+}
+
+Status check_reduction(const InferContext& ctx) {
+  const Reduction r = reduction_of(ctx.node);
+  if (r == Reduction::unknown)
+    return fail(ctx.node, Code::unsupported, "reduction is none of none, add, mul, max and min");
+  return r != Reduction::none && ctx.inputs[0]->dtype == DType::boolean ? bad_type(ctx, 0) : Status();
+}
+
+// Integers wrap around.
+template <class T>
+void reduce_into(Reduction r, T& element, T update) {
+  using Wrapping = std::conditional_t<std::is_floating_point_v<T>, T, uint64_t>;
+  switch (r) {
+    case Reduction::add: element = T(Wrapping(element) + Wrapping(update)); return;
+    case Reduction::mul: element = T(Wrapping(element) * Wrapping(update)); return;
+    case Reduction::max: element = std::max(element, update); return;
+    case Reduction::min: element = std::min(element, update); return;
+    case Reduction::none:
+    case Reduction::unknown: break;
+  }
+  element = update;
+}
+
 // ---- Gather
 
 Inferred infer_gather(const InferContext& ctx) {
@@ -45,9 +76,9 @@ Status eval_gather(const EvalContext& ctx) {
   const int64_t outer = product(x.dims, 0, int(axis)), dim = x.dims[axis], n = indices.count();
   const size_t inner = size_t(product(x.dims, int(axis) + 1, x.rank)) * size_of(x.dtype);
   char* out = static_cast<char*>(ctx.outputs[0].data);
+  Status status;
   for (int64_t o = 0; o < outer; ++o) {
     for (int64_t i = 0; i < n; ++i, out += inner) {
-      Status status;
       const int64_t index = checked_index(ctx.node, indices, i, dim, status);
       if (index < 0) return status;
       std::memcpy(out, static_cast<const char*>(x.data) + size_t(o * dim + index) * inner, inner);
@@ -71,8 +102,7 @@ Inferred infer_elements(const InferContext& ctx) {
   if (!scatter) return vector<TypeShape>{{x.dtype, indices.shape}};
   if (ctx.inputs[2]->dtype != x.dtype || ctx.inputs[2]->shape != indices.shape)
     return misshapen(ctx, "the updates need the type of the data and the shape of the indices");
-  if (string_attribute(ctx.node, "reduction", "none") != "none")
-    return fail(ctx.node, Code::unsupported, "reduction is not supported");
+  if (Status s = check_reduction(ctx); !s.ok()) return s;
   return vector<TypeShape>{x};
 }
 
@@ -83,16 +113,17 @@ Status for_elements(const EvalContext& ctx, F&& f) {
   int64_t axis = int_attribute(ctx.node, "axis", 0), strides[kMaxRank], position[kMaxRank] = {};
   normalize_axis(axis, x.rank);
   dense_strides(x, strides);
-  for (int64_t i = 0, n = indices.count(); i < n; ++i) {
-    Status status;
-    int64_t offset = checked_index(ctx.node, indices, i, x.dims[axis], status);
-    if (offset < 0) return status;
-    offset *= strides[axis];
-    for (int d = 0; d < x.rank; ++d)
-      if (d != axis) offset += position[d] * strides[d];
-    f(offset, i);
+  const int64_t along = strides[axis];
+  strides[axis] = 0;  // that coordinate comes from the indices
+  Status status;
+  for (int64_t i = 0, n = indices.count(), others = 0; i < n; ++i) {
+    const int64_t index = checked_index(ctx.node, indices, i, x.dims[axis], status);
+    if (index < 0) return status;
+    f(others + index * along, i);
     for (int d = x.rank - 1; d >= 0; --d) {
+      others += strides[d];
       if (++position[d] < indices.dims[d]) break;
+      others -= position[d] * strides[d];
       position[d] = 0;
     }
   }
@@ -110,11 +141,12 @@ Status eval_gather_elements(const EvalContext& ctx) {
 
 Status eval_scatter_elements(const EvalContext& ctx) {
   std::memcpy(ctx.outputs[0].data, ctx.inputs[0].data, byte_count(ctx.outputs[0]));
-  return visit_size(ctx.outputs[0].dtype, [&](auto type) {
+  const Reduction reduction = reduction_of(ctx.node);
+  return visit(ctx.outputs[0].dtype, [&](auto type) {
     using T = decltype(type);
     const T* updates = static_cast<const T*>(ctx.inputs[2].data);
     T* out = static_cast<T*>(ctx.outputs[0].data);
-    return for_elements(ctx, [&](int64_t offset, int64_t i) { out[offset] = updates[i]; });
+    return for_elements(ctx, [&](int64_t offset, int64_t i) { reduce_into(reduction, out[offset], updates[i]); });
   });
 }
 
@@ -136,8 +168,7 @@ Inferred infer_nd(const InferContext& ctx) {
   if (!scatter) return vector<TypeShape>{{x.dtype, std::move(blocks)}};
   if (ctx.inputs[2]->dtype != x.dtype || ctx.inputs[2]->shape != blocks)
     return misshapen(ctx, "the updates do not fit the indices");
-  if (string_attribute(ctx.node, "reduction", "none") != "none")
-    return fail(ctx.node, Code::unsupported, "reduction is not supported");
+  if (Status s = check_reduction(ctx); !s.ok()) return s;
   return vector<TypeShape>{x};
 }
 
@@ -151,10 +182,10 @@ Status for_blocks_at(const EvalContext& ctx, int64_t batch_dims, F&& f) {
   dense_strides(x, strides);
   const size_t size = size_of(x.dtype), bytes = size_t(product(x.dims, int(batch_dims + depth), x.rank)) * size;
   const int64_t batch_size = product(x.dims, int(batch_dims), x.rank);
+  Status status;
   for (int64_t i = 0; i < count; ++i) {
     int64_t offset = per_batch ? i / per_batch * batch_size : 0;
     for (int64_t d = 0; d < depth; ++d) {
-      Status status;
       const int64_t index = checked_index(ctx.node, indices, i * depth + d, x.dims[batch_dims + d], status);
       if (index < 0) return status;
       offset += index * strides[batch_dims + d];
@@ -175,7 +206,17 @@ Status eval_scatter_nd(const EvalContext& ctx) {
   const char* updates = static_cast<const char*>(ctx.inputs[2].data);
   char* out = static_cast<char*>(ctx.outputs[0].data);
   std::memcpy(out, ctx.inputs[0].data, byte_count(ctx.outputs[0]));
-  return for_blocks_at(ctx, 0, [&](size_t data, size_t block, size_t n) { std::memcpy(out + data, updates + block, n); });
+  const Reduction reduction = reduction_of(ctx.node);
+  if (reduction == Reduction::none)
+    return for_blocks_at(ctx, 0, [&](size_t data, size_t block, size_t n) { std::memcpy(out + data, updates + block, n); });
+  return visit(ctx.outputs[0].dtype, [&](auto type) {
+    using T = decltype(type);
+    return for_blocks_at(ctx, 0, [&](size_t data, size_t block, size_t n) {
+      T* elements = reinterpret_cast<T*>(out + data);
+      const T* values = reinterpret_cast<const T*>(updates + block);
+      for (size_t i = 0; i < n / sizeof(T); ++i) reduce_into(reduction, elements[i], values[i]);
+    });
+  });
 }
 
 // ---- OneHot, CumSum, Trilu

@@ -122,12 +122,78 @@ Status eval_constant(const EvalContext& ctx) {
   return {};
 }
 
+// ---- EyeLike, NonZero
+
+constexpr int64_t kOnnxTypes[] = {1, 2, 3, 6, 7, 9, 11};  // f32, u8, s8, s32, s64, boolean, f64
+constexpr DType kTypes[] = {DType::f32, DType::u8, DType::s8, DType::s32, DType::s64, DType::boolean, DType::f64};
+
+Inferred infer_eye_like(const InferContext& ctx) {
+  if (Status s = expect_inputs(ctx, 1, 1); !s.ok()) return s;
+  if (ctx.inputs[0]->shape.size() != 2) return misshapen(ctx, "a matrix is needed");
+  TypeShape y = *ctx.inputs[0];
+  if (const int64_t* wanted = attribute<int64_t>(ctx.node, "dtype")) {
+    const auto* found = std::find(std::begin(kOnnxTypes), std::end(kOnnxTypes), *wanted);
+    if (found == std::end(kOnnxTypes))
+      return fail(ctx.node, Code::unsupported, "dtype %lld is not supported", static_cast<long long>(*wanted));
+    y.dtype = kTypes[found - kOnnxTypes];
+  }
+  return vector<TypeShape>{y};
+}
+
+Status eval_eye_like(const EvalContext& ctx) {
+  const View& y = ctx.outputs[0];
+  const int64_t rows = y.dims[0], columns = y.dims[1], k = int_attribute(ctx.node, "k", 0);
+  visit(y.dtype, [&](auto type) {
+    using T = decltype(type);
+    T* out = static_cast<T*>(y.data);
+    std::fill_n(out, y.count(), T(0));
+    if (k <= -rows || k >= columns) return;
+    for (int64_t row = std::max<int64_t>(0, -k); row < rows && row + k < columns; ++row) out[row * columns + row + k] = T(1);
+  });
+  return {};
+}
+
+template <class F>
+void for_non_zeros(DType dtype, const void* data, int64_t count, F&& f) {
+  visit(dtype, [&](auto type) {
+    const auto* x = static_cast<const decltype(type)*>(data);
+    for (int64_t i = 0; i < count; ++i)
+      if (x[i] != decltype(type)(0)) f(i);
+  });
+}
+
+// [rank, how many]: coordinates in row-major order.
+Inferred infer_non_zero(const InferContext& ctx) {
+  if (Status s = expect_inputs(ctx, 1, 1); !s.ok()) return s;
+  const Tensor* given = constant_of(ctx, 0);
+  if (!given) return fail(ctx.node, Code::unsupported, "input 0 must be a constant: the output's shape depends on it");
+  int64_t n = 0;
+  for_non_zeros(given->dtype(), given->data(), given->count(), [&](int64_t) { ++n; });
+  return vector<TypeShape>{{DType::s64, {int64_t(given->shape().size()), n}}};
+}
+
+Status eval_non_zero(const EvalContext& ctx) {
+  const View &x = ctx.inputs[0], &y = ctx.outputs[0];
+  int64_t* out = static_cast<int64_t*>(y.data);
+  int64_t n = 0;
+  bool fits = true;
+  for_non_zeros(x.dtype, x.data, x.count(), [&](int64_t at) {
+    fits = fits && n < y.dims[1];
+    for (int d = x.rank; fits && d-- > 0; at /= x.dims[d]) out[d * y.dims[1] + n] = at % x.dims[d];
+    ++n;
+  });
+  if (fits && n == y.dims[1]) return {};
+  return fail(ctx.node, Code::invalid_argument, "not the values that the shape was inferred from");
+}
+
 constexpr OpInfo kOps[] = {
     {"Shape", "", infer_shape, eval_shape},
     {"Size", "", infer_size, eval_size},
     {"Range", "", infer_range, eval_range, 0b111},
     {"ConstantOfShape", "", infer_constant_of_shape, eval_constant_of_shape, 0b1},
     {"Constant", "", infer_constant, eval_constant},
+    {"EyeLike", "", infer_eye_like, eval_eye_like},
+    {"NonZero", "", infer_non_zero, eval_non_zero, 0b1},
 };
 
 }  // namespace

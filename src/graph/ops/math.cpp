@@ -87,47 +87,54 @@ Status eval_thresholded_relu(const EvalContext& ctx) {
   });
 }
 
-// sin (shift 0) or cos (shift 1) in double: the C library's differ in the last bit from machine to machine. The argument is
-// reduced to [-pi/4, pi/4] by multiples of pi/2, exact as long as |x| < 2^27; beyond that a float has no phase to speak of.
-float sine(double x, int64_t shift) {
-  if (!(std::fabs(x) < 134217728.0)) return std::numeric_limits<float>::quiet_NaN();
-  constexpr double kHigh = 1.57079632673412561417, kLow = 6.07710050650619224932e-11;  // of pi / 2
-  const double turns = std::nearbyint(x * 0.63661977236758134308);
-  const double r = (x - turns * kHigh) - turns * kLow, z = r * r;
-  const int64_t quadrant = (int64_t(turns) + shift) & 3;
-  const double s = r * (1 + z * (-1.0 / 6 + z * (1.0 / 120 + z * (-1.0 / 5040 + z * (1.0 / 362880 - z / 39916800)))));
-  const double c = 1 + z * (-0.5 + z * (1.0 / 24 + z * (-1.0 / 720 + z * (1.0 / 40320 + z * (-1.0 / 3628800 + z / 479001600)))));
-  const double v = quadrant & 1 ? c : s;
-  return float(quadrant & 2 ? -v : v);
+// y = max(0, x) + min(0, alpha * (e^(x / alpha) - 1))
+Inferred infer_celu(const InferContext& ctx) {
+  if (!(float_attribute(ctx.node, "alpha", 1) > 0)) return fail(ctx.node, Code::unsupported, "alpha is no positive number");
+  return infer_f32(ctx);
 }
 
-template <int64_t kShift>
-Status eval_sine(const EvalContext& ctx) {
-  return for_blocks(ctx, [](const float* x, float* y, int64_t n) {
-    for (int64_t i = 0; i < n; ++i) y[i] = sine(double(x[i]), kShift);
+Status eval_celu(const EvalContext& ctx) {
+  const float alpha = float_attribute(ctx.node, "alpha", 1);
+  return for_blocks(ctx, [&](const float* x, float* y, int64_t n) {
+    float units[kBlock] = {};
+    for (int64_t i = 0; i < n; ++i) units[i] = std::min(x[i] / alpha, 0.0f);
+    ctx.eltwise.unary(Unary::elu, units, units, size_t(n), alpha, 0);
+    for (int64_t i = 0; i < n; ++i) y[i] = std::max(x[i], 0.0f) + units[i];
+  });
+}
+
+// y = x + bias below -lambda, x - bias above lambda, else 0
+Status eval_shrink(const EvalContext& ctx) {
+  const float bias = float_attribute(ctx.node, "bias", 0), lambda = float_attribute(ctx.node, "lambd", 0.5f);
+  return for_blocks(ctx, [&](const float* x, float* y, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) y[i] = x[i] < -lambda ? x[i] + bias : x[i] > lambda ? x[i] - bias : 0;
   });
 }
 
 Inferred infer_test(const InferContext& ctx) {
   if (Status s = expect_inputs(ctx, 1, 1); !s.ok()) return s;
-  if (ctx.inputs[0]->dtype != DType::f32) return bad_type(ctx, 0);
+  if (!is_float(ctx.inputs[0]->dtype)) return bad_type(ctx, 0);
   return std::vector<TypeShape>{{DType::boolean, ctx.inputs[0]->shape}};
 }
 
-Status eval_is_nan(const EvalContext& ctx) {
-  const float* x = f32(ctx.inputs[0]);
-  std::transform(x, x + ctx.inputs[0].count(), static_cast<uint8_t*>(ctx.outputs[0].data),
-                 [](float v) { return uint8_t(v != v); });
+template <class F>
+Status test(const EvalContext& ctx, F&& f) {
+  const auto map = [&](const auto* x) {
+    std::transform(x, x + ctx.inputs[0].count(), static_cast<uint8_t*>(ctx.outputs[0].data), [&](auto v) { return uint8_t(f(v)); });
+  };
+  if (ctx.inputs[0].dtype == DType::f32) map(f32(ctx.inputs[0]));
+  else map(static_cast<const double*>(ctx.inputs[0].data));
   return {};
+}
+
+Status eval_is_nan(const EvalContext& ctx) {
+  return test(ctx, [](auto v) { return v != v; });
 }
 
 Status eval_is_inf(const EvalContext& ctx) {
   const bool negative = int_attribute(ctx.node, "detect_negative", 1) != 0,
              positive = int_attribute(ctx.node, "detect_positive", 1) != 0;
-  const float* x = f32(ctx.inputs[0]);
-  std::transform(x, x + ctx.inputs[0].count(), static_cast<uint8_t*>(ctx.outputs[0].data),
-                 [=](float v) { return uint8_t((positive && v == kInf) || (negative && v == -kInf)); });
-  return {};
+  return test(ctx, [=](auto v) { return (positive && v == decltype(v)(kInf)) || (negative && v == decltype(v)(-kInf)); });
 }
 
 // ---- Mod: of integers with the sign of the divisor; fmod = 1 (any type): with the sign of the dividend
@@ -179,7 +186,7 @@ constexpr OpInfo kOps[] = {
     {"Swish", "", infer_f32, eval_swish},       {"SwiGLU", "", infer_swiglu, eval_swiglu},
     {"Mish", "", infer_f32, eval_mish},         {"Selu", "", infer_f32, eval_selu},
     {"Softsign", "", infer_f32, eval_softsign}, {"ThresholdedRelu", "", infer_f32, eval_thresholded_relu},
-    {"Sin", "", infer_f32, eval_sine<0>},       {"Cos", "", infer_f32, eval_sine<1>},
+    {"Celu", "", infer_celu, eval_celu},        {"Shrink", "", infer_f32, eval_shrink},
     {"IsNaN", "", infer_test, eval_is_nan},     {"IsInf", "", infer_test, eval_is_inf},
     {"Mod", "", infer_mod, eval_mod},
 };

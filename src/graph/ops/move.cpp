@@ -290,15 +290,16 @@ Status eval_pad(const EvalContext& ctx) {
         inside = inside && i >= 0 && i < x.dims[d];
         offset += i * strides[d];
       }
+      // Columns [begin, end) come from the same columns of the input.
+      const int64_t begin = inside ? std::clamp<int64_t>(before[last], 0, width) : width;
+      const int64_t end = inside ? std::clamp<int64_t>(before[last] + in_width, begin, width) : width;
+      if (end > begin) std::memcpy(out + begin, in + offset + begin - before[last], size_t(end - begin) * sizeof(T));
       if (mode == PadMode::constant) {
-        // Columns [begin, end) come from the input.
-        const int64_t begin = inside ? std::clamp<int64_t>(before[last], 0, width) : width;
-        const int64_t end = inside ? std::clamp<int64_t>(before[last] + in_width, begin, width) : width;
         std::fill(out, out + begin, value);
-        if (end > begin) std::memcpy(out + begin, in + offset + begin - before[last], size_t(end - begin) * sizeof(T));
         std::fill(out + end, out + width, value);
       } else {
-        for (int64_t i = 0; i < width; ++i) out[i] = in[offset + pad_source(mode, i - before[last], in_width)];
+        for (int64_t i = 0; i < width; i = i + 1 == begin ? end : i + 1)
+          out[i] = in[offset + pad_source(mode, i - before[last], in_width)];
       }
       for (int d = last - 1; d >= 0; --d) {
         if (++index[d] < y.dims[d]) break;

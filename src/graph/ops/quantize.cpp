@@ -4,7 +4,8 @@
 namespace octavo::ops {
 namespace {
 
-// Scale of one value for the whole tensor, or of one for each index of `axis`; the zero point has the scale's shape.
+// Scale of one value for the whole tensor, or of one for each index of `axis`; the zero point has the scale's shape, or both are one
+// value (ONNX Runtime's quantizer writes biases with a scale of [1] and a zero point of []).
 Status check_parameters(const InferContext& ctx) {
   const Shape &in = ctx.inputs[0]->shape, &scale = ctx.inputs[1]->shape;
   if (ctx.inputs[1]->dtype != DType::f32) return bad_type(ctx, 1);
@@ -12,7 +13,9 @@ Status check_parameters(const InferContext& ctx) {
   for (const char* name : {"precision", ctx.node.op_type == "DequantizeLinear" ? "output_dtype" : "precision"})
     if (const int64_t type = int_attribute(ctx.node, name, 0); type != 0 && type != 1)
       return fail(ctx.node, Code::unsupported, "%s %lld is not supported", name, static_cast<long long>(type));
-  if (input_of(ctx, 2) && input_of(ctx, 2)->shape != scale) return misshapen(ctx, "the shapes of scale and zero point differ");
+  const auto is_one = [](const Shape& s) { return s.empty() || s == Shape{1}; };
+  if (const TypeShape* zp = input_of(ctx, 2); zp && zp->shape != scale && !(is_one(zp->shape) && is_one(scale)))
+    return misshapen(ctx, "the shapes of scale and zero point differ");
   int64_t axis = int_attribute(ctx.node, "axis", 1);
   if (const int64_t block = int_attribute(ctx.node, "block_size", 0); block != 0) {
     bool fits = block > 0 && scale.size() == in.size() && normalize_axis(axis, int64_t(in.size()));
@@ -20,7 +23,7 @@ Status check_parameters(const InferContext& ctx) {
       fits = scale[d] == (int64_t(d) == axis ? in[d] / block + (in[d] % block != 0) : in[d]);
     return fits ? Status() : misshapen(ctx, "one scale for each block along the axis is needed");
   }
-  if (scale.empty() || scale == Shape{1}) return {};
+  if (is_one(scale)) return {};
   if (scale.size() != 1 || !normalize_axis(axis, int64_t(in.size())) || in[size_t(axis)] != scale[0])
     return misshapen(ctx, "one scale, or one for each index of the axis, is needed");
   return {};

@@ -166,6 +166,31 @@ float reduce_floats(const EltwiseKernels& eltwise, const float* x, const ReduceP
   return result;
 }
 
+// Where neighbouring outputs read neighbouring inputs, some of them at a time; each still is summed in order, in double.
+template <Reduce kOp>
+void reduce_columns(const EltwiseKernels& eltwise, const float* x, const ReducePlan& plan, float* y) {
+  constexpr int64_t kBlock = 256;
+  const int64_t n = plan.kept[plan.kept_rank - 1];  // more than 1
+  ReducePlan::walk(plan.kept, plan.kept_stride, plan.kept_rank - 1, plan.kept_count / n, [&](int64_t row, int64_t base) {
+    for (int64_t first = 0; first < n; first += kBlock) {
+      const int64_t count = std::min(kBlock, n - first);
+      float* out = y + row * n + first;
+      if constexpr (kOp == Reduce::max || kOp == Reduce::min) {
+        std::fill_n(out, count, kOp == Reduce::max ? -kInf : kInf);
+        plan.for_reduced(base + first, [&](int64_t i) {
+          eltwise.binary(kOp == Reduce::max ? Binary::max : Binary::min, x + i, 1, out, 1, out, size_t(count), -kInf, kInf);
+        });
+      } else {
+        double sum[kBlock] = {};
+        plan.for_reduced(base + first, [&](int64_t i) {
+          for (int64_t j = 0; j < count; ++j) sum[j] += double(x[i + j]);
+        });
+        for (int64_t j = 0; j < count; ++j) out[j] = float(kOp == Reduce::mean ? sum[j] / double(plan.count) : sum[j]);
+      }
+    }
+  });
+}
+
 template <Reduce kOp>
 Status eval_reduce(const EvalContext& ctx) {
   const View &x = ctx.inputs[0], &y = ctx.outputs[0];
@@ -174,6 +199,11 @@ Status eval_reduce(const EvalContext& ctx) {
   const ReducePlan plan(x, reduced);
   if (plan.kept_count != y.count()) return fail(ctx.node, Code::invalid_argument, "the axes are not those that the shapes were inferred from");
   if (x.dtype == DType::f32) {
+    if constexpr (kOp == Reduce::max || kOp == Reduce::min || kOp == Reduce::sum || kOp == Reduce::mean)
+      if (plan.kept_rank > 0 && plan.kept_stride[plan.kept_rank - 1] == 1 && plan.kept[plan.kept_rank - 1] > 1) {
+        reduce_columns<kOp>(ctx.eltwise, static_cast<const float*>(x.data), plan, static_cast<float*>(y.data));
+        return {};
+      }
     plan.for_kept([&](int64_t i, int64_t base) {
       static_cast<float*>(y.data)[i] = reduce_floats<kOp>(ctx.eltwise, static_cast<const float*>(x.data), plan, base);
     });

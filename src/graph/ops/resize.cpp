@@ -175,7 +175,9 @@ Inferred infer_resize(const InferContext& ctx) {
   Plan p;
   TypeShape y = *ctx.inputs[0];
   if (Status s = make_plan(ctx, y.shape.data(), int(y.shape.size()), p); !s.ok()) return s;
-  if (y.dtype != DType::f32 && !(p.mode == Mode::nearest && p.coordinates != Coordinates::crop)) return bad_type(ctx, 0);
+  const bool interpolates = y.dtype == DType::f32 || y.dtype == DType::u8 || y.dtype == DType::s8;
+  if (!interpolates && !(p.mode == Mode::nearest && p.coordinates != Coordinates::crop)) return bad_type(ctx, 0);
+  if (p.antialias && p.coordinates == Coordinates::crop) return fail(ctx.node, Code::unsupported, "antialias with a crop");
   if (p.antialias)  // the window grows as the scale shrinks
     for (int d = 0; d < p.rank; ++d)
       if (p.axis[d].active && p.axis[d].scale < 1.0 / 4096)
@@ -236,26 +238,53 @@ double kernel(const Plan& p, double distance) {
   return x < 2 ? ((a * x - 5 * a) * x + 8 * a) * x - 4 * a : 0;
 }
 
-// The interpolated value at `index` over dimensions d, d + 1, ...; base is the offset that the outer dimensions chose.
-double interpolate(const Plan& p, const float* in, const int64_t* strides, const int64_t* index, int d, int64_t base) {
-  while (d < p.rank && !p.axis[d].active) {
-    base += index[d] * strides[d];
-    ++d;
+// How many pixels one output reads along an axis: those around the pixel on the left, which an exact hit is to the right of.
+int64_t tap_count(const Plan& p, double scale) {
+  if (p.mode == Mode::nearest) return 1;
+  const double support = p.mode == Mode::linear ? 1 : 2, shrink = p.antialias ? std::min(1.0, scale) : 1.0;
+  return 2 * int64_t(std::ceil(support / shrink));
+}
+
+// Pixels and weights of each output index of an axis: tap t of index i at [i * count + t].
+struct Taps {
+  int64_t count = 1;
+  int64_t* pixel = nullptr;
+  float* weight = nullptr;
+};
+
+size_t tap_bytes(int64_t outputs, int64_t count) { return size_t(outputs * count) * (sizeof(int64_t) + sizeof(float)); }
+
+// Takes its tables from `memory`; returns what is behind them, a multiple of 8 bytes on.
+char* fill_taps(const Plan& p, const Axis& a, char* memory, Taps& taps) {
+  taps.count = tap_count(p, a.scale);
+  taps.pixel = reinterpret_cast<int64_t*>(memory);
+  taps.weight = reinterpret_cast<float*>(taps.pixel + a.out * taps.count);
+  const double shrink = p.antialias ? std::min(1.0, a.scale) : 1.0;
+  for (int64_t i = 0; i < a.out; ++i) {
+    if (p.mode == Mode::nearest) {
+      taps.pixel[i] = nearest_index(p, a, i);
+      continue;
+    }
+    const double x = source(p, a, i), first = std::ceil(x) - double(taps.count / 2);
+    const auto weight = [&](int64_t t) {
+      const double at = first + double(t);
+      return p.exclude_outside && (at < 0 || at > double(a.in - 1)) ? 0 : kernel(p, (at - x) * shrink);
+    };
+    double total = p.antialias || p.exclude_outside ? 0 : 1;
+    for (int64_t t = 0; t < taps.count && (p.antialias || p.exclude_outside); ++t) total += weight(t);
+    for (int64_t t = 0; t < taps.count; ++t) {
+      taps.pixel[i * taps.count + t] = clamp_index(first + double(t), a.in);
+      taps.weight[i * taps.count + t] = float(weight(t) / total);
+    }
   }
-  if (d == p.rank) return double(in[base]);
-  const Axis& a = p.axis[d];
-  const double x = source(p, a, index[d]), shrink = p.antialias ? std::min(1.0, a.scale) : 1.0;
-  // Taps start .. 1 - start around the pixel on the left, which an exact hit is to the right of.
-  const double left = std::ceil(x) - 1, support = p.mode == Mode::linear ? 1 : 2;
-  const int64_t start = int64_t(std::floor(-support / shrink)) + 1;
-  double sum = 0, total = 0;
-  for (int64_t t = start; t <= 1 - start; ++t) {
-    const double at = left + double(t), w = kernel(p, (at - x) * shrink);
-    if (p.exclude_outside && (at < 0 || at > double(a.in - 1))) continue;
-    total += w;
-    if (w != 0) sum += w * interpolate(p, in, strides, index, d + 1, base + clamp_index(at, a.in) * strides[d]);
-  }
-  return p.antialias || p.exclude_outside ? sum / total : sum;
+  return memory + (tap_bytes(a.out, taps.count) + 7) / 8 * 8;
+}
+
+// Bytes round to nearest, ties to even; cubic interpolation may overshoot their range.
+template <class T>
+T to_element(float x) {
+  if constexpr (std::is_same_v<T, float>) return x;
+  else return T(std::min(std::max(std::nearbyint(x), float(std::numeric_limits<T>::min())), float(std::numeric_limits<T>::max())));
 }
 
 bool outside(const Plan& p, const int64_t* index) {
@@ -279,26 +308,115 @@ void for_each_index(const View& y, F&& f) {
   }
 }
 
-// Rows of the last dimension; where that one stays, whole rows are copied.
-void resize_nearest(const Plan& p, const View& x, const View& y, const int64_t* strides) {
-  const int last = p.rank - 1;
-  const size_t size = size_of(y.dtype);
-  const int64_t width = y.dims[last];
+// The last dimension that is resized; behind it lie whole blocks of elements that are read alike. -1: none.
+int last_active(const Plan& p) {
+  int d = p.rank - 1;
+  while (d >= 0 && !p.axis[d].active) --d;
+  return d;
+}
+
+// Tables for every axis, and one row of the input. Axes that change their size are active for certain, so that a row is no longer
+// than from the last of them on.
+size_t resize_scratch(const EvalContext& ctx) {
+  const View &x = ctx.inputs[0], &y = ctx.outputs[0];
+  Plan p;
+  if (!read_modes(ctx.node, ctx.opset, p).ok()) return 0;
+  size_t bytes = 0;
+  int last = 0;
+  for (int d = 0; d < x.rank; ++d) {
+    const double scale = x.dims[d] > 0 ? (double(y.dims[d]) - 0.5) / double(x.dims[d]) : 1;  // no more than the real one
+    if (y.dims[d] > 0) bytes += (tap_bytes(y.dims[d], tap_count(p, scale)) + 7) / 8 * 8;
+    if (x.dims[d] != y.dims[d]) last = d;
+  }
+  return bytes + size_t(product(x.dims, last, x.rank)) * sizeof(float);
+}
+
+// sum[j] += weight * in[j]
+template <class T>
+void add_scaled(const T* in, float weight, float* sum, int64_t n) {
+  for (int64_t j = 0; j < n; ++j) sum[j] += weight * float(in[j]);
+}
+
+// Rows of the last active dimension: those of the input that the outer dimensions choose are summed into one, which then is
+// interpolated along itself.
+template <class T>
+void resize_rows(const Plan& p, const View& x, const View& y, const int64_t* strides, void* scratch) {
+  Taps taps[kMaxRank];
+  char* memory = static_cast<char*>(scratch);
+  for (int d = 0; d < p.rank; ++d)
+    if (p.axis[d].active) memory = fill_taps(p, p.axis[d], memory, taps[d]);
+  float* row = reinterpret_cast<float*>(memory);
+  const int last = last_active(p);
+  const int64_t inner = product(y.dims, last + 1, y.rank), n = x.dims[last] * inner;
+  const Taps& along = taps[last];
+  View rows = y;
+  rows.rank = last;
+  for_each_index(rows, [&](const int64_t* index, int64_t at) {
+    std::fill_n(row, n, 0.0f);
+    for (int64_t tap[kMaxRank] = {};;) {  // every choice of a tap for each of the outer dimensions
+      int64_t offset = 0;
+      float weight = 1;
+      for (int d = 0; d < last; ++d) {
+        const int64_t i = index[d] * taps[d].count + tap[d];
+        offset += (p.axis[d].active ? taps[d].pixel[i] : index[d]) * strides[d];
+        if (p.axis[d].active) weight *= taps[d].weight[i];
+      }
+      if (weight != 0) add_scaled(static_cast<const T*>(x.data) + offset, weight, row, n);
+      int d = last - 1;
+      while (d >= 0 && ++tap[d] == taps[d].count) tap[d--] = 0;
+      if (d < 0) break;
+    }
+    T* out = static_cast<T*>(y.data) + at * y.dims[last] * inner;
+    for (int64_t i = 0; i < y.dims[last]; ++i, out += inner) {
+      const int64_t* pixel = along.pixel + i * along.count;
+      const float* weight = along.weight + i * along.count;
+      if constexpr (std::is_same_v<T, float>) {
+        if (inner > 1) {
+          std::fill_n(out, inner, 0.0f);
+          for (int64_t t = 0; t < along.count; ++t) add_scaled(row + pixel[t] * inner, weight[t], out, inner);
+          continue;
+        }
+      }
+      for (int64_t j = 0; j < inner; ++j) {
+        float sum = 0;
+        for (int64_t t = 0; t < along.count; ++t) sum += weight[t] * row[pixel[t] * inner + j];
+        out[j] = to_element<T>(sum);
+      }
+    }
+  });
+}
+
+// Blocks behind the last active dimension are copied.
+void resize_nearest(const Plan& p, const View& x, const View& y, const int64_t* strides, void* scratch) {
+  Taps taps[kMaxRank];
+  char* memory = static_cast<char*>(scratch);
+  for (int d = 0; d < p.rank; ++d)
+    if (p.axis[d].active) memory = fill_taps(p, p.axis[d], memory, taps[d]);
+  const int last = last_active(p);
+  const int64_t inner = product(y.dims, last + 1, y.rank), width = y.dims[last], *along = taps[last].pixel;
   View rows = y;
   rows.rank = last;
   visit_size(y.dtype, [&](auto type) {
     using T = decltype(type);
     for_each_index(rows, [&](const int64_t* index, int64_t row) {
       int64_t base = 0;
-      for (int d = 0; d < last; ++d) base += nearest_index(p, p.axis[d], index[d]) * strides[d];
+      for (int d = 0; d < last; ++d) base += (p.axis[d].active ? taps[d].pixel[index[d]] : index[d]) * strides[d];
       const T* in = static_cast<const T*>(x.data) + base;
-      T* out = static_cast<T*>(y.data) + row * width;
-      if (!p.axis[last].active) {
-        std::memcpy(out, in, size_t(width) * size);
+      T* out = static_cast<T*>(y.data) + row * width * inner;
+      if (inner == 1) {
+        for (int64_t i = 0; i < width; ++i) out[i] = in[along[i]];
       } else {
-        for (int64_t i = 0; i < width; ++i) out[i] = in[nearest_index(p, p.axis[last], i)];
+        for (int64_t i = 0; i < width; ++i) std::memcpy(out + i * inner, in + along[i] * inner, size_t(inner) * sizeof(T));
       }
     });
+  });
+}
+
+// What a crop reads beyond the input.
+template <class T>
+void extrapolate(const Plan& p, const View& y) {
+  for_each_index(y, [&](const int64_t* index, int64_t i) {
+    if (outside(p, index)) static_cast<T*>(y.data)[i] = to_element<T>(p.extrapolation);
   });
 }
 
@@ -310,37 +428,37 @@ Status eval_resize(const EvalContext& ctx) {
     if (p.axis[d].out != y.dims[d])
       return fail(ctx.node, Code::invalid_argument, "scales or sizes are not those that the shapes were inferred from");
   if (y.count() == 0) return {};
-  if (p.rank == 0) {
+  const bool crop = p.coordinates == Coordinates::crop;
+  if (last_active(p) < 0) {
     std::memcpy(y.data, x.data, byte_count(y));
     return {};
   }
   int64_t strides[kMaxRank];
   dense_strides(x, strides);
-  const bool crop = p.coordinates == Coordinates::crop;
-  if (p.mode == Mode::nearest && !crop) {
-    resize_nearest(p, x, y, strides);
-    return {};
-  }
-  for_each_index(y, [&](const int64_t* index, int64_t i) {
-    if (crop && outside(p, index)) {
-      f32_out(y)[i] = p.extrapolation;
-    } else if (p.mode == Mode::nearest) {
-      int64_t offset = 0;
-      for (int d = 0; d < p.rank; ++d) offset += nearest_index(p, p.axis[d], index[d]) * strides[d];
-      f32_out(y)[i] = f32(x)[offset];
-    } else {
-      f32_out(y)[i] = float(interpolate(p, f32(x), strides, index, 0, 0));
-    }
-  });
+  if (p.mode == Mode::nearest) resize_nearest(p, x, y, strides, ctx.scratch);
+  if (p.mode == Mode::nearest && !crop) return {};
+  const auto run = [&](auto type) {
+    using T = decltype(type);
+    if (p.mode != Mode::nearest) resize_rows<T>(p, x, y, strides, ctx.scratch);
+    if (crop) extrapolate<T>(p, y);
+  };
+  if (x.dtype == DType::u8) run(uint8_t{});
+  else if (x.dtype == DType::s8) run(int8_t{});
+  else run(float{});
   return {};
 }
 
 constexpr OpInfo kOps[] = {
-    {"Resize", "", infer_resize, eval_resize, 0b1110},
-    {"Upsample", "", infer_resize, eval_resize, 0b10},
+    {"Resize", "", infer_resize, eval_resize, 0b1110, resize_scratch},
+    {"Upsample", "", infer_resize, eval_resize, 0b10, resize_scratch},
 };
 
 }  // namespace
+
+bool copies_pixels(const Node& node) noexcept {
+  return string_attribute(node, "mode", "nearest") == "nearest" &&
+         string_attribute(node, "coordinate_transformation_mode", "half_pixel") != "tf_crop_and_resize";
+}
 
 std::span<const OpInfo> resize_ops() noexcept { return kOps; }
 

@@ -143,9 +143,10 @@ namespace {
 
 // Products of one channel with another: of a direct convolution, which leaves padding out, and of F(4x4, 3x3), of which each takes up
 // to 1.5 times as long (measured on Zen 3, AVX2, at image sizes from 2x2 to 112x112). Weights, eight times as large as they were,
-// take the time of a few tiles at least where they do not stay in any cache from one run to the next.
+// take the time of a few tiles at least where they do not stay in any cache from one run to the next. With few channels there is little
+// to gain, for as much memory.
 bool winograd_pays(const ConvDesc& d, std::string* why) {
-  constexpr int64_t kLeastDepth = 3, kLeastOfGroup = 8, kLargeBytes = 4 << 20, kLeastTilesOfLarge = 8;
+  constexpr int64_t kLeastChannels = 8, kLargeBytes = 4 << 20, kLeastTilesOfLarge = 8;
   const Window& w = d.window;
   const int64_t depth = d.ic / d.groups;
   int64_t rows = 0, cols = 0;
@@ -158,7 +159,7 @@ bool winograd_pays(const ConvDesc& d, std::string* why) {
   const bool large = places * depth * d.oc * int64_t(sizeof(int16_t)) > kLargeBytes;
   const int64_t products = places * (large ? std::max(tiles, kLeastTilesOfLarge) : tiles);
   say(why, "F(4x4, 3x3): %lld products of words for %lld of bytes", ll(products), ll(rows * cols));
-  if (depth < kLeastDepth || (d.groups > 1 && std::min(depth, d.oc / d.groups) < kLeastOfGroup)) return false;
+  if (depth < kLeastChannels || (d.groups > 1 && d.oc / d.groups < kLeastChannels)) return false;
   return products * 3 <= rows * cols * 2;
 }
 

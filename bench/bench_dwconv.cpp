@@ -5,11 +5,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <memory>
 #include <vector>
 
+#include "aligned.h"
 #include "bench.h"
 #include "octavo/registry.h"
 #include "time_kernel.h"
@@ -91,22 +90,12 @@ class Call {
     const int16_t h = int16_t(v);
     type == DType::f32 ? std::memcpy(p, &f, 4) : type == DType::s16 ? std::memcpy(p, &h, 2) : std::memcpy(p, &v, 1);
   }
-  struct Free {
-    void operator()(char* p) const { std::free(p); }
-  };
-  using Buffer = std::unique_ptr<char[], Free>;
-  static Buffer aligned(size_t bytes) {
-    bytes = (bytes + 63) / 64 * 64;
-    Buffer b(static_cast<char*>(std::aligned_alloc(64, bytes)));
-    std::memset(b.get(), 0, bytes);
-    return b;
-  }
 
   const KernelInfo& kernel_;
   Window s_;
   int64_t m_;
   size_t element_;
-  Buffer a_, w_, c_;
+  AlignedBuffer a_, w_, c_;
   std::vector<const void*> rows_;
   std::vector<int32_t> bias_;
   std::vector<float> scale_;

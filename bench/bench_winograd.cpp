@@ -5,12 +5,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <functional>
-#include <memory>
 #include <vector>
 
+#include "aligned.h"
 #include "bench.h"
 #include "octavo/registry.h"
 #include "time_kernel.h"
@@ -75,22 +74,12 @@ class Call {
  private:
   static int pixel(int64_t i) { return int(i * 7 % 101); }
   static int weight(int64_t j, int64_t p, int i) { return int((j * 5 + p * 11 + i * 3) % 23) - 11; }
-  struct Free {
-    void operator()(char* p) const { std::free(p); }
-  };
-  using Buffer = std::unique_ptr<char[], Free>;
-  static Buffer aligned(size_t bytes) {
-    bytes = (bytes + 63) / 64 * 64;
-    Buffer b(static_cast<char*>(std::aligned_alloc(64, bytes)));
-    std::memset(b.get(), 0, bytes);
-    return b;
-  }
 
   const KernelInfo& kernel_;
   Image s_;
   WinogradSpace space_;
   int64_t cols_;
-  Buffer a_, b_, c_, workspace_;
+  AlignedBuffer a_, b_, c_, workspace_;
   const void* tap_ = nullptr;
   std::vector<int32_t> bias_;
   std::vector<float> scale_;

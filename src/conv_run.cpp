@@ -1,0 +1,196 @@
+// The loops of a convolution: tiles of the plan to calls of its kernel.
+#include <algorithm>
+#include <cstring>
+
+#include "src/conv_impl.h"
+
+namespace octavo {
+using namespace detail;
+
+size_t ConvPlan::Impl::workspace_bytes() const noexcept {
+  if (algorithm.winograd) {
+    const WinogradSpace s = winograd_space(blocks.band_rows, blocks.segment_cols);
+    const Region seen = winograd_input(s);
+    return scratch_bytes() + pointer_bytes() + s.bytes + align_up(size_t(seen.rows * seen.cols * pixel_bytes()));
+  }
+  if (!algorithm.copy) return scratch_bytes() + pointer_bytes() + align_up(fill_bytes());
+  return scratch_bytes() + pointer_bytes() +
+         align_up(size_t(seen_rows(w, blocks.band_rows) * in_cols(w, blocks.segment_cols) * pixel_bytes()) +
+                  weights.kernel->format.kr);
+}
+
+Region ConvPlan::Impl::winograd_input(const WinogradSpace& s) const noexcept {
+  Region r{0, 0, 0, 0};
+  for (const WinogradPiece& p : pieces) {
+    r.rows = std::max(r.rows, p.y + (4 * s.tiles_y + 1) * w.stride_h + 1);
+    r.cols = std::max(r.cols, p.x + (4 * s.tiles_x + 1) * w.stride_w + 1);
+  }
+  return r;
+}
+
+// A padded copy of what a region of output pixels sees. Kernel rows that are far from each other are copied each by itself.
+Source ConvPlan::Impl::copy(const char* image, ptrdiff_t pixel_stride, const Region& out, char* to) const noexcept {
+  const int64_t step = tap_rows(w, blocks.band_rows), cols = in_cols(w, out.cols), band = (out.rows - 1) * w.stride_h + 1;
+  const ptrdiff_t row = cols * pixel_bytes();
+  Region r{out.y * w.stride_h - w.pad_top, out.x * w.stride_w - w.pad_left, 0, cols};
+  if (step == w.dilation_h) {
+    r.rows = (w.kh - 1) * step + band;
+    copy_padded(w, r, image, pixel_stride, pixel_bytes(), fill, to);
+  } else {
+    r.rows = band;
+    for (int64_t ky = 0; ky < w.kh; ++ky, r.y += w.dilation_h)
+      copy_padded(w, r, image, pixel_stride, pixel_bytes(), fill, to + ky * step * row);
+  }
+  // The last tap's k may be rounded up: those bytes meet zero weights.
+  std::fill_n(to + ((w.kh - 1) * step + band) * row, weights.kernel->format.kr, char(0));
+  return {to, 0, step * row, row, pixel_bytes()};
+}
+
+void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* workspace) const noexcept {
+  float* scratch = static_cast<float*>(workspace);
+  if (algorithm.flat) {
+    FlatArgs f{
+        v.batch * oh * ow,      static_cast<const char*>(v.a),        v.a_pixel_stride_bytes,       static_cast<char*>(v.c),
+        v.c_pixel_stride_bytes, static_cast<const char*>(v.residual), v.residual_pixel_stride_bytes};
+    f.scratch = scratch;
+    return run_flat(weights, flat_blocks(weights, f.m), f, begin, end);
+  }
+  const int64_t panels = weights.panel_count();
+  char* space = static_cast<char*>(workspace) + scratch_bytes();
+  const char** taps = reinterpret_cast<const char**>(space);
+  space += pointer_bytes();
+  std::memset(space, fill, fill_bytes());
+  for (int64_t tile = begin; tile < end;) {
+    const int64_t block = tile / panels, first = tile % panels, last = std::min(panels, first + end - tile);
+    tile += last - first;
+    const int64_t image = block / (blocks.bands * blocks.segments), band = block / blocks.segments % blocks.bands,
+                  segment = block % blocks.segments;
+    Region out{band * blocks.band_rows, segment * blocks.segment_cols, 0, 0};
+    out.rows = std::min(blocks.band_rows, oh - out.y);
+    out.cols = std::min(blocks.segment_cols, ow - out.x);
+    const char* data = static_cast<const char*>(v.a) + image * w.ih * w.iw * v.a_pixel_stride_bytes;
+    if (algorithm.winograd) {
+      run_winograd(v, image, out, first, last, data, taps, space, scratch);
+      continue;
+    }
+    const ptrdiff_t pixel = v.a_pixel_stride_bytes, row = w.iw * pixel;
+    Source in{data, (out.y * w.stride_h - w.pad_top) * row + (out.x * w.stride_w - w.pad_left) * pixel, w.dilation_h * row, row,
+              pixel};
+    if (algorithm.copy) in = copy(data, pixel, out, space);
+    const int64_t step = blocks.rows_first ? 1 : out.rows, end_row = out.y + out.rows;
+    for (out.rows = step; out.y < end_row; out.y += step, in.origin += step * w.stride_h * in.row)
+      for (int64_t p = first, next; p < last; p = next) {
+        next = p + call_panels(weights, *weights.kernel, p, std::min(last, p + blocks.group));
+        run_panels(v, image, out, p, next, in, taps, scratch);
+      }
+  }
+}
+
+// Panels of a region, whose tiles may hang over it, and over the image.
+void ConvPlan::Impl::run_winograd(const ConvArgs& v, int64_t image, const Region& out, int64_t begin, int64_t end,
+                                  const char* data, const char** taps, char* space, float* scratch) const noexcept {
+  const WinogradSpace s = winograd_space(out.rows, out.cols);
+  Region seen = winograd_input(s);
+  seen.y = out.y * w.stride_h - w.pad_top, seen.x = out.x * w.stride_w - w.pad_left;
+  char* const copy = space + winograd_space(blocks.band_rows, blocks.segment_cols).bytes;
+  copy_padded(w, seen, data, v.a_pixel_stride_bytes, pixel_bytes(), fill, copy);
+  WinogradArgs g;
+  g.a = reinterpret_cast<const void* const*>(taps);
+  g.a_pixel_stride_bytes = w.stride_w * pixel_bytes(), g.a_row_stride_bytes = w.stride_h * seen.cols * pixel_bytes();
+  g.batch = int64_t(pieces.size()), g.k = weights.k;
+  g.h = int32_t(out.rows), g.w = int32_t(out.cols);
+  g.workspace = space;
+  for (int64_t next; begin < end; begin = next) {  // the panels of a group
+    const ptrdiff_t group = weights.panels[size_t(begin)].a_offset;
+    next = begin + 1;
+    while (next < end && weights.panels[size_t(next)].a_offset == group) ++next;
+    for (size_t t = 0; t < pieces.size(); ++t) taps[t] = copy + (pieces[t].y * seen.cols + pieces[t].x) * pixel_bytes() + group;
+    run_tiles(v, image, out, begin, next, g, scratch);
+  }
+}
+
+void ConvPlan::Impl::run_tiles(const ConvArgs& v, int64_t image, const Region& out, int64_t begin, int64_t end, WinogradArgs& g,
+                               float* scratch) const noexcept {
+  const Panel &first = weights.panels[size_t(begin)], &last = weights.panels[size_t(end - 1)];
+  EpilogueArgs epi = weights.epilogue.args(first.column);
+  const int64_t pixel = (image * oh + out.y) * ow + out.x;
+  g.b = weights.panel(begin), g.b_panel_stride = ptrdiff_t(weights.all_taps_bytes());
+  g.n = last.column + last.n - first.column;
+  g.c = static_cast<char*>(v.c) + pixel * v.c_pixel_stride_bytes + first.column * ptrdiff_t(size_of(types.c));
+  g.c_pixel_stride_bytes = v.c_pixel_stride_bytes, g.c_row_stride_bytes = ow * v.c_pixel_stride_bytes;
+  if (v.residual) {
+    epi.residual = static_cast<const char*>(v.residual) + pixel * v.residual_pixel_stride_bytes +
+                   first.column * ptrdiff_t(size_of(epi.residual_dtype));
+    epi.residual_stride_bytes = v.residual_pixel_stride_bytes;
+    g.residual_row_stride_bytes = ow * v.residual_pixel_stride_bytes;
+  }
+  g.epi = &epi;
+  weights.call(g, scratch);
+}
+
+// Panels that one call takes.
+void ConvPlan::Impl::run_panels(const ConvArgs& v, int64_t image, const Region& out, int64_t begin, int64_t end, const Source& in,
+                                const char** taps, float* scratch) const noexcept {
+  const Panel &panel = weights.panels[size_t(begin)], &last = weights.panels[size_t(end - 1)];
+  // Pixels that are not dense cannot be fused; a tap's k is then a multiple of kr, so that the packed weights are the same.
+  const bool one_tap_a_row = algorithm.fused && in.pixel == pixel_bytes();
+  const int64_t taps_x = one_tap_a_row ? 1 : w.kw;
+  BrgemmArgs g;
+  g.a = reinterpret_cast<const void* const*>(taps);
+  g.c_stride_bytes = v.c_pixel_stride_bytes;
+  g.k = algorithm.fused && !one_tap_a_row ? types.in : weights.k;
+  g.n = int32_t(last.column - panel.column) + last.n;
+  g.b_panel_stride = ptrdiff_t(weights.all_taps_bytes());
+  g.group_n = weights.group_n;
+  const size_t tap_bytes = panel_bytes(weights.kernel->format, g.k);
+  const char* nothing = reinterpret_cast<const char*>(taps) + pointer_bytes();
+  for (int64_t y = 0; y < out.rows; ++y) {
+    const ptrdiff_t row = in.origin + y * w.stride_h * in.row + panel.a_offset;
+    const size_t row_variant = row_variants.empty() ? 0 : size_t(row_variants[size_t(out.y + y)]);
+    for (size_t i = 0; i < algorithm.columns.size(); ++i) {
+      const int64_t x = std::max(out.x, algorithm.columns[i].begin), x_end = std::min(out.x + out.cols, algorithm.columns[i].end);
+      if (x >= x_end) continue;
+      const size_t variant = row_variant + i;
+      const Taps& used = variants[variant];
+      EpilogueArgs epi = weights.epilogue.args(panel.column, int64_t(variant));
+      g.epi = &epi;
+      g.a_stride_bytes = w.stride_w * in.pixel;
+      g.b = weights.panel(begin);
+      const char** tap = taps;
+      g.b_offsets = nullptr;
+      if (used.none()) {
+        g.a_stride_bytes = 0;
+        for (int64_t kx = 0; kx < (algorithm.fused ? taps_x : 1); ++kx) *tap++ = nothing;
+      } else if (cut()) {
+        g.b_offsets = &b_offsets[i * size_t(w.kh * w.kw) + size_t(used.rows.begin * (used.cols.end - used.cols.begin))];
+        for (int64_t ky = used.rows.begin; ky < used.rows.end; ++ky)
+          for (int64_t kx = used.cols.begin; kx < used.cols.end; ++kx)
+            *tap++ = in.data + (row + ky * in.tap_row + ((x - out.x) * w.stride_w + kx * w.dilation_w) * in.pixel);
+      } else {
+        g.b = weights.panel(begin) + size_t(used.rows.begin * taps_x) * tap_bytes;
+        for (int64_t ky = used.rows.begin; ky < used.rows.end; ++ky)
+          for (int64_t kx = 0; kx < taps_x; ++kx) *tap++ = in.data + (row + ky * in.tap_row + kx * w.dilation_w * in.pixel);
+      }
+      g.batch = tap - taps;
+      const int64_t pixel = (image * oh + out.y + y) * ow + x;
+      char* c = static_cast<char*>(v.c) + pixel * v.c_pixel_stride_bytes + panel.column * ptrdiff_t(size_of(types.c));
+      if (v.residual) {
+        epi.residual = static_cast<const char*>(v.residual) + pixel * v.residual_pixel_stride_bytes +
+                       panel.column * ptrdiff_t(size_of(epi.residual_dtype));
+        epi.residual_stride_bytes = v.residual_pixel_stride_bytes;
+      }
+      const KernelInfo& kernel = call_kernel(weights, x_end - x);
+      const int64_t most = call_rows(weights, kernel, w.stride_w * in.pixel, g.a_stride_bytes, g.c_stride_bytes);
+      for (int64_t left = x_end - x; left > 0; left -= g.m) {
+        g.m = int32_t(next_call(kernel, most, left));
+        g.c = c;
+        weights.call(kernel, g, scratch);
+        c += g.m * v.c_pixel_stride_bytes;
+        if (epi.residual) epi.residual = static_cast<const char*>(epi.residual) + g.m * v.residual_pixel_stride_bytes;
+        for (const char** j = taps; j < tap; ++j) *j += g.m * g.a_stride_bytes;
+      }
+    }
+  }
+}
+
+}  // namespace octavo

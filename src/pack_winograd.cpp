@@ -3,21 +3,37 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "src/plan.h"
 
 namespace octavo::detail {
 namespace {
 
-constexpr int kLanes = 64;  // words of a panel that are made at once
+constexpr int kLanes = 32;  // words of a panel that are made at once
 
 using Lanes = int16_t[kLanes];
 
-// y = G x.
+// y = G x. (Unrolled: the constants are powers of two, or near to them.)
 void transform(const Lanes& x0, const Lanes& x1, const Lanes& x2, Lanes (&y)[6]) noexcept {
+#pragma GCC unroll 6
   for (int i = 0; i < 6; ++i)
     for (int l = 0; l < kLanes; ++l)
       y[i][l] = int16_t(kWinogradG[i][0] * x0[l] + kWinogradG[i][1] * x1[l] + kWinogradG[i][2] * x2[l]);
+}
+
+// Weights of one column and channel to lane l of x, rows x cols of them. Returns their sum. Most pieces are whole: kAll by kAll.
+constexpr std::integral_constant<int64_t, 3> kAll;
+template <class Count>
+int32_t take(const int8_t* from, ptrdiff_t row, ptrdiff_t col, Count rows, Count cols, int l, Lanes (&x)[3][3]) noexcept {
+  int32_t sum = 0;
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < cols; ++j) {
+      const int8_t w = from[i * row + j * col];
+      x[i][j][l] = w;
+      sum += w;
+    }
+  return sum;
 }
 
 }  // namespace
@@ -39,24 +55,22 @@ void pack_winograd(const PackFormat& f, const Window& window, const std::vector<
                    int64_t ic, int64_t n, void* panel, int32_t* sums) noexcept {
   const int words = f.nr * f.kr, lanes = std::min(words, kLanes);
   const size_t place_bytes = pieces.size() * panel_bytes(f, ic);
-  const int64_t taps = window.kh * window.kw;
+  const int64_t taps = window.kh * window.kw, row_stride = window.stride_h * window.kw;
   char* of_piece = static_cast<char*>(panel);
   for (const WinogradPiece& piece : pieces) {
-    const int64_t rows = ceil_div(window.kh - piece.y, window.stride_h), cols = ceil_div(window.kw - piece.x, window.stride_w);
+    const int64_t rows = std::min<int64_t>(kAll, ceil_div(window.kh - piece.y, window.stride_h)),
+                  cols = std::min<int64_t>(kAll, ceil_div(window.kw - piece.x, window.stride_w));
     for (int64_t row = 0; row < ic; row += f.kr)
       for (int first = 0; first < words; first += lanes) {
         Lanes x[3][3] = {};
+        int64_t column = first / f.kr, channel = row + first % f.kr;
         for (int l = 0; l < lanes; ++l) {
-          const int64_t column = (first + l) / f.kr, channel = row + (first + l) % f.kr;
-          if (column >= n || channel >= ic) continue;
-          const int8_t* from = w + (column * ic + channel) * taps + piece.y * window.kw + piece.x;
-          int32_t sum = 0;
-          for (int64_t i = 0; i < std::min<int64_t>(3, rows); ++i)
-            for (int64_t j = 0; j < std::min<int64_t>(3, cols); ++j) {
-              x[i][j][l] = from[i * window.stride_h * window.kw + j * window.stride_w];
-              sum += x[i][j][l];
-            }
-          sums[column] += sum;
+          if (column < n && channel < ic) {
+            const int8_t* from = w + (column * ic + channel) * taps + piece.y * window.kw + piece.x;
+            sums[column] += rows == kAll && cols == kAll ? take(from, row_stride, window.stride_w, kAll, kAll, l, x)
+                                                         : take(from, row_stride, window.stride_w, rows, cols, l, x);
+          }
+          if (++channel == row + f.kr) channel = row, ++column;
         }
         Lanes by_row[3][6];  // w G^t, by columns
         for (int i = 0; i < 3; ++i) transform(x[i][0], x[i][1], x[i][2], by_row[i]);

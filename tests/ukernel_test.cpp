@@ -340,6 +340,22 @@ TEST_P(Ukernel, AllEpilogues) {
         }
 }
 
+#ifdef __aarch64__
+// On a thread that takes subnormal numbers for 0, as some programs have it.
+TEST_P(Ukernel, FlushToZero) {
+  const KernelInfo& k = *GetParam();
+  Rig rig(k);
+  uint64_t fpcr;
+  asm volatile("mrs %0, fpcr" : "=r"(fpcr));
+  asm volatile("msr fpcr, %0" : : "r"(fpcr | uint64_t(1) << 24));
+  for (const Epi& epi : epilogues(k)) {
+    rig.check({k.mr, k.nr, 64, 1, true, Operands::random, epi});
+    if (HasFatalFailure()) break;
+  }
+  asm volatile("msr fpcr, %0" : : "r"(fpcr));
+}
+#endif
+
 // The largest sums, and sums longer than what a kernel may take in one go, with all columns and with one fewer.
 TEST_P(Ukernel, Extremes) {
   const KernelInfo& k = *GetParam();

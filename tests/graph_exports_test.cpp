@@ -23,9 +23,11 @@ Graph with_input(Shape shape) {
   return g;
 }
 
-Graph ending_in(Graph g, const std::string& output) {
-  g.outputs = {{output, DType::f32, {}, false}};
-  return g;
+// By reference: `output` may be that of a node which is added in the same call.
+Graph ending_in(const Graph& g, const std::string& output) {
+  Graph whole = g;
+  whole.outputs = {{output, DType::f32, {}, false}};
+  return whole;
 }
 
 // [k, n], about unit variance behind it

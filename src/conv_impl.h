@@ -84,11 +84,12 @@ struct ConvPlan::Impl {
   int64_t tiles(int64_t batch) const noexcept {
     if (batch < 1) return 0;
     if (algorithm.flat) return detail::flat_blocks(weights, batch * oh * ow).blocks * weights.panel_count();
-    return batch * blocks.bands * blocks.segments * weights.panel_count();
+    return batch * blocks.phases_y * blocks.phases_x * blocks.bands * blocks.segments * weights.panel_count();
   }
   // conv_run.cpp
   void run(const ConvArgs& v, int64_t begin, int64_t end, void* workspace) const noexcept;
   detail::Source copy(const char* image, ptrdiff_t pixel_stride, const detail::Region& out, char* to) const noexcept;
+  detail::Region of_phase(detail::Region r, int64_t phase) const noexcept;
   void run_winograd(const ConvArgs& v, int64_t image, const detail::Region& out, int64_t begin, int64_t end, const char* data,
                     const char** taps, char* space, float* scratch) const noexcept;
   void run_tiles(const ConvArgs& v, int64_t image, const detail::Region& out, int64_t begin, int64_t end, WinogradArgs& g,

@@ -63,16 +63,18 @@ void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* wo
   for (int64_t tile = begin; tile < end;) {
     const int64_t block = tile / panels, first = tile % panels, last = std::min(panels, first + end - tile);
     tile += last - first;
-    const int64_t image = block / (blocks.bands * blocks.segments), band = block / blocks.segments % blocks.bands,
+    const int64_t phases = blocks.phases_y * blocks.phases_x, image = block / (phases * blocks.bands * blocks.segments),
+                  phase = block / (blocks.bands * blocks.segments) % phases, band = block / blocks.segments % blocks.bands,
                   segment = block % blocks.segments;
-    Region out{band * blocks.band_rows, segment * blocks.segment_cols, 0, 0};
-    out.rows = std::min(blocks.band_rows, oh - out.y);
-    out.cols = std::min(blocks.segment_cols, ow - out.x);
     const char* data = static_cast<const char*>(v.a) + image * w.ih * w.iw * v.a_pixel_stride_bytes;
+    Region out{band * blocks.band_rows, segment * blocks.segment_cols, 0, 0};
     if (algorithm.winograd) {
-      run_winograd(v, image, out, first, last, data, taps, space, scratch);
+      out = of_phase(out, phase);
+      if (out.rows > 0 && out.cols > 0) run_winograd(v, image, out, first, last, data, taps, space, scratch);
       continue;
     }
+    out.rows = std::min(blocks.band_rows, oh - out.y);
+    out.cols = std::min(blocks.segment_cols, ow - out.x);
     const ptrdiff_t pixel = v.a_pixel_stride_bytes, row = w.iw * pixel;
     Source in{data, (out.y * w.stride_h - w.pad_top) * row + (out.x * w.stride_w - w.pad_left) * pixel, w.dilation_h * row, row,
               pixel};
@@ -86,12 +88,23 @@ void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* wo
   }
 }
 
+// What a region of the pixels of a phase is in the image.
+Region ConvPlan::Impl::of_phase(Region r, int64_t phase) const noexcept {
+  r.step_y = w.dilation_h, r.step_x = w.dilation_w;
+  r.y = phase / blocks.phases_x + r.y * r.step_y;
+  r.x = phase % blocks.phases_x + r.x * r.step_x;
+  r.rows = std::min(blocks.band_rows, ceil_div(oh - r.y, r.step_y));
+  r.cols = std::min(blocks.segment_cols, ceil_div(ow - r.x, r.step_x));
+  return r;
+}
+
 // Panels of a region, whose tiles may hang over it, and over the image.
 void ConvPlan::Impl::run_winograd(const ConvArgs& v, int64_t image, const Region& out, int64_t begin, int64_t end,
                                   const char* data, const char** taps, char* space, float* scratch) const noexcept {
   const WinogradSpace s = winograd_space(out.rows, out.cols);
   Region seen = winograd_input(s);
   seen.y = out.y * w.stride_h - w.pad_top, seen.x = out.x * w.stride_w - w.pad_left;
+  seen.step_y = out.step_y, seen.step_x = out.step_x;
   char* const copy = space + winograd_space(blocks.band_rows, blocks.segment_cols).bytes;
   copy_padded(w, seen, data, v.a_pixel_stride_bytes, pixel_bytes(), fill, copy);
   WinogradArgs g;
@@ -117,12 +130,12 @@ void ConvPlan::Impl::run_tiles(const ConvArgs& v, int64_t image, const Region& o
   g.b = weights.panel(begin), g.b_panel_stride = ptrdiff_t(weights.all_taps_bytes());
   g.n = last.column + last.n - first.column;
   g.c = static_cast<char*>(v.c) + pixel * v.c_pixel_stride_bytes + first.column * ptrdiff_t(size_of(types.c));
-  g.c_pixel_stride_bytes = v.c_pixel_stride_bytes, g.c_row_stride_bytes = ow * v.c_pixel_stride_bytes;
+  g.c_pixel_stride_bytes = out.step_x * v.c_pixel_stride_bytes, g.c_row_stride_bytes = out.step_y * ow * v.c_pixel_stride_bytes;
   if (v.residual) {
     epi.residual = static_cast<const char*>(v.residual) + pixel * v.residual_pixel_stride_bytes +
                    first.column * ptrdiff_t(size_of(epi.residual_dtype));
-    epi.residual_stride_bytes = v.residual_pixel_stride_bytes;
-    g.residual_row_stride_bytes = ow * v.residual_pixel_stride_bytes;
+    epi.residual_stride_bytes = out.step_x * v.residual_pixel_stride_bytes;
+    g.residual_row_stride_bytes = out.step_y * ow * v.residual_pixel_stride_bytes;
   }
   g.epi = &epi;
   weights.call(g, scratch);

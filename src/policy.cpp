@@ -142,22 +142,25 @@ const KernelInfo* grouped_kernel(const ConvDesc& d, const KernelInfo& kernel) no
 namespace {
 
 // Products of one channel with another: of a direct convolution, which leaves padding out, and of F(4x4, 3x3), of which each takes up
-// to 1.5 times as long (measured on Zen 3, AVX2, at image sizes from 2x2 to 112x112). Weights, eight times as large as they were,
-// take the time of a few tiles at least where they do not stay in any cache from one run to the next. With few channels there is little
-// to gain, for as much memory.
+// to 1.5 times as long (measured on Zen 3, AVX2, at image sizes from 2x2 to 112x112). To read the weights of a call, eight times as
+// large as they were, takes the time of a few tiles at least where they are not in L2 (4) or not in any cache (8). With few channels
+// there is little to gain, for as much memory.
 bool winograd_pays(const ConvDesc& d, std::string* why) {
-  constexpr int64_t kLeastChannels = 8, kLargeBytes = 4 << 20, kLeastTilesOfLarge = 8;
+  constexpr int64_t kLeastChannels = 8, kLarge = 512 << 10, kVeryLarge = 8 << 20;
   const Window& w = d.window;
   const int64_t depth = d.ic / d.groups;
   int64_t rows = 0, cols = 0;
   for (int64_t y = 0; y < w.oh(); ++y) {
-    const TapRange r = valid_taps(y * w.stride_h - w.pad_top, w.kh, 1, w.ih);
+    const TapRange r = valid_taps(y * w.stride_h - w.pad_top, w.kh, w.dilation_h, w.ih);
     rows += r.end - r.begin;
   }
   for (const ColumnTaps& c : column_taps(w)) cols += (c.end - c.begin) * (c.taps.end - c.taps.begin);
-  const int64_t tiles = ceil_div(w.oh(), 4) * ceil_div(w.ow(), 4), places = kWinogradPlaces * int64_t(winograd_pieces(w).size());
-  const bool large = places * depth * d.oc * int64_t(sizeof(int16_t)) > kLargeBytes;
-  const int64_t products = places * (large ? std::max(tiles, kLeastTilesOfLarge) : tiles);
+  // With dilation every so manieth output pixel is a call of its own.
+  const int64_t phases_y = std::min(w.dilation_h, w.oh()), phases_x = std::min(w.dilation_w, w.ow()), phases = phases_y * phases_x;
+  const int64_t tiles = ceil_div(ceil_div(w.oh(), phases_y), 4) * ceil_div(ceil_div(w.ow(), phases_x), 4);
+  const int64_t places = kWinogradPlaces * int64_t(winograd_pieces(w).size());
+  const int64_t bytes = places * depth * d.oc * int64_t(sizeof(int16_t)), least_tiles = bytes > kVeryLarge ? 8 : bytes > kLarge ? 4 : 1;
+  const int64_t products = places * phases * std::max(tiles, least_tiles);
   say(why, "F(4x4, 3x3): %lld products of words for %lld of bytes", ll(products), ll(rows * cols));
   if (depth < kLeastChannels || (d.groups > 1 && d.oc / d.groups < kLeastChannels)) return false;
   return products * 3 <= rows * cols * 2;
@@ -167,7 +170,8 @@ bool winograd_pays(const ConvDesc& d, std::string* why) {
 
 const KernelInfo* winograd_kernel(const ConvDesc& d, const KernelInfo& kernel, std::string* why) {
   const Window& w = d.window;
-  if (w.dilation_h != 1 || w.dilation_w != 1 || d.groups == d.ic || w.kh * w.kw * (d.ic / d.groups) > kWinogradProducts)
+  const bool no_phases = (w.dilation_h > 1 && w.stride_h > 1) || (w.dilation_w > 1 && w.stride_w > 1);
+  if (no_phases || d.groups == d.ic || w.kh * w.kw * (d.ic / d.groups) > kWinogradProducts)
     return nullptr;
   for (const KernelInfo& k : kernels()) {
     if (k.op != Op::winograd || k.a != kernel.a || k.needs != kernel.needs) continue;
@@ -306,12 +310,14 @@ ConvBlocks conv_blocks(const Window& w, int64_t pixel_bytes, const Weights& weig
 // V of a band, and P of a panel, stay in L2 while panels pass over them; each of a panel's places is read for all tiles of a band.
 ConvBlocks winograd_blocks(const Window& w, const Weights& weights, std::string* why) {
   constexpr int64_t kLeastTiles = 24;
-  const int64_t oh = w.oh(), ow = w.ow(), tiles_x = ceil_div(ow, 4), tiles_y = ceil_div(oh, 4), most = weights.caches.l2 / 2;
+  ConvBlocks b;
+  b.phases_y = std::min(w.dilation_h, w.oh()), b.phases_x = std::min(w.dilation_w, w.ow());
+  const int64_t oh = ceil_div(w.oh(), b.phases_y), ow = ceil_div(w.ow(), b.phases_x);
+  const int64_t tiles_x = ceil_div(ow, 4), tiles_y = ceil_div(oh, 4), most = weights.caches.l2 / 2;
   const PackFormat& format = weights.kernel->format;
   const auto bytes = [&](int64_t tiles_high, int64_t tiles_wide) {
     return int64_t(WinogradSpace(format, weights.taps / kWinogradPlaces, weights.k, 4 * tiles_high, 4 * tiles_wide).bytes);
   };
-  ConvBlocks b;
   int64_t high = 1, wide = tiles_x;
   while (wide > kLeastTiles && bytes(1, wide) > most) wide = ceil_div(wide, 2);
   while (high < tiles_y && (high * wide < kLeastTiles || bytes(high + 1, wide) <= most)) ++high;
@@ -321,6 +327,8 @@ ConvBlocks winograd_blocks(const Window& w, const Weights& weights, std::string*
   b.bands = ceil_div(oh, b.band_rows);
   b.segment_cols = 4 * wide;
   b.segments = ceil_div(ow, b.segment_cols);
+  if (b.phases_y * b.phases_x > 1)
+    say(why, "every %lldth row and %lldth column of pixels by itself", ll(w.dilation_h), ll(w.dilation_w));
   say(why, "%lldx%lld blocks of %lldx%lld pixels%s: %lld bytes of transformed tiles and products (of %lld, half of L2)", ll(b.bands),
       ll(b.segments), ll(b.band_rows), ll(b.segment_cols), asked(weights.choice.block_rows.has_value()),
       ll(bytes(b.band_rows / 4, wide)), ll(most));

@@ -73,6 +73,7 @@ ConvAlgorithm conv_algorithm(const ConvDesc&, const KernelInfo&, std::string* wh
 
 // How an output image is cut into bands of rows and segments of columns. A tile of the plan is one of these and one panel.
 struct ConvBlocks {
+  int64_t phases_y = 1, phases_x = 1;  // winograd: every dilation-th output pixel by itself, of which these are cut
   int64_t band_rows = 1, bands = 1, segment_cols = 1, segments = 1;
   int64_t group = 1;        // panels of a call, if its kernel takes several
   bool rows_first = false;  // all panels pass over a row of pixels before the next row does; else all rows over a panel

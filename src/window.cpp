@@ -107,21 +107,25 @@ std::vector<ColumnTaps> column_taps(const Window& w) {
 
 void copy_padded(const Window& w, const Region& r, const char* image, ptrdiff_t pixel_stride, int64_t pixel_bytes, int fill,
                  char* out) noexcept {
-  const int64_t left = std::clamp<int64_t>(-r.x, 0, r.cols), right = std::clamp<int64_t>(r.x + r.cols - w.iw, 0, r.cols - left);
-  const int64_t real = r.cols - left - right;
-  for (int64_t y = r.y; y < r.y + r.rows; ++y, out += r.cols * pixel_bytes) {
+  const auto columns_before = [&](int64_t x) {
+    return std::clamp<int64_t>(ceil_div(std::max<int64_t>(x - r.x, 0), r.step_x), 0, r.cols);
+  };
+  const int64_t left = columns_before(0), real = columns_before(w.iw) - left, right = r.cols - left - real;
+  const ptrdiff_t step = r.step_x * pixel_stride;
+  for (int64_t i = 0; i < r.rows; ++i, out += r.cols * pixel_bytes) {
+    const int64_t y = r.y + i * r.step_y;
     if (y < 0 || y >= w.ih || real <= 0) {
       std::memset(out, fill, size_t(r.cols * pixel_bytes));
       continue;
     }
     std::memset(out, fill, size_t(left * pixel_bytes));
     char* to = out + left * pixel_bytes;
-    const char* from = image + (y * w.iw + r.x + left) * pixel_stride;
-    if (pixel_stride == pixel_bytes) {
+    const char* from = image + (y * w.iw + r.x + left * r.step_x) * pixel_stride;
+    if (step == pixel_bytes) {
       std::memcpy(to, from, size_t(real * pixel_bytes));
       to += real * pixel_bytes;
     } else {
-      for (int64_t x = 0; x < real; ++x, to += pixel_bytes, from += pixel_stride) std::memcpy(to, from, size_t(pixel_bytes));
+      for (int64_t x = 0; x < real; ++x, to += pixel_bytes, from += step) std::memcpy(to, from, size_t(pixel_bytes));
     }
     std::memset(to, fill, size_t(right * pixel_bytes));
   }

@@ -47,9 +47,10 @@ inline int64_t in_cols(const Window& w, int64_t n) noexcept { return (n - 1) * w
 inline int64_t tap_rows(const Window& w, int64_t n) noexcept { return std::min(w.dilation_h, (n - 1) * w.stride_h + 1); }
 inline int64_t seen_rows(const Window& w, int64_t n) noexcept { return (n - 1) * w.stride_h + (w.kh - 1) * tap_rows(w, n) + 1; }
 
-// A rectangle of an input image, its origin possibly outside of the image.
+// A rectangle of an input image, or every so manieth pixel of one, its origin possibly outside of the image.
 struct Region {
   int64_t y = 0, x = 0, rows = 0, cols = 0;
+  int64_t step_y = 1, step_x = 1;
 };
 // Copies a region of an image to dense pixels of pixel_bytes. What lies outside of the image is filled with `fill`.
 void copy_padded(const Window&, const Region&, const char* image, ptrdiff_t pixel_stride, int64_t pixel_bytes, int fill,

@@ -52,6 +52,8 @@ TEST(Conv, NamedShapesEqualReference) {
       {window(19, 5, 2, 2), 17, 20, 1, 2},                      // ... of every second pixel
       {window(23, 7, 2, 3), 32, 16, 2, 1},                      // ... in groups
       {{13, 30, 4, 6, 1, 2, 1, 1, 2, 0, 1, 3}, 20, 33, 1, 1},   // ... not square
+      {window(37, 3, 1, 2, 2), 24, 20, 1, 2},                   // every second pixel by itself
+      {{26, 41, 3, 3, 1, 1, 2, 3, 2, 0, 1, 3}, 16, 40, 2, 1},   // ... every second row, third column, in groups
       {{1, 1000, 1, 5, 1, 2, 1, 1, 0, 2, 0, 2}, 16, 20, 1, 2},  // 1-D
       {{1, 3000, 1, 9, 1, 1, 1, 4, 0, 0, 0, 0}, 64, 8, 1, 1},   // 1-D, more than one segment
   };

@@ -89,9 +89,8 @@ struct ConvPlan::Impl {
   // conv_run.cpp
   void run(const ConvArgs& v, int64_t begin, int64_t end, void* workspace) const noexcept;
   detail::Source copy(const char* image, ptrdiff_t pixel_stride, const detail::Region& out, char* to) const noexcept;
-  detail::Region of_phase(detail::Region r, int64_t phase) const noexcept;
-  void run_winograd(const ConvArgs& v, int64_t image, const detail::Region& out, int64_t begin, int64_t end, const char* data,
-                    const char** taps, char* space, float* scratch) const noexcept;
+  void run_winograd(const ConvArgs& v, int64_t block, int64_t begin, int64_t end, const char** taps, char* space,
+                    float* scratch) const noexcept;
   void run_tiles(const ConvArgs& v, int64_t image, const detail::Region& out, int64_t begin, int64_t end, WinogradArgs& g,
                  float* scratch) const noexcept;
   void run_panels(const ConvArgs& v, int64_t image, const detail::Region& out, int64_t begin, int64_t end,

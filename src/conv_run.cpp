@@ -63,18 +63,16 @@ void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* wo
   for (int64_t tile = begin; tile < end;) {
     const int64_t block = tile / panels, first = tile % panels, last = std::min(panels, first + end - tile);
     tile += last - first;
-    const int64_t phases = blocks.phases_y * blocks.phases_x, image = block / (phases * blocks.bands * blocks.segments),
-                  phase = block / (blocks.bands * blocks.segments) % phases, band = block / blocks.segments % blocks.bands,
-                  segment = block % blocks.segments;
-    const char* data = static_cast<const char*>(v.a) + image * w.ih * w.iw * v.a_pixel_stride_bytes;
-    Region out{band * blocks.band_rows, segment * blocks.segment_cols, 0, 0};
     if (algorithm.winograd) {
-      out = of_phase(out, phase);
-      if (out.rows > 0 && out.cols > 0) run_winograd(v, image, out, first, last, data, taps, space, scratch);
+      run_winograd(v, block, first, last, taps, space, scratch);
       continue;
     }
+    const int64_t image = block / (blocks.bands * blocks.segments), band = block / blocks.segments % blocks.bands,
+                  segment = block % blocks.segments;
+    Region out{band * blocks.band_rows, segment * blocks.segment_cols, 0, 0};
     out.rows = std::min(blocks.band_rows, oh - out.y);
     out.cols = std::min(blocks.segment_cols, ow - out.x);
+    const char* data = static_cast<const char*>(v.a) + image * w.ih * w.iw * v.a_pixel_stride_bytes;
     const ptrdiff_t pixel = v.a_pixel_stride_bytes, row = w.iw * pixel;
     Source in{data, (out.y * w.stride_h - w.pad_top) * row + (out.x * w.stride_w - w.pad_left) * pixel, w.dilation_h * row, row,
               pixel};
@@ -88,19 +86,19 @@ void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* wo
   }
 }
 
-// What a region of the pixels of a phase is in the image.
-Region ConvPlan::Impl::of_phase(Region r, int64_t phase) const noexcept {
-  r.step_y = w.dilation_h, r.step_x = w.dilation_w;
-  r.y = phase / blocks.phases_x + r.y * r.step_y;
-  r.x = phase % blocks.phases_x + r.x * r.step_x;
-  r.rows = std::min(blocks.band_rows, ceil_div(oh - r.y, r.step_y));
-  r.cols = std::min(blocks.segment_cols, ceil_div(ow - r.x, r.step_x));
-  return r;
-}
-
-// Panels of a region, whose tiles may hang over it, and over the image.
-void ConvPlan::Impl::run_winograd(const ConvArgs& v, int64_t image, const Region& out, int64_t begin, int64_t end,
-                                  const char* data, const char** taps, char* space, float* scratch) const noexcept {
+// Panels of a block, whose tiles may hang over it, and over the image.
+void ConvPlan::Impl::run_winograd(const ConvArgs& v, int64_t block, int64_t begin, int64_t end, const char** taps, char* space,
+                                  float* scratch) const noexcept {
+  const int64_t segment = block % blocks.segments, band = block / blocks.segments % blocks.bands,
+                phase = block / (blocks.segments * blocks.bands), image = phase / (blocks.phases_y * blocks.phases_x);
+  Region out;
+  out.step_y = w.dilation_h, out.step_x = w.dilation_w;
+  out.y = phase / blocks.phases_x % blocks.phases_y + band * blocks.band_rows * out.step_y;
+  out.x = phase % blocks.phases_x + segment * blocks.segment_cols * out.step_x;
+  out.rows = std::min(blocks.band_rows, ceil_div(oh - out.y, out.step_y));
+  out.cols = std::min(blocks.segment_cols, ceil_div(ow - out.x, out.step_x));
+  if (out.rows <= 0 || out.cols <= 0) return;
+  const char* data = static_cast<const char*>(v.a) + image * w.ih * w.iw * v.a_pixel_stride_bytes;
   const WinogradSpace s = winograd_space(out.rows, out.cols);
   Region seen = winograd_input(s);
   seen.y = out.y * w.stride_h - w.pad_top, seen.x = out.x * w.stride_w - w.pad_left;

@@ -107,7 +107,7 @@ std::vector<ColumnTaps> column_taps(const Window& w) {
 
 void copy_padded(const Window& w, const Region& r, const char* image, ptrdiff_t pixel_stride, int64_t pixel_bytes, int fill,
                  char* out) noexcept {
-  const auto columns_before = [&](int64_t x) {
+  const auto columns_before = [&r](int64_t x) {
     return std::clamp<int64_t>(ceil_div(std::max<int64_t>(x - r.x, 0), r.step_x), 0, r.cols);
   };
   const int64_t left = columns_before(0), real = columns_before(w.iw) - left, right = r.cols - left - real;

@@ -46,8 +46,7 @@ Source ConvPlan::Impl::copy(const char* image, ptrdiff_t pixel_stride, const Reg
   return {to, 0, step * row, row, pixel_bytes()};
 }
 
-// In one piece: calls between its parts cost small layers half a per cent.
-[[gnu::flatten]] void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* workspace) const noexcept {
+void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* workspace) const noexcept {
   float* scratch = static_cast<float*>(workspace);
   if (algorithm.flat) {
     FlatArgs f{

@@ -148,7 +148,9 @@ namespace {
 bool winograd_pays(const ConvDesc& d, std::string* why) {
   constexpr int64_t kLeastChannels = 8, kLarge = 512 << 10, kVeryLarge = 8 << 20;
   const Window& w = d.window;
-  const int64_t depth = d.ic / d.groups;
+  const int64_t depth = d.ic / d.groups, places = kWinogradPlaces * int64_t(winograd_pieces(w).size());
+  if (depth < kLeastChannels || (d.groups > 1 && d.oc / d.groups < kLeastChannels)) return false;
+  if (places * 3 > w.kh * w.kw * 16 * 2) return false;  // not even for a whole tile that sees no padding
   int64_t rows = 0, cols = 0;
   for (int64_t y = 0; y < w.oh(); ++y) {
     const TapRange r = valid_taps(y * w.stride_h - w.pad_top, w.kh, w.dilation_h, w.ih);
@@ -158,11 +160,9 @@ bool winograd_pays(const ConvDesc& d, std::string* why) {
   // With dilation every so manieth output pixel is a call of its own.
   const int64_t phases_y = std::min(w.dilation_h, w.oh()), phases_x = std::min(w.dilation_w, w.ow()), phases = phases_y * phases_x;
   const int64_t tiles = ceil_div(ceil_div(w.oh(), phases_y), 4) * ceil_div(ceil_div(w.ow(), phases_x), 4);
-  const int64_t places = kWinogradPlaces * int64_t(winograd_pieces(w).size());
   const int64_t bytes = places * depth * d.oc * int64_t(sizeof(int16_t)), least_tiles = bytes > kVeryLarge ? 8 : bytes > kLarge ? 4 : 1;
   const int64_t products = places * phases * std::max(tiles, least_tiles);
   say(why, "F(4x4, 3x3): %lld products of words for %lld of bytes", ll(products), ll(rows * cols));
-  if (depth < kLeastChannels || (d.groups > 1 && d.oc / d.groups < kLeastChannels)) return false;
   return products * 3 <= rows * cols * 2;
 }
 

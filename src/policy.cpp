@@ -141,16 +141,17 @@ const KernelInfo* grouped_kernel(const ConvDesc& d, const KernelInfo& kernel) no
 
 namespace {
 
-// Products of one channel with another: of a direct convolution, which leaves padding out, and of F(4x4, 3x3), of which each takes up
-// to 1.5 times as long (measured on Zen 3, AVX2, at image sizes from 2x2 to 112x112). To read the weights of a call, eight times as
-// large as they were, takes the time of a few tiles at least where they are not in L2 (4) or not in any cache (8). With few channels
-// there is little to gain, for as much memory.
-bool winograd_pays(const ConvDesc& d, std::string* why) {
-  constexpr int64_t kLeastChannels = 8, kLarge = 512 << 10, kVeryLarge = 8 << 20;
+// Products of one channel with another: of a direct convolution, which leaves padding out, and of F(4x4, 3x3), with what the kernel
+// takes for each and for its transforms. To read the weights of a call, eight times as large as they were, takes the time of a few tiles
+// at least where they are not in L2 (4 of a 256-bit register) or not in any cache (8). With few channels there is little to gain, for
+// as much memory.
+bool winograd_pays(const ConvDesc& d, const KernelInfo& kernel, std::string* why) {
+  constexpr int64_t kLeastChannels = 8, kLarge = 512 << 10, kVeryLarge = 8 << 20, kRegisterColumns = 16;
   const Window& w = d.window;
-  const int64_t depth = d.ic / d.groups, places = kWinogradPlaces * int64_t(winograd_pieces(w).size());
-  if (depth < kLeastChannels || (d.groups > 1 && d.oc / d.groups < kLeastChannels)) return false;
-  if (places * 3 > w.kh * w.kw * 16 * 2) return false;  // not even for a whole tile that sees no padding
+  const int64_t pieces = int64_t(winograd_pieces(w).size()), depth = d.ic / d.groups, columns = d.oc / d.groups;
+  const int64_t places = kWinogradPlaces * pieces;
+  if (depth < kLeastChannels || (d.groups > 1 && columns < kLeastChannels)) return false;
+  if (places * kernel.words > w.kh * w.kw * 16 * 10) return false;  // not even for a whole tile that sees no padding
   int64_t rows = 0, cols = 0;
   for (int64_t y = 0; y < w.oh(); ++y) {
     const TapRange r = valid_taps(y * w.stride_h - w.pad_top, w.kh, w.dilation_h, w.ih);
@@ -159,11 +160,13 @@ bool winograd_pays(const ConvDesc& d, std::string* why) {
   for (const ColumnTaps& c : column_taps(w)) cols += (c.end - c.begin) * (c.taps.end - c.taps.begin);
   // With dilation every so manieth output pixel is a call of its own.
   const int64_t phases_y = std::min(w.dilation_h, w.oh()), phases_x = std::min(w.dilation_w, w.ow()), phases = phases_y * phases_x;
-  const int64_t tiles = ceil_div(ceil_div(w.oh(), phases_y), 4) * ceil_div(ceil_div(w.ow(), phases_x), 4);
-  const int64_t bytes = places * depth * d.oc * int64_t(sizeof(int16_t)), least_tiles = bytes > kVeryLarge ? 8 : bytes > kLarge ? 4 : 1;
-  const int64_t products = places * phases * std::max(tiles, least_tiles);
-  say(why, "F(4x4, 3x3): %lld products of words for %lld of bytes", ll(products), ll(rows * cols));
-  return products * 3 <= rows * cols * 2;
+  const int64_t tiles = phases * ceil_div(ceil_div(w.oh(), phases_y), 4) * ceil_div(ceil_div(w.ow(), phases_x), 4);
+  const int64_t bytes = places * depth * d.oc * int64_t(sizeof(int16_t));
+  const int64_t least_tiles = (bytes > kVeryLarge ? 8 : bytes > kLarge ? 4 : 1) * kernel.nr / kRegisterColumns * phases;
+  const int64_t products = places * std::max(tiles, least_tiles), transforms = tiles * kernel.transform;
+  const int64_t cost = products * kernel.words / 10 + transforms * pieces / columns + transforms * 2 / depth;
+  say(why, "F(4x4, 3x3): %lld products of words, as long as %lld of bytes, for %lld", ll(products), ll(cost), ll(rows * cols));
+  return cost <= rows * cols;
 }
 
 }  // namespace
@@ -175,7 +178,7 @@ const KernelInfo* winograd_kernel(const ConvDesc& d, const KernelInfo& kernel, s
     return nullptr;
   for (const KernelInfo& k : kernels()) {
     if (k.op != Op::winograd || k.a != kernel.a || k.needs != kernel.needs) continue;
-    const bool pays = winograd_pays(d, why);
+    const bool pays = winograd_pays(d, k, why);
     // Weights that come packed say how.
     const std::optional<bool> asked =
         d.packed ? taps_of(*d.packed) == kWinogradPlaces * int64_t(winograd_pieces(w).size()) : d.choice.winograd;

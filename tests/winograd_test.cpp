@@ -142,7 +142,7 @@ class Rig {
   }
 
   Noise noise_{5};
-  GuardedBuffer a_{1 << 20}, b_{1 << 22}, c_{1 << 20}, residual_{1 << 20}, workspace_{1 << 23};
+  GuardedBuffer a_{1 << 20}, b_{1 << 24}, c_{1 << 20}, residual_{1 << 20}, workspace_{1 << 23};
   GuardedBuffer bias_{4096}, scale_{4096}, bias_f32_{4096};
 };
 
@@ -158,10 +158,10 @@ constexpr DType kOutputs[] = {DType::u8, DType::s8, DType::s32, DType::f32};
 
 TEST_P(Winograd, TilesDepthsAndColumns) {
   size_t turn = 0;
-  for (const int h : {1, 2, 3, 4, 5, 9})
+  for (const int h : {1, 2, 3, 4, 5, 9, 17})
     for (const int w : {1, 3, 4, 6, 7, 8, 21})
       for (const int64_t k : {1, 2, 3, 8, 15, 16, 17, 31, 33, 64})
-        for (const int64_t n : {1, 5, 8, 9, 15, 16, 17, 40}) {
+        for (const int64_t n : {1, 5, 8, 9, 15, 16, 17, 32, 40, 63}) {
           const size_t i = turn++;
           if (i % 7 != 0 || !test::taken(i / 7)) continue;
           const DType out = kOutputs[i / 7 % std::size(kOutputs)];

@@ -1,6 +1,6 @@
 // THE loops of a 3x3 convolution by F(4x4, 3x3) in integers (WinogradArgs, octavo/ukernel.h): tiles to V, products, P to pixels.
 //
-// V: the register vocabulary (int32 lanes; vpmaddwd multiplies words). The products of a place are a matrix product of tiles and
+// V: the register vocabulary (int32 lanes; words are multiplied in pairs). The products of a place are a matrix product of tiles and
 // channels by channels and columns, on words that lie as they are multiplied.
 #pragma once
 
@@ -90,8 +90,11 @@ OCTAVO_INLINE void place_products(const char* a, ptrdiff_t row, const char* b, i
     OCTAVO_UNROLL
     for (int v = 0; v < NV; ++v) V::keep(acc[i][v] = V::splat(0));
   }
-  // Of the rows behind the third, the sixth and the ninth: addresses reach three rows.
-  const char* from[4] = {a, a + 3 * row, a + 6 * row, a + 9 * row};
+  // Of every third row: addresses reach three.
+  constexpr int kPointers = (M + 2) / 3;
+  const char* from[kPointers];
+  OCTAVO_UNROLL
+  for (int i = 0; i < kPointers; ++i) from[i] = a + 3 * i * row;
   for (; pairs > 0; --pairs, b += kPanelVectors * V::vector_bytes) {
     asm("" : "+r"(b));
     typename V::I w[NV];
@@ -100,14 +103,10 @@ OCTAVO_INLINE void place_products(const char* a, ptrdiff_t row, const char* b, i
     OCTAVO_UNROLL
     for (int i = 0; i < M; ++i) {
       const typename V::I x = V::splat_at(from[i / 3] + i % 3 * row);
-      typename V::I y[NV];
-      OCTAVO_UNROLL
-      for (int v = 0; v < NV; ++v) V::now(y[v] = V::madd(x, w[v]));
-      OCTAVO_UNROLL
-      for (int v = 0; v < NV; ++v) V::accumulate(acc[i][v], y[v]);
+      V::dot(acc[i], x, w);
     }
     OCTAVO_UNROLL
-    for (int i = 0; 3 * i < M; ++i) {
+    for (int i = 0; i < kPointers; ++i) {
       from[i] += 4;
       asm("" : "+r"(from[i]));
     }
@@ -119,12 +118,12 @@ OCTAVO_INLINE void place_products(const char* a, ptrdiff_t row, const char* b, i
   }
 }
 
-// What is left of a place's tiles, fewer than M + 1.
+// The same of 1..M tiles.
 template <class V, int M, int NV>
-OCTAVO_INLINE void last_products(const char* a, ptrdiff_t row, const char* b, int64_t pairs, char* p, int64_t tiles) {
+OCTAVO_INLINE void some_products(const char* a, ptrdiff_t row, const char* b, int64_t pairs, char* p, int64_t tiles) {
   if constexpr (M > 0) {
     if (tiles == M) return place_products<V, M, NV>(a, row, b, pairs, p);
-    last_products<V, M - 1, NV>(a, row, b, pairs, p, tiles);
+    some_products<V, M - 1, NV>(a, row, b, pairs, p, tiles);
   }
 }
 
@@ -135,10 +134,12 @@ template <class V, int M, int NV>
   const char* v = static_cast<char*>(g.workspace);
   char* p = static_cast<char*>(g.workspace) + s.p;
   for (int place = 0; place < kWinogradPlaces; ++place, b += pairs * kTileBytes, v += s.v_plane, p += s.p_plane) {
-    int64_t t = 0;
-    for (; t + M <= tiles; t += M)
-      place_products<V, M, NV>(v + size_t(t) * s.row, ptrdiff_t(s.row), b, pairs, p + t * kTileBytes);
-    last_products<V, M - 1, NV>(v + size_t(t) * s.row, ptrdiff_t(s.row), b, pairs, p + t * kTileBytes, tiles - t);
+    // No group of tiles is much smaller than others: it would wait for its own sums.
+    for (int64_t t = 0, n; t < tiles; t += n) {
+      const int64_t rest = tiles - t, groups = (rest + M - 1) / M;
+      n = (rest + groups - 1) / groups;
+      some_products<V, M, NV>(v + size_t(t) * s.row, ptrdiff_t(s.row), b, pairs, p + t * kTileBytes, n);
+    }
   }
 }
 

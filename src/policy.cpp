@@ -142,11 +142,11 @@ const KernelInfo* grouped_kernel(const ConvDesc& d, const KernelInfo& kernel) no
 namespace {
 
 // Products of one channel with another: of a direct convolution, which leaves padding out, and of F(4x4, 3x3), with what the kernel
-// takes for each and for its transforms. To read the weights of a call, eight times as large as they were, takes the time of a few tiles
-// at least where they are not in L2 (4 of a 256-bit register) or not in any cache (8). With few channels there is little to gain, for
-// as much memory.
+// takes for each and for its transforms. To read the weights of a call, eight times as large as they were, takes the time of some tiles
+// at least where they are not in L2, and of twice as many where no cache holds them. With few channels there is little to gain, for as
+// much memory.
 bool winograd_pays(const ConvDesc& d, const KernelInfo& kernel, std::string* why) {
-  constexpr int64_t kLeastChannels = 8, kLarge = 512 << 10, kVeryLarge = 8 << 20, kRegisterColumns = 16;
+  constexpr int64_t kLeastChannels = 8, kLarge = 512 << 10, kVeryLarge = 8 << 20;
   const Window& w = d.window;
   const int64_t pieces = int64_t(winograd_pieces(w).size()), depth = d.ic / d.groups, columns = d.oc / d.groups;
   const int64_t places = kWinogradPlaces * pieces;
@@ -162,7 +162,7 @@ bool winograd_pays(const ConvDesc& d, const KernelInfo& kernel, std::string* why
   const int64_t phases_y = std::min(w.dilation_h, w.oh()), phases_x = std::min(w.dilation_w, w.ow()), phases = phases_y * phases_x;
   const int64_t tiles = phases * ceil_div(ceil_div(w.oh(), phases_y), 4) * ceil_div(ceil_div(w.ow(), phases_x), 4);
   const int64_t bytes = places * depth * d.oc * int64_t(sizeof(int16_t));
-  const int64_t least_tiles = (bytes > kVeryLarge ? 8 : bytes > kLarge ? 4 : 1) * kernel.nr / kRegisterColumns * phases;
+  const int64_t least_tiles = (bytes > kVeryLarge ? 2 * kernel.read : bytes > kLarge ? kernel.read : 1) * phases;
   const int64_t products = places * std::max(tiles, least_tiles), transforms = tiles * kernel.transform;
   const int64_t cost = products * kernel.words / 10 + transforms * pieces / columns + transforms * 2 / depth;
   say(why, "F(4x4, 3x3): %lld products of words, as long as %lld of bytes, for %lld", ll(products), ll(cost), ll(rows * cols));

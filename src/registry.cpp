@@ -7,19 +7,20 @@ namespace {
 
 constexpr KernelInfo brgemm(const char* name, Isa needs, DType a, DType b, uint8_t mr, PackFormat format, BrgemmFn run,
                             uint8_t group = 0, uint8_t panels = 1) {
-  return {name, Op::brgemm, needs, a, b, mr, format.nr, format.kr, false, format, 0, group, panels, 0, 0, 0, run, nullptr, nullptr};
+  return {name, Op::brgemm, needs, a, b, mr, format.nr, format.kr, false, format, 0, group, panels, 0, 0, 0, 0, run, nullptr, nullptr};
 }
 [[maybe_unused]] constexpr KernelInfo grouped(const char* name, Isa needs, DType a, DType b, uint8_t mr, PackFormat format,
                                               BrgemmFn run, uint8_t group) {
-  return {name, Op::grouped, needs, a, b, mr, format.nr, format.kr, false, format, 0, group, 1, 0, 0, 0, run, nullptr, nullptr};
+  return {name, Op::grouped, needs, a, b, mr, format.nr, format.kr, false, format, 0, group, 1, 0, 0, 0, 0, run, nullptr, nullptr};
 }
 constexpr KernelInfo dwconv(const char* name, Isa needs, DType a, DType b, uint8_t mr, PackFormat format, DwconvFn run,
                             uint8_t rows = 1, uint8_t edge = 0) {
-  return {name, Op::dwconv, needs, a, b, mr, format.nr, format.kr, false, format, rows, 0, 1, edge, 0, 0, nullptr, run, nullptr};
+  return {name, Op::dwconv, needs, a, b, mr, format.nr, format.kr, false, format, rows, 0, 1, edge, 0, 0, 0, nullptr, run, nullptr};
 }
 [[maybe_unused]] constexpr KernelInfo winograd(const char* name, Isa needs, DType a, DType b, uint8_t mr, PackFormat format,
-                                               WinogradFn run, uint8_t words, uint16_t transform) {
-  return {name, Op::winograd, needs, a, b, mr, format.nr, format.kr, false, format, 0, 0, 1, 0, words, transform, nullptr, nullptr, run};
+                                               WinogradFn run, uint8_t words, uint16_t transform, uint8_t read) {
+  return {name, Op::winograd, needs, a, b, mr, format.nr, format.kr, false, format, 0, 0, 1, 0, words, transform, read,
+          nullptr, nullptr, run};
 }
 constexpr KernelInfo test_only(KernelInfo row) {
   row.test_only = true;
@@ -30,7 +31,7 @@ using enum DType;
 // In priority order: among the eligible rows of an (op, a, b) the first one wins.
 constexpr KernelInfo kKernels[] = {
     // name, needs, a, b, mr, {nr kr bytes a_offset unpack_order by_column}, run, rows (1), edge (0)
-    // or group (0), panels (1), or words, transform: of avx2 measured together, of the others reckoned from instructions (kernels/README.md)
+    // or group (0), panels (1); or words, transform, read: those of avx2 measured in one, of the others reckoned (kernels/README.md)
 #if defined(__x86_64__)
     brgemm("brgemm_u8s8_avx512vnni_14x32x4", Isa::avx512vnni, u8, s8, 14, {32, 4, 1, 0},
            octavo_brgemm_u8s8_avx512vnni_14x32x4),
@@ -68,15 +69,15 @@ constexpr KernelInfo kKernels[] = {
     grouped("grouped_u8s8_avx2_240x32x4", Isa::avx2, u8, s8, 240, {32, 4, 1, 0}, octavo_grouped_u8s8_avx2_240x32x4, 4),
     grouped("grouped_s8s8_avx2_240x32x4", Isa::avx2, s8, s8, 240, {32, 4, 1, 128}, octavo_grouped_s8s8_avx2_240x32x4, 4),
     winograd("winograd_u8s8_avx512vnni_12x32x2", Isa::avx512vnni, u8, s8, 12, {32, 2, 2, -128},
-             octavo_winograd_u8s8_avx512vnni_12x32x2, 20, 500),
+             octavo_winograd_u8s8_avx512vnni_12x32x2, 22, 600, 20),
     winograd("winograd_s8s8_avx512vnni_12x32x2", Isa::avx512vnni, s8, s8, 12, {32, 2, 2, 0},
-             octavo_winograd_s8s8_avx512vnni_12x32x2, 20, 500),
+             octavo_winograd_s8s8_avx512vnni_12x32x2, 22, 600, 20),
     winograd("winograd_u8s8_avxvnni_6x16x2", Isa::avxvnni, u8, s8, 6, {16, 2, 2, -128},
-             octavo_winograd_u8s8_avxvnni_6x16x2, 20, 500),
+             octavo_winograd_u8s8_avxvnni_6x16x2, 22, 600, 10),
     winograd("winograd_s8s8_avxvnni_6x16x2", Isa::avxvnni, s8, s8, 6, {16, 2, 2, 0},
-             octavo_winograd_s8s8_avxvnni_6x16x2, 20, 500),
-    winograd("winograd_u8s8_avx2_6x16x2", Isa::avx2, u8, s8, 6, {16, 2, 2, -128}, octavo_winograd_u8s8_avx2_6x16x2, 15, 0),
-    winograd("winograd_s8s8_avx2_6x16x2", Isa::avx2, s8, s8, 6, {16, 2, 2, 0}, octavo_winograd_s8s8_avx2_6x16x2, 15, 0),
+             octavo_winograd_s8s8_avxvnni_6x16x2, 22, 600, 10),
+    winograd("winograd_u8s8_avx2_6x16x2", Isa::avx2, u8, s8, 6, {16, 2, 2, -128}, octavo_winograd_u8s8_avx2_6x16x2, 15, 0, 4),
+    winograd("winograd_s8s8_avx2_6x16x2", Isa::avx2, s8, s8, 6, {16, 2, 2, 0}, octavo_winograd_s8s8_avx2_6x16x2, 15, 0, 4),
     dwconv("dwconv_u8s8_avx512vnni_4x64x4", Isa::avx512vnni, u8, s8, 4, {64, 4, 1, 0, true, true}, octavo_dwconv_u8s8_avx512vnni_4x64x4, 8),
     dwconv("dwconv_u8s8_avxvnni_2x32x4", Isa::avxvnni, u8, s8, 2, {32, 4, 1, 0, true, true}, octavo_dwconv_u8s8_avxvnni_2x32x4, 8),
     dwconv("dwconv_u8s8_avx2_2x32x2", Isa::avx2, u8, s8, 2, {32, 2, 2, 0, true, true}, octavo_dwconv_u8s8_avx2_2x32x2, 8, 4),

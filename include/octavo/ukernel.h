@@ -215,6 +215,7 @@ struct KernelInfo {
   uint8_t edge;       // dwconv: a call for one pixel takes as long as so many pixels among others do. 0: not known to be slow
   uint8_t words;      // winograd: a product of words takes as long as so many tenths of one of bytes in a direct convolution. Else 0
   uint16_t transform; // winograd: to transform a channel of a tile takes as long as so many of those, to transform one back twice as long
+  uint8_t read;       // winograd: to read weights that L2 does not hold takes as long as to multiply so many tiles by them
   BrgemmFn brgemm;    // brgemm, grouped; exactly one of the three is set
   DwconvFn dwconv;
   WinogradFn winograd;

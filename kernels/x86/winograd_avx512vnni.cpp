@@ -4,7 +4,7 @@
 // C: s32, f32, u8, s8, in tiles of 4x4 pixels, 32 columns
 // Registers, of 32: 12 x 2 accumulators (16 columns: 24 x 1), 2 of B, 1 of A
 // Needs AVX-512 F, BW, DQ, VL, VNNI. vpdpwssd of words, without saturation; all sums are modulo 2^32
-// Measured: not yet, but for its bits in an emulator
+// Measured: no time yet; instructions, in an emulator (kernels/README.md)
 #include "kernels/x86/winograd.inl.h"
 #include "kernels/x86/zmm.inl.h"
 

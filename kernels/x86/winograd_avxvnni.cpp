@@ -4,7 +4,7 @@
 // C: s32, f32, u8, s8, in tiles of 4x4 pixels, 16 columns
 // Registers, of 16: 6 x 2 accumulators (8 columns: 12 x 1), 2 of B, 1 of A
 // Needs AVX-VNNI, AVX2, FMA. vpdpwssd of words, without saturation; all sums are modulo 2^32
-// Measured: not yet, but for its bits in an emulator
+// Measured: no time yet; instructions, in an emulator (kernels/README.md)
 #include "kernels/x86/winograd_ymm.inl.h"
 
 namespace octavo::OCTAVO_ISA {

@@ -76,7 +76,9 @@ class Rig {
 
     // A: [batch] blocks of rows; one arena, so that the last row of the last tap touches the trap.
     const int64_t row = c.k * c.groups();
-    const ptrdiff_t a_stride = ptrdiff_t(row * int64_t(a_size)) + (c.k % 2 ? 0 : noise_.integer(0, 9)) * ptrdiff_t(a_size);
+    // Rows some elements apart, or of odd k back to back and overlapping, as those of a convolution do.
+    const int64_t apart = c.k % 2 == 0 ? noise_.integer(0, 9) : noise_.integer(0, 1) ? 0 : -noise_.integer(0, row - 1);
+    const ptrdiff_t a_stride = ptrdiff_t((row + apart) * int64_t(a_size));
     const size_t tap = size_t((c.m - 1) * a_stride) + size_t(row) * a_size;
     char* a = place(a_, tap * size_t(c.batch), 1, c.right);
     std::vector<const void*> taps;

@@ -133,12 +133,13 @@ template <bool Flip>
   }
 }
 
-// `rows` rows of a tap from a row on. Short ones that lie back to back are read with what follows them, as far as there are rows.
+// `rows` rows of a tap from a row on. Short ones that lie back to back, or overlap, are read with what follows them, as far as there
+// are rows.
 template <bool Flip>
 OCTAVO_INLINE void widen_tap(const BrgemmArgs& g, int64_t tap, int row, int rows, char* to) {
   const char* from = static_cast<const char*>(g.a[tap]) + row * g.a_stride_bytes;
-  const bool dense = g.k < 16 && g.a_stride_bytes == g.k;
-  const int64_t wide = dense ? g.m - row - (16 + g.k - 1) / g.k + 1 : 0;
+  const bool dense = g.k < 16 && g.a_stride_bytes > 0 && g.a_stride_bytes <= g.k;
+  const int64_t wide = dense ? g.m - row - (16 - g.k + g.a_stride_bytes - 1) / g.a_stride_bytes : 0;
   int i = 0;
   for (; i < rows && i < wide; ++i, from += g.a_stride_bytes, to += kWordRow) widen_sixteen<Flip>(from, to);
   for (; i < rows; ++i, from += g.a_stride_bytes, to += kWordRow) widen_row<Flip>(from, g.k, to);

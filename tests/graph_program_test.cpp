@@ -391,6 +391,25 @@ Model quantized_conv(DType dtype, bool opaque, bool residual, int weight_zp = 0,
   return m;
 }
 
+TEST(Memory, CompactKeepsWeightsOfConvolutionsAtAByte) {
+  Model m;
+  m.input("x", {1, 64, 24, 24});
+  const std::string q = m.qdq("xq", "x", 0.01f, 100), w = m.weight("w", noise_s8({64, 64, 3, 3}, 1), {0.01f});
+  m.output(m.qdq("yq", m.node("Conv", "conv", {q, w}), 0.9f, 99));
+  CompileOptions options;
+  options.compact = true;
+  const Expected<Program> compact = Program::compile(m.g, options);
+  ASSERT_TRUE(bool(compact)) << compact.status().text();
+  const Program fast = compile(m.g);
+  const Tensor x = noise({1, 64, 24, 24}, 5);
+  EXPECT_EQ(values_of<float>(run(*compact, {x})[0]), values_of<float>(run(fast, {x})[0]));
+  EXPECT_EQ(step(*compact, "Conv").kernel.find("winograd"), std::string::npos);
+  EXPECT_LT(compact->memory().weights, 2u * 64 * 64 * 9);
+  if (step(fast, "Conv").kernel.find("winograd") == std::string::npos)
+    GTEST_SKIP() << "this machine has no kernel with larger weights";
+  EXPECT_GE(fast.memory().weights, 8u * 64 * 64 * 9);
+}
+
 TEST(Int8, ConvolutionTakesEverythingUpToQuantize) {
   const Tensor x = noise({2, 6, 7, 5}, 5);
   for (DType dtype : {DType::u8, DType::s8})

@@ -1,5 +1,6 @@
 // Decisions that a plan takes by its policy, taken by the caller instead: for benches that look for where the policy is wrong, and for
-// tests that no decision changes a byte. Everything else leaves all of it unset. What a shape, a kernel or this machine does not offer
+// tests that no decision changes a byte. Everything else leaves all of it unset, but for `winograd` where CompileOptions::compact asks for
+// small weights. What a shape, a kernel or this machine does not offer
 // is ignored: describe() says what was taken, and why. Out of range is invalid_argument.
 #pragma once
 

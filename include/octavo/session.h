@@ -21,6 +21,9 @@ struct CompileOptions {
   bool use_isa = false;
   bool strict = false;                        // an error for each node between Q and DQ that cannot run in int8
   bool simulate = false;                      // everything between DequantizeLinear and QuantizeLinear in float, as in training
+  // Weights of convolutions stay one byte each: no F(4x4, 3x3), which multiplies less and holds eight times as many bytes. The results
+  // are the same.
+  bool compact = false;
   std::vector<std::string> keep;              // values that must exist at run time for RunHooks::on_value
   // Inputs whose values are known now: axes, target shapes, repeats ... on which the shapes of results depend. The Program is
   // for these values only, and run() refuses others.

@@ -24,7 +24,7 @@ struct Options {
   std::vector<std::string> shapes;
   int threads = 1, runs = 0;
   double seconds = 3;
-  bool json = false;
+  bool compact = false, json = false;
 };
 
 double milliseconds_since(Clock::time_point start) {
@@ -86,7 +86,7 @@ struct Free {
 // A compiled model with its buffers: what is timed is Program::run alone.
 class Subject {
  public:
-  Subject(const std::string& path, const Options& options) : path_(path), program_(compile(options)) {
+  Subject(const std::string& path, const Options& options, bool compact) : path_(path), program_(compile(options, compact)) {
     for (size_t i = 0; i < program_.inputs().size(); ++i) {
       if (options.data.empty()) inputs_.push_back(random_tensor(program_.inputs()[i]));
       input_views_.push_back(view(inputs_[i]));
@@ -143,10 +143,11 @@ class Subject {
  private:
   static TensorView view(Tensor& t) { return {t.dtype(), t.shape(), t.mutable_data()}; }
 
-  Program compile(const Options& options) {
+  Program compile(const Options& options, bool compact) {
     const Graph graph = load_model(path_);
     CompileOptions compile;
     compile.input_shapes = parse_shapes(options.shapes, graph);
+    compile.compact = compact;
     if (!options.data.empty()) {
       const Inputs inputs = Dataset(options.data, graph, Dataset::load(options.data, {&graph})).group(0);
       for (const ValueInfo& input : graph.inputs) {
@@ -200,8 +201,8 @@ int run(const Options& options) {
   const Parallel parallel = options.threads > 1 ? pool.parallel() : single_thread();
   std::vector<Subject> subjects;
   subjects.reserve(2);
-  subjects.emplace_back(options.model, options);
-  if (!options.compare.empty()) subjects.emplace_back(options.compare, options);
+  subjects.emplace_back(options.model, options, options.compact);
+  if (!options.compare.empty()) subjects.emplace_back(options.compare, options, false);
   time_interleaved(subjects, parallel, options);
   for (Subject& s : subjects) s.time_nodes(parallel, int(std::clamp<size_t>(s.times().size() / 4, 5, 100)));
 
@@ -251,6 +252,7 @@ void add_bench(CLI::App& app, Action& action) {
             ->option_text("S");
         add_shapes(cmd, o.shapes);
         add_threads(cmd, o.threads);
+        add_compact(cmd, o.compact);
         add_json(cmd, o.json);
       },
       run);

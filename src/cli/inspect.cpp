@@ -15,7 +15,7 @@ namespace {
 struct Options {
   std::string model;
   std::vector<std::string> shapes;
-  bool strict = false, json = false;
+  bool strict = false, compact = false, json = false;
 };
 
 struct Totals {
@@ -53,6 +53,7 @@ int run(const Options& options) {
   const Graph graph = load_model(options.model);
   CompileOptions compile;
   compile.input_shapes = parse_shapes(options.shapes, graph);
+  compile.compact = options.compact;
   const Program program = value(Program::compile(graph, compile), options.model);
   // What compiles at leisure and not strictly has a node between Q and DQ that is not int8; the status names it.
   Status strict;
@@ -117,6 +118,7 @@ void add_inspect(CLI::App& app, Action& action) {
         add_shapes(cmd, o.shapes);
         cmd.add_flag("--strict", o.strict,
                      "Exit with 1 if a node between QuantizeLinear and DequantizeLinear does not run in int8");
+        add_compact(cmd, o.compact);
         add_json(cmd, o.json);
       },
       run);

@@ -30,6 +30,10 @@ inline void add_shapes(CLI::App& cmd, std::vector<std::string>& shapes) {
       ->allow_extra_args(false);
 }
 
+inline void add_compact(CLI::App& cmd, bool& compact) {
+  cmd.add_flag("--compact", compact, "MODEL's convolutions keep their weights at one byte each, and may take longer");
+}
+
 // Declares a subcommand whose options live in an `Options` and whose work is `run(options)`. `summary` is its line in the
 // list of commands; `details` end its help.
 template <class Options, class Declare>

@@ -129,6 +129,7 @@ Expected<std::unique_ptr<Step>> lower_dynamic_conv(const Net& net, const net::Op
   desc.numerics.out = DType::s32;
   desc.isa = isa;
   desc.use_isa = true;
+  if (net.compact) desc.choice.winograd = false;
   if (linear.groups > 1 && linear.groups == linear.ic) {
     Expected<std::unique_ptr<Step>> step = make_step<DepthwisePlan>(desc, net, op, isa, report);
     if (step || step.status().code() != Code::unsupported) return step;

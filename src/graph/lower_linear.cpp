@@ -124,6 +124,7 @@ Expected<std::unique_ptr<Step>> lower_conv(const Net& net, const net::Op& op, Is
   }
   ConvDesc desc = conv_desc<ConvDesc>(net, op, isa);
   desc.window = linear.window;
+  if (net.compact) desc.choice.winograd = false;
   if (linear.groups > 1 && linear.groups == linear.ic) {
     Expected<std::unique_ptr<Step>> step = window_step<DepthwisePlan>(desc, batch, report);
     if (step || step.status().code() != Code::unsupported) return step;

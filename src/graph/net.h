@@ -144,6 +144,7 @@ struct Net {
   std::vector<Value> values;
   std::vector<Op> ops;
   std::vector<int> inputs, outputs;
+  bool compact = false;  // CompileOptions
 
   // `shapes` must know every value of the graph.
   static Expected<Net> from(const Graph& graph, const ShapeMap& shapes, const std::vector<std::string>& keep);

@@ -86,6 +86,7 @@ Expected<Net> rewritten(Graph graph, const std::map<std::string, Shape>& shapes,
   if (!types) return types.status();
   Expected<Net> net = Net::from(graph, *types, options.keep);
   if (!net) return net;
+  net->compact = options.compact;
   net->sweep();
   if (!options.simulate) net::spell_out_integer(*net);
   if (Status s = net::recognize(*net, options.simulate); !s.ok()) return s;

@@ -414,21 +414,23 @@ TEST(Int8, ConvolutionTakesEverythingUpToQuantize) {
   const Tensor x = noise({2, 6, 7, 5}, 5);
   for (DType dtype : {DType::u8, DType::s8})
     for (bool residual : {false, true})
-      for (int64_t groups : {1, 2, 6}) {
-        const Model m = quantized_conv(dtype, false, residual, 0, groups);
-        const Program p = compile(m.g);
-        const NodeReport conv = step(p, "Conv");
-        EXPECT_EQ(conv.precision, "int8");
-        EXPECT_EQ(conv.why_not_int8, "");
-        EXPECT_NE(conv.kernel.find(dtype == DType::u8 ? "_u8s8_" : "_s8s8_"), std::string::npos) << conv.kernel;
-        EXPECT_EQ(conv.fused,
-                  residual ? (std::vector<std::string>{"add", "relu", "yq"}) : (std::vector<std::string>{"relu", "yq"}));
-        EXPECT_EQ(p.int8_mac_share(), 1);
-        EXPECT_EQ(p.report().size(), residual ? 5u : 4u);  // quantize (and, with two readers, to channels last), conv, dequantize, back
-        const Program reference = compile(quantized_conv(dtype, true, residual, 0, groups).g);
-        EXPECT_EQ(reference.int8_mac_share(), 0);
-        expect_within_a_step(run(p, {x})[0], run(reference, {x})[0], 0.03f);
-      }
+      for (int64_t groups : {1, 2, 6})
+        for (int weight_zp : {0, 3}) {
+          const Model m = quantized_conv(dtype, false, residual, weight_zp, groups);
+          const Program p = compile(m.g);
+          const NodeReport conv = step(p, "Conv");
+          EXPECT_EQ(conv.precision, "int8");
+          EXPECT_EQ(conv.why_not_int8, "");
+          EXPECT_NE(conv.kernel.find(dtype == DType::u8 ? "_u8s8_" : "_s8s8_"), std::string::npos) << conv.kernel;
+          EXPECT_EQ(conv.fused,
+                    residual ? (std::vector<std::string>{"add", "relu", "yq"}) : (std::vector<std::string>{"relu", "yq"}));
+          EXPECT_EQ(p.int8_mac_share(), 1);
+          // quantize (and, with two readers, to channels last), repeat channels for a zero point of the weights, conv, dequantize, back
+          EXPECT_EQ(p.report().size(), (residual ? 5u : 4u) + (weight_zp ? 1 : 0));
+          const Program reference = compile(quantized_conv(dtype, true, residual, weight_zp, groups).g);
+          EXPECT_EQ(reference.int8_mac_share(), 0);
+          expect_within_a_step(run(p, {x})[0], run(reference, {x})[0], 0.03f);
+        }
 }
 
 TEST(Int8, FloatOutputWhereNothingQuantizesIt) {
@@ -493,14 +495,17 @@ TEST(Int8, AddMulAveragePoolAndTables) {
 }
 
 TEST(Int8, ReasonsAndStrictMode) {
-  const Program p = compile(quantized_conv(DType::u8, false, false, 3).g);
+  Model bad = quantized_conv(DType::u8, false, false);
+  for (Node& node : bad.g.nodes)
+    if (node.name == "w") node.attributes["axis"] = int64_t(1);
+  const Program p = compile(bad.g);
   EXPECT_EQ(step(p, "Conv").precision, "float");
-  EXPECT_EQ(step(p, "Conv").why_not_int8, "weights have zero point 3");
+  EXPECT_EQ(step(p, "Conv").why_not_int8, "weight scales lie along axis 1, not the output channels");
   CompileOptions strict;
   strict.strict = true;
-  const Expected<Program> refused = Program::compile(quantized_conv(DType::u8, false, false, 3).g, strict);
+  const Expected<Program> refused = Program::compile(bad.g, strict);
   ASSERT_FALSE(refused);
-  EXPECT_STREQ(refused.status().text(), "node 'conv' (Conv) cannot run in int8: weights have zero point 3");
+  EXPECT_STREQ(refused.status().text(), "node 'conv' (Conv) cannot run in int8: weight scales lie along axis 1, not the output channels");
   EXPECT_TRUE(bool(Program::compile(quantized_conv(DType::u8, false, true).g, strict)));
 
   Model m;

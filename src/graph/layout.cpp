@@ -69,6 +69,11 @@ class Layouts {
   bool is_last(int v) const { return v >= 0 && net_.values[v].channels_last; }
   size_t rank(int v) const { return net_.values[v].shape.size(); }
 
+  // Not the last axis of a MatMul's operand.
+  bool repeats_channels(const Op& op) const {
+    return op.kind == Kind::repeat && net_.values[op.in[0]].shape[1] != net_.values[op.out[0]].shape[1];
+  }
+
   // What quantizes v, for one reader: it can as well write the other layout.
   Op* quantizer(int v) {
     const int producer = net_.values[v].producer;
@@ -135,7 +140,7 @@ class Layouts {
   Status place(int id) {
     const Op& op = net_.ops[id];
     if (op.in.empty()) return {};
-    const bool wants_last = op.kind == Kind::pool || op.kind == Kind::affine || op.kind == Kind::shuffle ||
+    const bool wants_last = op.kind == Kind::pool || op.kind == Kind::affine || op.kind == Kind::shuffle || repeats_channels(op) ||
                             ((op.kind == Kind::linear || op.kind == Kind::dynamic_linear) && op.linear->conv);
     if (wants_last) {
       convert_inputs(id, true);

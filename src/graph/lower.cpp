@@ -36,6 +36,7 @@ const char* precision_of(const Net& net, const net::Op& op) {
     case Kind::recurrent:
       return "int8";
     case Kind::shuffle:
+    case Kind::repeat:
     case Kind::to_last:
     case Kind::to_first:
     case Kind::copy:

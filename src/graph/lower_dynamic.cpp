@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "octavo/gemm.h"
+#include "octavo/rowmat.h"
 #include "step.h"
 
 namespace octavo {
@@ -13,11 +14,15 @@ using net::Net;
 constexpr int64_t kRowGrain = 8;  // rows in one unit of parallel work
 
 // A plan gives the int32 sums, in the place of the result; a second pass over each row makes floats of them, while they are in the
-// cache. The zero point's share of the sums is taken off there: zero point times the sums of the columns, stored here.
+// cache. What zero points add to the sums is taken off there: that of A times the sums of the columns, stored here, and those of
+// the columns times the sum of the row:
+//   sum_p (a - za)(w - zw) = sum_p a*w - za * sum_p w - zw * (sum_p a - k*za)
 class DynamicGemmStep : public Step {
  public:
-  DynamicGemmStep(const EltwiseKernels& k, GemmPlan plan, const net::Op& op, int64_t m, bool per_row, DType zero_type)
-      : k_(k), plan_(std::move(plan)), m_(m), per_row_(per_row), zero_type_(zero_type), lo_(op.lo), hi_(op.hi) {
+  DynamicGemmStep(const EltwiseKernels& k, const RowMatrixKernels& rows, GemmPlan plan, const net::Op& op, int64_t m, bool per_row,
+                  DType a_type, DType zero_type)
+      : k_(k), sum_row_(a_type == DType::u8 ? rows.columns_u8 : rows.columns_s8), plan_(std::move(plan)), m_(m), per_row_(per_row),
+        zero_type_(zero_type), lo_(op.lo), hi_(op.hi) {
     const net::Linear& linear = *op.linear;
     const size_t n = size_t(linear.oc);
     w_scale_ = linear.w_scale;
@@ -27,6 +32,12 @@ class DynamicGemmStep : public Step {
     const int8_t* w = linear.weight.as<int8_t>();
     for (int64_t p = 0; p < linear.ic; ++p)
       for (size_t j = 0; j < n; ++j) column_sums_[j] += *w++;
+    if (!linear.w_zero.empty()) {
+      w_zero_ = linear.w_zero;
+      w_zero_.resize(n, w_zero_[0]);
+      ones_.resize(size_t((linear.ic + kRowMatrixPad - 1) / kRowMatrixPad * kRowMatrixPad));
+      std::fill_n(ones_.begin(), linear.ic, int16_t(1));
+    }
     offset_bytes_ = (n * sizeof(int32_t) + 63) / 64 * 64;
     scratch_bytes = offset_bytes_ + plan_.workspace_bytes();
     weight_bytes = plan_.packed_bytes() + n * (2 * sizeof(float) + sizeof(int32_t));
@@ -54,6 +65,7 @@ class DynamicGemmStep : public Step {
     split(f, m_, kRowGrain, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         float* row = y + size_t(i) * n;
+        if (!w_zero_.empty()) take_off(static_cast<const char*>(args.a) + i * plan_.k(), zero, reinterpret_cast<int32_t*>(row));
         k_.dequantize_sums(reinterpret_cast<const int32_t*>(row), offset, scale[per_row_ ? i : 0], w_scale_.data(), bias_.data(),
                            row, n, lo_, hi_);
       }
@@ -62,19 +74,30 @@ class DynamicGemmStep : public Step {
   }
 
  private:
+  // From the sums of row a the columns' zero points times the sum of a - zero. The kernel calls such a row a column of a matrix.
+  void take_off(const char* a, uint32_t zero, int32_t* sums) const noexcept {
+    int32_t sum = 0;
+    const RowMatrixArgs product{ones_.data(), a, plan_.k(), plan_.k(), 1, &sum};
+    sum_row_(&product);
+    const uint32_t row = uint32_t(sum) - uint32_t(plan_.k()) * zero;
+    for (size_t j = 0; j < w_zero_.size(); ++j) sums[j] = int32_t(uint32_t(sums[j]) - uint32_t(w_zero_[j]) * row);
+  }
+
   int32_t zero_point(const void* p) const noexcept {
     if (!p) return 0;
     return zero_type_ == DType::u8 ? *static_cast<const uint8_t*>(p) : *static_cast<const int8_t*>(p);
   }
 
   const EltwiseKernels& k_;
+  void (*sum_row_)(const RowMatrixArgs*);
   GemmPlan plan_;
   int64_t m_;
   bool per_row_;
   DType zero_type_;
   float lo_, hi_;
   std::vector<float> w_scale_, bias_;
-  std::vector<int32_t> column_sums_;
+  std::vector<int32_t> column_sums_, w_zero_;
+  std::vector<int16_t> ones_;
   size_t offset_bytes_;
 };
 
@@ -131,8 +154,8 @@ Expected<std::unique_ptr<Step>> lower_dynamic(const Net& net, const net::Op& op,
   report.kernel = plan->kernel().name;
   report.macs = m * linear.oc * linear.ic;
   const DType zero_type = op.in[2] >= 0 ? net.values[op.in[2]].dtype : DType::u8;
-  return std::unique_ptr<Step>(
-      std::make_unique<DynamicGemmStep>(eltwise(isa), *std::move(plan), op, m, per_row, zero_type));
+  return std::unique_ptr<Step>(std::make_unique<DynamicGemmStep>(eltwise(isa), row_matrix_kernels(isa), *std::move(plan), op, m,
+                                                                 per_row, desc.a, zero_type));
 }
 
 std::unique_ptr<Step> lower_rows(const Net& net, const net::Op& op, const EltwiseKernels& kernels) {

@@ -226,12 +226,6 @@ std::vector<int64_t> integers(const Tensor& t) {
   }
 }
 
-Tensor shifted_to_s8(const Tensor& t) {
-  std::vector<int8_t> shifted(size_t(t.count()));
-  for (size_t i = 0; i < shifted.size(); ++i) shifted[i] = int8_t(int(t.as<uint8_t>()[i]) - 128);
-  return Tensor::from(DType::s8, t.shape(), shifted);
-}
-
 std::optional<std::vector<float>> per_channel(const Tensor& t, size_t rank, size_t axis, int64_t channels) {
   if (t.dtype() != DType::f32 || t.shape().size() > rank) return std::nullopt;
   if (t.count() == 1) return std::vector<float>(size_t(channels), *t.as<float>());

@@ -42,6 +42,7 @@ enum class Kind : uint8_t {
   embedding,   // rows of a constant matrix of bytes: op.embedding; in = {matrix, indices}, to f32 or bytes
   affine,      // clamp(x * channel_scale + channel_bias): one scale and bias for each channel
   shuffle,     // channel shuffle: channels [groups][c/groups] become [c/groups][groups]
+  repeat,      // channels [c] of bytes (MatMul: the last axis) become [c][groups], each `groups` times
   to_last,     // [n, c, spatial...] -> [n, spatial..., c]
   to_first,    // and back
   copy,        // in[0] into a graph output that cannot be computed in place
@@ -60,6 +61,7 @@ struct Linear {
   Tensor weight;
   bool transposed = false;
   std::vector<float> w_scale;     // s8: one or oc
+  std::vector<int32_t> w_zero;    // dynamic MatMul: zero points of weight, one or oc; empty: 0
   std::vector<float> bias;        // empty, or [oc]
   std::vector<int32_t> bias_s32;  // empty, or [oc] in units of in_q[0].scale * w_scale
 };
@@ -132,7 +134,7 @@ struct Op {
   float lo = -kInf, hi = kInf;       // clamp of the real-valued result
   std::vector<float> channel_scale, channel_bias;
   std::vector<uint8_t> table;
-  int64_t groups = 1;  // shuffle
+  int64_t groups = 1;  // shuffle, repeat
   float row_steps = 0, least_scale = 0;  // quantize_rows: scale = max(max |x| / row_steps, least_scale)
   std::string why_not_int8;
   int64_t order = 0;  // position in the graph; an operator that took over others stands where the last one stood
@@ -173,8 +175,6 @@ struct Net {
 std::vector<float> floats(const Tensor& t);
 // The elements of a constant as integers; empty if it is no integer tensor.
 std::vector<int64_t> integers(const Tensor& t);
-// u8 with zero point 128 as s8 with zero point 0.
-Tensor shifted_to_s8(const Tensor& t);
 // One value per channel, if t (f32, constant) broadcasts over a tensor of this rank along `axis` only.
 std::optional<std::vector<float>> per_channel(const Tensor& t, size_t rank, size_t axis, int64_t channels);
 

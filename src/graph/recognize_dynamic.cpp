@@ -4,6 +4,7 @@
 
 #include "rewrite.h"
 #include "window.h"
+#include "zero_points.h"
 
 namespace octavo::net {
 namespace {
@@ -73,18 +74,27 @@ void fuse_rows(Net& net, int id) {
 
 // ---- dynamic_linear
 
-// s8 weights with zero point 0; u8 ones with zero point 128 become such.
-std::optional<Tensor> weights_of(const Net& net, const Op& op) {
-  const Tensor* w = net.constant(op, 1);
-  if (!w || w->count() == 0) return std::nullopt;
-  const bool has_zero = op.in.size() > 3 && op.in[3] >= 0;
-  const Tensor* zero = net.constant(op, 3);
-  if (has_zero && !zero) return std::nullopt;
-  const int64_t wanted = w->dtype() == DType::u8 ? 128 : 0;
-  const std::vector<int64_t> zeros = zero ? integers(*zero) : std::vector<int64_t>{0};
-  if (std::any_of(zeros.begin(), zeros.end(), [&](int64_t z) { return z != wanted; })) return std::nullopt;
-  if (w->dtype() == DType::s8) return *w;
-  return shifted_to_s8(*w);
+constexpr int64_t kMaxDepth = 65793;  // the plan's own bound
+
+// Weights as the plan takes them. Where they do not fit s8 without their zero points, a matrix keeps these; the input of a
+// convolution is to be repeated: the result says how often. 0: neither will do.
+int64_t take_weights(const Tensor& w, const std::vector<int64_t>& zeros, Linear& linear) {
+  if (zeros.size() > 1 && int64_t(zeros.size()) != linear.oc) return 0;
+  const std::vector<Tensor> parts = less_zero_points(w, zeros, linear.conv ? 0 : 1);
+  if (parts.size() == 1) {
+    linear.weight = parts[0];
+    return 1;
+  }
+  if (linear.conv) {
+    const int64_t times = int64_t(parts.size());
+    linear.weight = interleaved(parts, 1);
+    linear.ic *= times;
+    return linear.weight.count() / linear.oc <= kMaxDepth ? times : 0;
+  }
+  const bool is_u8 = w.dtype() == DType::u8;
+  linear.weight = is_u8 ? shifted_to_s8(w) : w;
+  for (const int64_t z : zeros) linear.w_zero.push_back(int32_t(z) - (is_u8 ? 128 : 0));
+  return 1;
 }
 
 // The Muls behind `real` by a scale that is computed and by a constant one: by their product, or by one after the other.
@@ -141,16 +151,17 @@ bool set_geometry(const Net& net, const Op& op, const Shape& x, const Shape& w, 
     linear.ic = depth = w[0];
     linear.oc = w[1];
   }
-  return depth <= 65793;  // the plan's own bound
+  return depth <= kMaxDepth;
 }
 
 void fuse_product(Net& net, int id) {
   const Op& op = net.ops[id];
   const int a = op.in[0], zero = op.in.size() > 2 ? op.in[2] : -1;
-  std::optional<Tensor> w = weights_of(net, op);
+  const Tensor *w = net.constant(op, 1), *w_zero = net.constant(op, 3);
   const Shape a_shape = net.values[a].shape;
   Linear linear;
-  if (!w || net.values[a].constant || !set_geometry(net, op, a_shape, w->shape(), linear)) return;
+  if (!w || w->count() == 0 || (op.in.size() > 3 && op.in[3] >= 0 && !w_zero)) return;
+  if (net.values[a].constant || !set_geometry(net, op, a_shape, w->shape(), linear)) return;
   if (zero >= 0 && (net.values[zero].shape.size() > 1 || net.values[zero].dtype != net.values[a].dtype)) return;
   int64_t zeros = 1;
   for (int64_t d : zero >= 0 ? net.values[zero].shape : Shape{}) zeros *= d;
@@ -174,7 +185,8 @@ void fuse_product(Net& net, int id) {
   per_row.back() = 1;
   if (!whole && (s != per_row || zero >= 0 || linear.conv)) return;
 
-  linear.weight = *std::move(w);
+  const int64_t times = take_weights(*w, w_zero ? integers(*w_zero) : std::vector<int64_t>(), linear);
+  if (times == 0) return;
   linear.w_scale = *columns;
   net.absorb(id, cast);
   for (const int mul : scales->muls) net.absorb(id, mul);
@@ -195,10 +207,11 @@ void fuse_product(Net& net, int id) {
     target.hi = std::min(std::max(target.hi, limits->first), limits->second);
     net.absorb(id, user);
   }
+  const int bytes = repeated(net, a, linear.conv ? 1 : int64_t(rank) - 1, times, net.ops[id].order);
   Op& target = net.ops[id];
   target.kind = Kind::dynamic_linear;
   target.linear = std::move(linear);
-  net.set_inputs(id, {a, a_scale, zero});
+  net.set_inputs(id, {bytes, a_scale, zero});
 }
 
 }  // namespace

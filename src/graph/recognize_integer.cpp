@@ -5,6 +5,7 @@
 
 #include "rewrite.h"
 #include "window.h"
+#include "zero_points.h"
 
 namespace octavo::net {
 namespace {
@@ -86,17 +87,6 @@ bool has_qdq_form(const Net& net, const Op& op) {
 
 // ---- ConvInteger, MatMulInteger
 
-// s8 weights with zero point 0.
-std::optional<Tensor> weights_of(const Net& net, const Op& op) {
-  const Tensor* w = net.constant(op, 1);
-  if (!w || w->count() == 0 || !is_constant(net, op, 3)) return std::nullopt;
-  const Tensor* zero = net.constant(op, 3);
-  const int64_t wanted = w->dtype() == DType::u8 ? 128 : 0;
-  for (const int64_t z : zero ? integers(*zero) : std::vector<int64_t>{0})
-    if (z != wanted) return std::nullopt;
-  return w->dtype() == DType::u8 ? shifted_to_s8(*w) : *w;
-}
-
 // Cast to f32 and Mul by a positive constant, one or one for each channel.
 void absorb_scale(Net& net, int id) {
   const int cast = net.only_user(net.ops[id].out[0]);
@@ -118,9 +108,9 @@ Status recognize_sums(Net& net, int id) {
   const Op& op = net.ops[id];
   const bool conv = op.node.op_type == "ConvInteger";
   const Tensor* zero = net.constant(op, 2);
-  std::optional<Tensor> w = weights_of(net, op);
-  if (!w || !is_scalar(net, op, 2)) return {};
-  const Shape &x = net.values[op.in[0]].shape, &ws = w->shape();
+  const Tensor* w = net.constant(op, 1);
+  if (!w || w->count() == 0 || !is_constant(net, op, 3) || !is_scalar(net, op, 2)) return {};
+  const Shape x = net.values[op.in[0]].shape, ws = w->shape();
   if (net.values[op.in[0]].constant || (conv ? ws.size() < 3 : ws.size() != 2 || x.size() < 2)) return {};
   Linear linear;
   linear.conv = conv;
@@ -135,15 +125,22 @@ Status recognize_sums(Net& net, int id) {
     linear.ic = ws[0];
     linear.oc = ws[1];
   }
+  const std::vector<int64_t> w_zero = net.constant(op, 3) ? integers(*net.constant(op, 3)) : std::vector<int64_t>();
+  if (w_zero.size() > 1 && int64_t(w_zero.size()) != linear.oc) return {};
+  const std::vector<Tensor> parts = less_zero_points(*w, w_zero, conv ? 0 : 1);
+  const int64_t times = int64_t(parts.size());
   // The plan's own bound: longer sums stay in the generic loops.
-  if (w->count() / linear.oc > 65793) return {};
-  linear.weight = *std::move(w);
+  if (w->count() / linear.oc * times > 65793) return {};
+  linear.weight = times == 1 ? parts[0] : interleaved(parts, conv ? 1 : 0);
   linear.w_scale = {1};
+  linear.ic *= times;
+  const QParams x_q = {1, zero ? int32_t(integers(*zero)[0]) : 0};
+  const int bytes = repeated(net, op.in[0], conv ? 1 : int64_t(x.size()) - 1, times, op.order);
   Op& target = net.ops[id];
   target.kind = Kind::linear;
   target.linear = std::move(linear);
-  target.in_q = {{1, zero ? int32_t(integers(*zero)[0]) : 0}};
-  net.set_inputs(id, {target.in[0]});
+  target.in_q = {x_q};
+  net.set_inputs(id, {bytes});
   absorb_scale(net, id);
   return {};
 }

@@ -3,6 +3,7 @@
 
 #include "rewrite.h"
 #include "window.h"
+#include "zero_points.h"
 
 namespace octavo::net {
 namespace {
@@ -33,17 +34,15 @@ struct Operands {
   int64_t oc = 0, depth = 0;  // products for each output
 };
 
-// Empty: s8 weights with zero point 0 and positive scales, one or along oc_axis.
-std::string why_weights_not_int8(const QuantizedConstant& w, const Operands& o) {
-  if (w.q->dtype() != DType::s8) return std::string("weights are ") + name_of(w.q->dtype()) + ", not s8";
-  for (int64_t z : w.zero)
-    if (z != 0) return "weights have zero point " + std::to_string(z);
+// Empty: weights of bytes with positive scales, one or along oc_axis. parts: less_zero_points().
+std::string why_weights_not_int8(const QuantizedConstant& w, const Operands& o, int64_t parts) {
+  if (parts == 0) return std::string("weights are ") + name_of(w.q->dtype()) + ", not s8 or u8";
   for (float s : w.scale)
     if (!std::isfinite(s) || s <= 0) return "weights have the scale " + std::to_string(s);
   if (w.scale.size() != 1 && w.axis != o.oc_axis)
     return "weight scales lie along axis " + std::to_string(w.axis) + ", not the output channels";
   // The plan's own bound, met here so that such a node runs in float.
-  if (o.depth > 65793) return "sums of " + std::to_string(o.depth) + " products can overflow int32";
+  if (o.depth * parts > 65793) return "sums of " + std::to_string(o.depth * parts) + " products can overflow int32";
   return "";
 }
 
@@ -150,14 +149,7 @@ Status recognize_one(Net& net, int id) {
   if (op.in.size() < 2 || op.in[0] < 0 || op.in[1] < 0 || op.out.empty() || op.out[0] < 0)
     return malformed(net, op, "an operand is missing");
   Operands o{op.in[0], op.in[1], op.in.size() > 2 ? op.in[2] : -1};
-  std::optional<QuantizedConstant> w_q = quantized_constant(net, o.w);
-  Tensor shifted;
-  if (w_q && w_q->q->dtype() == DType::u8 && !w_q->zero.empty() &&
-      std::all_of(w_q->zero.begin(), w_q->zero.end(), [](int64_t z) { return z == 128; })) {
-    shifted = shifted_to_s8(*w_q->q);
-    w_q->q = &shifted;
-    w_q->zero.clear();
-  }
+  const std::optional<QuantizedConstant> w_q = quantized_constant(net, o.w);
   const std::optional<Tensor>& w_f = net.values[o.w].constant;
   const Shape x_shape = net.values[o.x].shape, w_shape = net.values[o.w].shape, y_shape = net.values[op.out[0]].shape;
   const bool spread = node.op_type == "ConvTranspose", conv = node.op_type == "Conv" || spread, gemm = node.op_type == "Gemm";
@@ -218,9 +210,14 @@ Status recognize_one(Net& net, int id) {
   const Op* dq = net.producer(o.x);
   const bool x_is_bytes =
       dq && dq->kind == Kind::dequantize && net.values[dq->in[0]].dtype != DType::s32 && !net.values[dq->in[0]].constant;
-  const std::string bad_weights = w_q ? why_weights_not_int8(*w_q, o) : "weights '" + net.values[o.w].name + "' are not quantized";
+  std::vector<Tensor> parts;
+  if (w_q && (w_q->q->dtype() == DType::u8 || w_q->q->dtype() == DType::s8))
+    parts = less_zero_points(*w_q->q, w_q->zero, w_q->axis);
+  const int64_t times = int64_t(parts.size());
+  const std::string bad_weights =
+      w_q ? why_weights_not_int8(*w_q, o, times) : "weights '" + net.values[o.w].name + "' are not quantized";
   // A matrix of s8 stays one where the activations are floats.
-  const bool keeps_s8 = bad_weights.empty() && (x_is_bytes || !conv);
+  const bool keeps_s8 = bad_weights.empty() && (x_is_bytes || (!conv && times == 1));
   std::string why = bad_weights;
   if (!x_is_bytes)
     why = "input '" + net.values[o.x].name + "' has no QuantizeLinear";
@@ -228,7 +225,8 @@ Status recognize_one(Net& net, int id) {
   const float alpha = gemm ? node.get_float("alpha", 1) : 1, beta = gemm ? node.get_float("beta", 1) : 1;
   if (keeps_s8) {
     if (x_is_bytes) x_q = dq->in_q[0];
-    linear.weight = *w_q->q;
+    linear.weight = times == 1 ? parts[0] : interleaved(parts, spread ? 0 : conv ? 1 : 1 - o.oc_axis);
+    linear.ic *= times;
     linear.w_scale = w_q->scale;
     // The groups of a transposed convolution share the scales of their channels.
     const size_t given = linear.w_scale.size();
@@ -252,7 +250,7 @@ Status recognize_one(Net& net, int id) {
     return {};
   }
 
-  const int x = x_q ? dq->in[0] : o.x;
+  const int x = x_q ? repeated(net, dq->in[0], conv ? 1 : int64_t(x_shape.size()) - 1, times, op.order) : o.x;
   Op& target = net.ops[id];
   target.kind = Kind::linear;
   target.linear = std::move(linear);

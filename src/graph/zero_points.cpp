@@ -1,0 +1,62 @@
+#include "zero_points.h"
+
+#include <algorithm>
+
+namespace octavo::net {
+
+std::vector<Tensor> less_zero_points(const Tensor& w, const std::vector<int64_t>& zero, int64_t axis) {
+  const bool none = std::all_of(zero.begin(), zero.end(), [](int64_t z) { return z == 0; });
+  if (w.dtype() == DType::s8 && none) return {w};
+  int64_t inner = 1;
+  for (size_t d = size_t(axis) + 1; d < w.shape().size(); ++d) inner *= w.shape()[d];
+  std::vector<int64_t> rest = integers(w);
+  for (size_t i = 0; i < rest.size() && !none; ++i) rest[i] -= zero[zero.size() == 1 ? 0 : i / size_t(inner) % zero.size()];
+  std::vector<Tensor> parts;
+  do {
+    std::vector<int8_t> part(rest.size());
+    for (size_t i = 0; i < rest.size(); ++i) {
+      part[i] = int8_t(std::clamp<int64_t>(rest[i], -128, 127));
+      rest[i] -= part[i];
+    }
+    parts.push_back(Tensor::from(DType::s8, w.shape(), part));
+  } while (std::any_of(rest.begin(), rest.end(), [](int64_t r) { return r != 0; }));
+  return parts;
+}
+
+Tensor interleaved(const std::vector<Tensor>& parts, int64_t axis) {
+  Shape shape = parts[0].shape();
+  size_t inner = 1;
+  for (size_t d = size_t(axis) + 1; d < shape.size(); ++d) inner *= size_t(shape[d]);
+  shape[size_t(axis)] *= int64_t(parts.size());
+  std::vector<int8_t> all(size_t(parts[0].count()) * parts.size());
+  for (size_t p = 0; p < parts.size(); ++p)
+    for (size_t i = 0; i < size_t(parts[0].count()); ++i)
+      all[(i / inner * parts.size() + p) * inner + i % inner] = parts[p].as<int8_t>()[i];
+  return Tensor::from(DType::s8, std::move(shape), all);
+}
+
+int repeated(Net& net, int x, int64_t axis, int64_t times, int64_t order) {
+  if (times == 1) return x;
+  Shape shape = net.values[x].shape;
+  shape[size_t(axis)] *= times;
+  for (const int user : net.values[x].users)
+    if (net.ops[user].kind == Kind::repeat && net.values[net.ops[user].out[0]].shape == shape) return net.ops[user].out[0];
+  Op op;
+  op.kind = Kind::repeat;
+  op.node.op_type = "Repeat";
+  op.node.name = net.values[x].name + "/Repeat";
+  op.groups = times;
+  op.order = order;
+  op.in = {x};
+  op.out = {net.add_value(op.node.name, net.values[x].dtype, std::move(shape))};
+  net.add_op(std::move(op));
+  return net.ops.back().out[0];
+}
+
+Tensor shifted_to_s8(const Tensor& t) {
+  std::vector<int8_t> shifted(size_t(t.count()));
+  for (size_t i = 0; i < shifted.size(); ++i) shifted[i] = int8_t(int(t.as<uint8_t>()[i]) - 128);
+  return Tensor::from(DType::s8, t.shape(), shifted);
+}
+
+}  // namespace octavo::net

@@ -1,0 +1,23 @@
+// 8-bit weights with zero points of their own as the s8 weights around 0 that plans take.
+#pragma once
+
+#include "net.h"
+
+namespace octavo::net {
+
+// Bytes less their zero points lie in [-255, 255]: the s8 tensors whose sum they are. One where they fit, as around 0 (s8) or
+// 128 (u8) they always do; else two; three for 255 = 127 + 127 + 1. zero: one, or one for each index along axis; empty: 0.
+std::vector<Tensor> less_zero_points(const Tensor& w, const std::vector<int64_t>& zero, int64_t axis);
+
+// The product of x and a sum of weights is a product of twice (or three times) the depth: every channel of x so many times, side by
+// side, and the parts of the weights in turn along their axis of input channels. The other way, a product less the zero point times
+// the sums of x, needs a sum for each row, which no plan's epilogue takes; and padding would need sums of its own. What comes out
+// here is an operator like any other, with all that is fused into one. (Products whose ranges are found at run time make floats of
+// their sums in a second pass, and take the sums of rows off there: lower_dynamic.cpp.)
+Tensor interleaved(const std::vector<Tensor>& parts, int64_t axis);
+int repeated(Net& net, int x, int64_t axis, int64_t times, int64_t order);  // the value; one operator for all who ask
+
+// u8 as s8: all values and zero points less 128.
+Tensor shifted_to_s8(const Tensor& t);
+
+}  // namespace octavo::net

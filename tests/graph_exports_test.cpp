@@ -74,10 +74,12 @@ Outcome quantized(const Graph& g) {
   for (const Sample& sample : samples) {
     const auto a = exact->run(sample), b = rounded->run(sample);
     if (!a || !b) return ADD_FAILURE() << a.status().text() << b.status().text(), r;
-    EXPECT_EQ((*a)[0].shape(), (*b)[0].shape());
-    for (int64_t i = 0; i < (*a)[0].count(); ++i) {
-      const double x = double((*a)[0].as<float>()[i]), d = x - double((*b)[0].as<float>()[i]);
-      signal += x * x, error += d * d;
+    for (size_t o = 0; o < a->size(); ++o) {
+      EXPECT_EQ((*a)[o].shape(), (*b)[o].shape());
+      for (int64_t i = 0; i < (*a)[o].count(); ++i) {
+        const double x = double((*a)[o].as<float>()[i]), d = x - double((*b)[o].as<float>()[i]);
+        signal += x * x, error += d * d;
+      }
     }
   }
   r.sqnr = 10 * std::log10(signal / error);
@@ -257,12 +259,99 @@ TEST(Exports, ReduceMaxOverSpaceIsAPoolOfBytes) {  // PointNet
   expect_all_int8(ending_in(g, linear(g, "y", most, 8, 3)));
 }
 
-TEST(Exports, StatesThatAreNoZerosKeepBothDirectionsTogether) {
-  Graph g = recurrent("LSTM", 4, "state");
-  g.add_initializer("state", noise({2, 1, 5}, 8));
-  const Outcome r = quantized(g);
-  EXPECT_GT(r.sqnr, 25);
-  EXPECT_LT(r.share, 1);
+// One direction of what recurrent() builds.
+Graph forward(Graph g) {
+  g.nodes.resize(1);
+  g.nodes[0].attributes["direction"] = std::string("forward");
+  for (const char* name : {"w", "r", "b"}) {
+    const Tensor& t = g.initializers.at(name);
+    Shape shape = t.shape();
+    shape[0] = 1;
+    g.initializers[name] = f32(shape, std::vector<float>(t.as<float>(), t.as<float>() + t.count() / 2));
+  }
+  return g;
+}
+
+TEST(Exports, StatesThatAreNoZeros) {
+  for (const char* type : {"LSTM", "GRU"})
+    for (const bool computed : {false, true}) {
+      Graph g = recurrent(type, type[0] == 'L' ? 4 : 3, "state");
+      if (!computed) {
+        g.add_initializer("state", noise({2, 1, 5}, 8, 0.3f));
+        expect_all_int8(g);
+        continue;
+      }
+      // Of the input: the sum of its steps through a linear layer, as much for each direction.
+      Graph states;
+      g.add_initializer("state.w", noise({6, 10}, 9, 0.3f));
+      g.add_initializer("state.shape", s64({2, 1, 5}));
+      states.add_node("ReduceMean", "mean", {"x"}, {{"axes", std::vector<int64_t>{0}}, {"keepdims", int64_t(0)}});
+      states.add_node("MatMul", "projected", {"mean", "state.w"});
+      states.add_node("Reshape", "state", {"projected", "state.shape"});
+      g.nodes.insert(g.nodes.begin(), states.nodes.begin(), states.nodes.end());
+      expect_all_int8(g);
+    }
+}
+
+// A decoder of sequences: its state comes from the encoder, and what it ends with is a result, the cell too.
+TEST(Exports, StatesFromLayerToLayer) {
+  for (const bool both : {true, false}) {
+    Graph g = recurrent("LSTM", 4, "");
+    if (!both) g = forward(std::move(g));
+    g.nodes.resize(1);
+    g.nodes[0].outputs = {"", "h", "c"};
+    for (const char* name : {"w", "r", "b"}) g.add_initializer(std::string(name) + "2", g.initializers.at(name));
+    Node decoder = g.nodes[0];
+    decoder.name = "decoder";
+    decoder.inputs = {"x", "w2", "r2", "b2", "", "h", "c"};
+    decoder.outputs = {"rows", "h2", "c2"};
+    g.nodes.push_back(decoder);
+    g.add_initializer("flat", s64({-1, 5}));
+    const std::string y = linear(g, "y", g.add_node("Reshape", "all", {"rows", "flat"}), 5, 4);
+    const std::string h = linear(g, "yh", g.add_node("Reshape", "h_rows", {"h2", "flat"}), 5, 4);
+    for (const std::string& output : {y, h, std::string("c2")}) g.outputs.push_back({output, DType::f32, {}, false});
+    expect_all_int8(g);
+  }
+}
+
+// A model that makes one step at a time: states come from the caller, larger than what the layer itself gives.
+TEST(Exports, StatesFromTheCaller) {
+  for (const char* type : {"LSTM", "GRU"}) {
+    Graph g = forward(recurrent(type, type[0] == 'L' ? 4 : 3, "state"));
+    g.inputs.push_back({"state", DType::f32, {{1, ""}, {1, ""}, {5, ""}}, true});
+    g.add_initializer("flat", s64({7, 5}));
+    const std::string y = linear(g, "y", g.add_node("Reshape", "rows", {"rnn", "flat"}), 5, 4);
+    g.outputs = {{y, DType::f32, {}, false}};
+    Expected<Prepared> p = prepare(g, *Recipe::preset("x86_static"));
+    ASSERT_TRUE(p) << p.status().text();
+    std::vector<Sample> samples = samples_for(g);
+    for (size_t i = 0; i < samples.size(); ++i) samples[i]["state"] = noise({1, 1, 5}, 20 + i, 3);
+    ASSERT_TRUE(calibrate(*p, samples).ok());
+    const Expected<Graph> q = convert(*p);
+    ASSERT_TRUE(q) << q.status().text();
+    // The state is quantized with what its steps pass on.
+    EXPECT_EQ(*q->initializers.at("state_scale").as<float>(), *q->initializers.at("rnn_scale").as<float>());
+    Expected<Session> exact = Session::create(g), rounded = Session::create(*q);
+    ASSERT_TRUE(exact && rounded) << rounded.status().text();
+    EXPECT_EQ((*rounded->program(samples[0]))->int8_mac_share(), 1) << type;
+    double signal = 0, error = 0;
+    for (const Sample& sample : samples) {
+      const auto a = exact->run(sample), b = rounded->run(sample);
+      ASSERT_TRUE(a && b) << b.status().text();
+      for (int64_t i = 0; i < (*a)[0].count(); ++i) {
+        const double w = double((*a)[0].as<float>()[i]), d = double((*b)[0].as<float>()[i]) - w;
+        signal += w * w, error += d * d;
+      }
+    }
+    EXPECT_GT(10 * std::log10(signal / error), 25) << type;
+    // Bytes that the parameters of the result cannot hold: in float.
+    Graph far = *q;
+    for (Node& node : far.nodes)
+      if (node.op_type == type) node.inputs[5] = far.add_initializer("far", f32({1, 1, 5}, {0, 0, 1000, 0, 0}));
+    const Expected<Program> in_float = Program::compile(far);
+    ASSERT_TRUE(in_float) << in_float.status().text();
+    EXPECT_LT(in_float->int8_mac_share(), 0.5);
+  }
 }
 
 // ---- resizing

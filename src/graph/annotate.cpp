@@ -72,15 +72,14 @@ Status Annotator::classify() {
   return {};
 }
 
-// Other outputs than Y are read in float: there is no int8 form for those.
+// The last cell of an LSTM stays float; a last state that is not taken from Y (split_directions.h) has no int8 form.
 void Annotator::classify_recurrent(size_t n) {
   const Node& node = graph_.nodes[n];
   QuantizedWeight w, r;
   info_[n].why_not = find_recurrent_weights(graph_, node, w, r);
   for (const ValueInfo& output : graph_.outputs)
     if (output.name == node.outputs[0]) info_[n].why_not = "its result is an output of the graph";
-  for (size_t i = 1; i < node.outputs.size() && info_[n].why_not.empty(); ++i)
-    if (is_read(node.outputs[i])) info_[n].why_not = "its output '" + node.outputs[i] + "' is used";
+  if (node.outputs.size() > 1 && is_read(node.outputs[1])) info_[n].why_not = "its output '" + node.outputs[1] + "' is used";
   if (!info_[n].why_not.empty()) {
     info_[n].role = Role::none;
     return;
@@ -88,6 +87,13 @@ void Annotator::classify_recurrent(size_t n) {
   take_weight(n, w);
   r.config = info_[n].config->weight;
   plan_.nodes[n].state_weight = r;
+}
+
+// What a recurrent node computes its first state from; empty if that is nothing, or a constant.
+std::string Annotator::initial_state(int n) const {
+  constexpr size_t kInitialH = 5;
+  const std::vector<std::string>& inputs = node(n).inputs;
+  return inputs.size() > kInitialH && !is_constant(inputs[kInitialH]) ? inputs[kInitialH] : "";
 }
 
 bool Annotator::is_read(const std::string& name) const {

@@ -98,7 +98,10 @@ void Annotator::demand_of_follower(int n) {
   if (i.role == Role::affine && want_parts(n, *config)) return;
   for (const std::string& input : activations_of(n))
     if (!is_constant(input)) want(input, *config);
-  if (i.role == Role::recurrent) want(node(n).outputs[0], *config);
+  if (i.role == Role::recurrent) {
+    want(node(n).outputs[0], *config);
+    if (const std::string& state = initial_state(n); !state.empty()) want(state, *config);
+  }
   if (i.role == Role::matmul && !is_constant(node(n).inputs[1])) {
     // The kernel wants the second operand around a fixed zero: another zero point costs a second product.
     right_operands_.push_back(*config);

@@ -163,12 +163,6 @@ std::string find_recurrent_weights(const Graph& graph, const Node& node, Quantiz
   if (node.get_int("layout", 0) != 0) return "batch-first sequences have no int8 kernel";
   if (node.op_type == "GRU" && node.get_int("linear_before_reset", 0) == 0) return "a reset gate before the product has no int8 kernel";
   if (!absent(node, 4) || !absent(node, 7)) return "sequence lengths and peepholes have no int8 kernel";
-  for (size_t i = 5; i < std::min<size_t>(node.inputs.size(), 7); ++i) {
-    const Tensor* state = constant(graph, node, i);
-    if (absent(node, i)) continue;
-    if (!state || state->dtype() != DType::f32 || !std::all_of(state->as<float>(), state->as<float>() + state->count(), [](float v) { return v == 0; }))
-      return "an initial state other than zeros has no int8 kernel";
-  }
   if (constant(graph, node, 0)) return "its input is constant";
   QuantizedWeight* weights[] = {&w, &r};
   for (size_t i = 0; i < 2; ++i) {

@@ -28,6 +28,7 @@ void Annotator::collect_values() {
     const bool shares =
         info_[n].role == Role::move || info_[n].role == Role::max || (info_[n].role == Role::clamp && info_[n].head == kNone);
     if (plan_.nodes[n].quantized && shares && index.count(graph_.nodes[n].outputs[0])) share(int(n), index);
+    if (plan_.nodes[n].quantized && info_[n].role == Role::recurrent) share_state(int(n), index);
   }
   for (size_t v = 0; v < plan_.values.size(); ++v) plan_.values[v].group = find_group(v);
 }
@@ -40,6 +41,14 @@ void Annotator::read_dequantized(size_t n) {
     const bool float_exists = v.output || v.producer == kNone || !plan_.nodes[size_t(v.producer)].quantized;
     if (plan_.nodes[n].quantized || !float_exists) plan_.nodes[n].dequantized.push_back(k);
   }
+}
+
+// The state that a step passes on is a row of Y, and the first one is like the others.
+void Annotator::share_state(int n, const std::unordered_map<std::string, size_t>& index) {
+  const auto y = index.find(node(n).outputs[0]), state = index.find(initial_state(n));
+  if (y == index.end() || state == index.end()) return;
+  if (plan_.values[y->second].config == plan_.values[state->second].config)
+    group_[find_group(state->second)] = find_group(y->second);
 }
 
 // Joins the values of a node that moves elements, but never two Concats: chained ones would spread the widest range over

@@ -51,6 +51,7 @@ class Annotator {
   // annotate.cpp
   Status classify();
   void classify_recurrent(size_t n);
+  std::string initial_state(int n) const;
   bool is_read(const std::string& name) const;
   bool is_product(const Node& node) const;
   void take_weight(size_t n, QuantizedWeight weight);
@@ -88,6 +89,7 @@ class Annotator {
   void collect_values();
   void read_dequantized(size_t n);
   void share(int n, const std::unordered_map<std::string, size_t>& index);
+  void share_state(int n, const std::unordered_map<std::string, size_t>& index);
   Status apply_value_rules();
   void fix_softmax();
   void collect_functions();

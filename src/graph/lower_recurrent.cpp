@@ -31,12 +31,20 @@ class RecurrentStep : public Step {
   Status run(const Frame& f) const noexcept override {
     float* gates = reinterpret_cast<float*>(f.scratch + gates_at_);
     float* product = reinterpret_cast<float*>(f.scratch + product_at_);
-    float *h = reinterpret_cast<float*>(f.scratch + h_at_), *c = reinterpret_cast<float*>(f.scratch + c_at_);
+    float* h = reinterpret_cast<float*>(f.scratch + h_at_);
+    float* c = out.size() > 1 ? static_cast<float*>(f.at(out[1])) : reinterpret_cast<float*>(f.scratch + c_at_);
     std::byte* y = static_cast<std::byte*>(f.at(out[0]));
     const int64_t state = r_.batch * r_.hidden;
-    std::fill_n(h, state, 0.0f);
-    std::fill_n(c, state, 0.0f);
-    std::memset(f.scratch + first_at_, h_q_.zero_point, size_t(state));
+    const std::byte* last = static_cast<const std::byte*>(f.at(in[1]));
+    if (!last) {
+      std::memset(f.scratch + first_at_, h_q_.zero_point, size_t(state));
+      last = f.scratch + first_at_;
+    }
+    k_.dequantize(last, dtype_, h, size_t(state), h_q_.scale, h_q_.zero_point);
+    if (const float* first = static_cast<const float*>(f.at(in[2])))
+      std::copy_n(first, state, c);
+    else
+      std::fill_n(c, state, 0.0f);
 
     GemmArgs args;
     args.m = r_.steps * r_.batch;
@@ -47,7 +55,6 @@ class RecurrentStep : public Step {
     if (Status s = inputs_.run(args, 0, inputs_.tiles(args.m), f.scratch); !s.ok()) return s;
     args.m = r_.batch;
     args.a_stride_bytes = ptrdiff_t(r_.hidden);
-    const std::byte* last = f.scratch + first_at_;
     for (int64_t step = 0; step < r_.steps; ++step) {
       const int64_t t = r_.reverse ? r_.steps - 1 - step : step;
       float* now = gates + t * r_.batch * rows_;

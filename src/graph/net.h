@@ -30,7 +30,8 @@ enum class Kind : uint8_t {
   dynamic_linear,
   quantize_rows,  // f32 -> s8 in [-row_steps, row_steps] and the scale of each row of the last axis: out = {q, scale}
   matmul,      // MatMul of two computed operands: op.matmul; in = {a, b} or {a, b, residual}
-  recurrent,   // LSTM and GRU in int8: op.recurrence; in = {x}
+  // LSTM and GRU in int8: op.recurrence; in = {x, first state in bytes or -1, first cell in f32 or -1}, out = {y} or {y, last cell}
+  recurrent,
   rows,        // Softmax, LayerNormalization, RMSNormalization of rows of op.row elements, from and to f32 or bytes
   pool,        // MaxPool, AveragePool, their global forms: op.pool
   quantize,    // f32 -> u8, s8, per tensor: out_q

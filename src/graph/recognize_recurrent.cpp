@@ -1,4 +1,6 @@
 // LSTM and GRU between quantized sequences.
+#include <cmath>
+
 #include "rewrite.h"
 
 namespace octavo::net {
@@ -19,22 +21,38 @@ bool take_weights(const Net& net, int value, Tensor& weights, std::vector<float>
 
 bool absent(const Op& op, size_t input) { return input >= op.in.size() || op.in[input] < 0; }
 
+// The first state as bytes with the parameters of Y, a constant too if they hold it; -1: nothing, which is zeros.
+std::optional<int> first_state(Net& net, int value, DType type, QParams q) {
+  if (value < 0) return -1;
+  const Tensor* t = net.values[value].constant ? &*net.values[value].constant : nullptr;
+  if (!t) {
+    const Op* dq = net.producer(value);
+    if (!dq || dq->kind != Kind::dequantize || net.values[dq->in[0]].dtype != type || dq->in_q[0] != q) return std::nullopt;
+    return dq->in[0];
+  }
+  if (t->dtype() != DType::f32) return std::nullopt;
+  std::vector<uint8_t> bytes;
+  for (const float v : floats(*t)) {
+    const float b = std::nearbyint(v / q.scale) + float(q.zero_point);
+    if (!(b >= float(qmin_of(type)) && b <= float(qmax_of(type)))) return std::nullopt;
+    bytes.push_back(uint8_t(int32_t(b)));
+  }
+  return net.add_constant(net.values[value].name + "/bytes", Tensor::from(type, t->shape(), bytes));
+}
+
 // The state that a step passes to the next one is a row of Y: where Y is quantized, so is the state, with the same parameters.
-// One direction, from a state of zeros; of the outputs only Y is used.
+// One direction; of the outputs Y and the cell are used.
 void recognize_one(Net& net, int id) {
   const Op& op = net.ops[id];
   const bool gru = op.node.op_type == "GRU";
   if (op.in.size() < 3 || op.in[0] < 0 || op.in[1] < 0 || op.in[2] < 0 || op.out.empty() || op.out[0] < 0) return;
-  for (size_t i = 4; i < op.in.size(); ++i)
-    if (!absent(op, i)) {
-      const Tensor* state = i == 5 || i == 6 ? net.constant(op, i) : nullptr;
-      if (!state || state->dtype() != DType::f32) return;
-      for (int64_t j = 0; j < state->count(); ++j)
-        if (state->as<float>()[j] != 0) return;
-    }
-  for (size_t i = 1; i < op.out.size(); ++i)
-    if (op.out[i] >= 0 && (net.values[op.out[i]].output || net.values[op.out[i]].kept || !net.values[op.out[i]].users.empty()))
-      return;
+  if (!absent(op, 4) || !absent(op, 7)) return;
+  const auto is_used = [&](size_t i) {
+    const int v = i < op.out.size() ? op.out[i] : -1;
+    return v >= 0 && (net.values[v].output || net.values[v].kept || !net.values[v].users.empty());
+  };
+  if (is_used(1)) return;
+  const int last_cell = is_used(2) ? op.out[2] : -1, first_cell = absent(op, 6) ? -1 : op.in[6];
   if (op.node.get_string("direction", "forward") == "bidirectional" || op.node.get_int("layout", 0) != 0) return;
   if (gru && op.node.get_int("linear_before_reset", 0) == 0) return;  // R would meet r * h, which is no row of Y
   const Op* dq = net.producer(op.in[0]);
@@ -59,6 +77,11 @@ void recognize_one(Net& net, int id) {
     if (d < 1) return;
   const int x = dq->in[0];
   const QParams x_q = dq->in_q[0];
+  const std::optional<int> state = first_state(net, absent(op, 5) ? -1 : op.in[5], y_type, net.ops[user].out_q);
+  if (!state) {
+    net.ops[id].why_not_int8 = "its first state has not the parameters of its result";
+    return;
+  }
   Op& target = net.ops[id];
   target.out.resize(1);
   target.out_q = net.ops[user].out_q;
@@ -66,7 +89,11 @@ void recognize_one(Net& net, int id) {
   target.recurrence = std::move(r);
   target.kind = Kind::recurrent;
   net.absorb(id, user);
-  net.set_inputs(id, {x});
+  if (last_cell >= 0) {
+    net.ops[id].out.push_back(last_cell);
+    net.values[last_cell].producer = id;
+  }
+  net.set_inputs(id, {x, *state, first_cell});
 }
 
 }  // namespace

@@ -49,12 +49,11 @@ class Splitter {
   }
 
  private:
-  // The last state of one direction is the row of Y that was computed last.
+  // The last state of one direction is the row of Y that was computed last; for the cell of an LSTM there is none.
   void add(Node node, bool recurrent) {
     const std::string direction = node.get_string("direction", "forward");
-    const bool reads_state = recurrent && is_read(node, 1), reads_cell = recurrent && is_read(node, 2);
-    if (!reads_state || reads_cell || direction == "bidirectional" || node.get_int("layout", 0) != 0 || !absent(node, 4) ||
-        !absent(node, kStates[0])) {
+    const bool reads_state = recurrent && is_read(node, 1);
+    if (!reads_state || direction == "bidirectional" || node.get_int("layout", 0) != 0 || !absent(node, 4)) {
       graph_.nodes.push_back(std::move(node));
       return;
     }
@@ -66,7 +65,8 @@ class Splitter {
     const std::string index = graph_.add_initializer(unique(node.name + "_last_step"), Tensor::from(DType::s64, {}, step));
     last.inputs = {node.outputs[0], index};
     last.outputs = {node.outputs[1]};
-    node.outputs.resize(1);
+    node.outputs[1].clear();
+    if (!is_read(node, 2)) node.outputs.resize(1);
     graph_.nodes.push_back(std::move(node));
     graph_.nodes.push_back(std::move(last));
   }
@@ -108,8 +108,7 @@ class Splitter {
   bool splits(const Node& node) const {
     if (node.get_string("direction", "forward") != "bidirectional" || node.get_int("layout", 0) != 0) return false;
     if (node.has("activations") || node.has("activation_alpha") || node.has("activation_beta")) return false;
-    for (const size_t i : {kStates[0], kStates[1], kPeepholes})
-      if (!absent(node, i)) return false;
+    if (!absent(node, kPeepholes)) return false;
     return !absent(node, 1) && !absent(node, 2) && std::all_of(std::begin(kWeights), std::end(kWeights), [&](size_t i) {
       const Tensor* w = absent(node, i) ? nullptr : constant(node.inputs[i]);
       return absent(node, i) || (w && w->dtype() == DType::f32 && !w->shape().empty() && w->shape()[0] == 2);
@@ -130,10 +129,21 @@ class Splitter {
       const std::vector<float> values(first, first + both.count() / 2);
       h.inputs[i] = graph_.add_initializer(name, Tensor::from(DType::f32, shape, values));
     }
+    for (const size_t i : kStates)
+      if (!absent(node, i)) h.inputs[i] = part(node.inputs[i], direction);
     for (size_t i = 0; i < h.outputs.size(); ++i)
       if (is_read(node, i)) read_.insert(h.outputs[i] = unique(node.outputs[i] + (direction == 0 ? "_forward" : "_reverse")));
       else h.outputs[i].clear();
     return h;
+  }
+
+  // A state is [directions, batch, hidden].
+  std::string part(const std::string& states, size_t direction) {
+    const std::string name = unique(states + (direction == 0 ? "_forward" : "_reverse"));
+    const std::vector<int64_t> at = {int64_t(direction)};
+    const std::string index = graph_.add_initializer(unique(name + "_index"), Tensor::from(DType::s64, {1}, at));
+    read_.insert(name);
+    return graph_.add_node("Gather", name, {states, index}, {{"axis", int64_t{0}}});
   }
 
   // Y is [steps, directions, batch, hidden], the last states [directions, batch, hidden].

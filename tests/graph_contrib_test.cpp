@@ -635,26 +635,104 @@ TEST(Contrib, MultiHeadAttentionOfThreeTensors) {
   expect_near(run_float(n), want, "MultiHeadAttention");
 }
 
-TEST(Contrib, LstmOfBytesIsAnLstm) {
+// x as the bytes that DynamicQuantizeLinear makes of it stand for.
+Tensor rounded(const Tensor& x) {
+  float lo = 0, hi = 0;
+  for (const float v : values_of<float>(x)) lo = std::min(lo, v), hi = std::max(hi, v);
+  const float scale = lo == hi ? 1 : (hi - lo) / 255;
+  const QParams q{scale, int32_t(std::nearbyint(-lo / scale))};
+  std::vector<float> v;
+  for (const float e : values_of<float>(x)) v.push_back(reference::dequantize(reference::quantize(e, q, DType::u8), q));
+  return f32(x.shape(), v);
+}
+
+Tensor part(const Tensor& t, int64_t i, int64_t count) {  // of so many, along the first axis
+  Shape shape = t.shape();
+  shape[0] /= count;
+  const float* from = t.as<float>() + t.count() / count * i;
+  return f32(shape, std::vector<float>(from, from + t.count() / count));
+}
+
+// As the operator is defined: X is quantized as a whole, the state before every step. One direction, step by step with LSTM in float.
+struct States {
+  std::vector<float> y;
+  Tensor h, c;
+};
+States dynamic_lstm(const Tensor& x, const Tensor& w, const Tensor& r, const Tensor& b, Tensor h, Tensor c, bool reverse) {
+  const int64_t steps = x.shape()[0], row = h.count();
+  const Tensor bytes = rounded(x);
+  States s;
+  s.y.resize(size_t(steps * row));
+  for (int64_t step = 0; step < steps; ++step) {
+    const int64_t t = reverse ? steps - 1 - step : step;
+    const Expected<std::vector<Tensor>> y =
+        eval_node("LSTM", {part(bytes, t, steps), w, r, b, Tensor(), rounded(h), c}, {{"hidden_size", h.shape()[2]}}, 14, 3);
+    EXPECT_TRUE(y) << y.status().text();
+    h = (*y)[1], c = (*y)[2];
+    std::copy_n(h.as<float>(), row, s.y.begin() + t * row);
+  }
+  s.h = h, s.c = c;
+  return s;
+}
+
+TEST(Contrib, LstmWithRangesFoundAtRunTime) {
   const int64_t steps = 5, batch = 2, in = 8, hidden = 6, gates = 4 * hidden;
-  const Tensor x = noise({steps, batch, in}, 51), w = signed_bytes({1, in, gates}, 52), r = signed_bytes({1, hidden, gates}, 53), b = noise({1, 2 * gates}, 54);
-  const auto turned = [&](const Tensor& t, int64_t n, float scale, int32_t zero) {
-    std::vector<float> v(size_t(t.count()));
-    for (int64_t g = 0; g < gates; ++g)
-      for (int64_t i = 0; i < n; ++i) v[size_t(g * n + i)] = float(t.as<int8_t>()[i * gates + g] - zero) * scale;
-    return f32({1, gates, n}, v);
-  };
-  OneNode n("DynamicQuantizeLSTM", {{"hidden_size", hidden}});
-  n.input(x).constant(w).constant(r).constant(b).absent().absent().absent().absent();
-  n.constant(f32({1}, {0.004f})).constant(Tensor::from(DType::s8, {1}, std::vector<int8_t>{3})).constant(f32({1}, {0.005f}))
-      .constant(Tensor::from(DType::s8, {1}, std::vector<int8_t>{0}));
-  n.outputs({"y", "h", "c"});
-  const std::vector<Tensor> got = n.run(DType::f32);
-  const Expected<std::vector<Tensor>> want =
-      eval_node("LSTM", {x, turned(w, in, 0.004f, 3), turned(r, hidden, 0.005f, 0), b}, {{"hidden_size", hidden}}, 14, 3);
-  ASSERT_TRUE(want) << want.status().text();
-  ASSERT_EQ(got.size(), 3u);
-  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(values_of<float>(got[i]), values_of<float>((*want)[i]));
+  const Tensor x = noise({steps, batch, in}, 51);
+  for (const char* direction : {"forward", "reverse", "bidirectional"})
+    for (const DType type : {DType::s8, DType::u8})
+      for (const bool per_row : {false, true})
+        for (const bool from_states : {false, true}) {
+          const int64_t directions = direction[0] == 'b' ? 2 : 1;
+          const std::string what = std::string(direction) + " " + name_of(type) + (per_row ? " per row" : "") + (from_states ? " from states" : "");
+          const Tensor b = noise({directions, 2 * gates}, 54), h0 = noise({directions, batch, hidden}, 55), c0 = noise({directions, batch, hidden}, 56);
+          const Tensor zeros = f32({1, batch, hidden}, std::vector<float>(size_t(batch * hidden)));
+          OneNode n("DynamicQuantizeLSTM", {{"hidden_size", hidden}, {"direction", std::string(direction)}});
+          n.input(x);
+          std::vector<Tensor> real[2], params;  // W and R by direction
+          for (const int64_t depth : {in, hidden}) {
+            const Tensor q = type == DType::u8 ? bytes({directions, depth, gates}, uint64_t(depth)) : signed_bytes({directions, depth, gates}, uint64_t(depth));
+            n.constant(q);
+            std::vector<float> scale;
+            std::vector<uint8_t> zero;
+            for (int64_t i = 0; i < directions * (per_row ? gates : 1); ++i)
+              scale.push_back(0.004f + 0.0001f * float(i % 7)), zero.push_back(uint8_t(qmin_of(type) + 117 + 11 * (i % 5)));
+            const Shape shape = per_row ? Shape{directions, gates} : Shape{directions};
+            params.push_back(f32(shape, scale)), params.push_back(Tensor::from(type, shape, zero));
+            for (int64_t d = 0; d < directions; ++d) {
+              std::vector<float> v(size_t(gates * depth));
+              for (int64_t g = 0; g < gates; ++g)
+                for (int64_t i = 0; i < depth; ++i) {
+                  const int64_t j = per_row ? d * gates + g : d;
+                  v[size_t(g * depth + i)] = float(reference::load_q(q.data(), (d * depth + i) * gates + g, type) - reference::load_q(zero.data(), j, type)) * scale[size_t(j)];
+                }
+              real[d].push_back(f32({1, gates, depth}, v));
+            }
+          }
+          n.constant(b).absent();
+          if (from_states)
+            n.input(h0).constant(c0);
+          else
+            n.absent().absent();
+          n.absent();
+          for (const Tensor& t : params) n.constant(t);
+          n.outputs({"y", "h", "c"});
+          const std::vector<Tensor> got = n.run(DType::f32);
+          ASSERT_EQ(got.size(), 3u);
+          ASSERT_EQ(got[0].shape(), (Shape{steps, directions, batch, hidden}));
+          ASSERT_EQ(got[1].shape(), (Shape{directions, batch, hidden}));
+          for (int64_t d = 0; d < directions; ++d) {
+            const States want = dynamic_lstm(x, real[d][0], real[d][1], part(b, d, directions), from_states ? part(h0, d, directions) : zeros,
+                                             from_states ? part(c0, d, directions) : zeros, d == 1 || direction[0] == 'r');
+            // Sums in float against sums of integers: some roundings of numbers near 1, unless one of them makes a state another byte.
+            for (int64_t i = 0; i < batch * hidden; ++i) {
+              EXPECT_NEAR(part(got[1], d, directions).as<float>()[i], want.h.as<float>()[i], 2e-5) << what;
+              EXPECT_NEAR(part(got[2], d, directions).as<float>()[i], want.c.as<float>()[i], 2e-5) << what;
+              for (int64_t t = 0; t < steps; ++t)
+                EXPECT_NEAR(got[0].as<float>()[(t * directions + d) * batch * hidden + i], want.y[size_t(t * batch * hidden + i)], 2e-5) << what;
+            }
+          }
+          EXPECT_EQ(std::count_if(n.report.begin(), n.report.end(), [](const NodeReport& r) { return r.op_type == "LSTM" && r.precision == "int8"; }), directions) << what;
+        }
 }
 
 // ---- what there is no standard form for

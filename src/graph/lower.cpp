@@ -34,6 +34,7 @@ const char* precision_of(const Net& net, const net::Op& op) {
     case Kind::mul:
     case Kind::table:
     case Kind::recurrent:
+    case Kind::dynamic_recurrent:
       return "int8";
     case Kind::shuffle:
     case Kind::repeat:
@@ -114,6 +115,10 @@ Expected<Lowered> lower(const Net& net, const net::Op& op, Isa isa) {
     r.step = *std::move(step);
   } else if (op.kind == Kind::recurrent) {
     Expected<std::unique_ptr<Step>> step = lower_recurrent(net, op, kernels, isa, r.report);
+    if (!step) return named(op, step.status());
+    r.step = *std::move(step);
+  } else if (op.kind == Kind::dynamic_recurrent) {
+    Expected<std::unique_ptr<Step>> step = lower_dynamic_recurrent(net, op, kernels, isa, r.report);
     if (!step) return named(op, step.status());
     r.step = *std::move(step);
   } else if (op.kind == Kind::rows) {

@@ -32,6 +32,9 @@ enum class Kind : uint8_t {
   matmul,      // MatMul of two computed operands: op.matmul; in = {a, b} or {a, b, residual}
   // LSTM and GRU in int8: op.recurrence; in = {x, first state in bytes or -1, first cell in f32 or -1}, out = {y} or {y, last cell}
   recurrent,
+  // LSTM of bytes whose range is known only at run time, its state likewise: op.recurrence; in = {q, scale, zero point, first state
+  // or -1, first cell or -1}, out = those of LSTM, in f32
+  dynamic_recurrent,
   rows,        // Softmax, LayerNormalization, RMSNormalization of rows of op.row elements, from and to f32 or bytes
   pool,        // MaxPool, AveragePool, their global forms: op.pool
   quantize,    // f32 -> u8, s8, per tensor: out_q
@@ -82,6 +85,7 @@ struct Recurrence {
   Shape x_shape;
   Tensor w, r;                          // s8 [1][gates * hidden][n]
   std::vector<float> w_scale, r_scale;  // one, or one for each row
+  std::vector<int32_t> w_zero, r_zero;  // dynamic: zero points of w and r, one, or one for each row; empty: 0
   std::vector<float> bias;              // [2 * gates * hidden]: of W, of R
 };
 

@@ -80,21 +80,17 @@ constexpr int64_t kMaxDepth = 65793;  // the plan's own bound
 // convolution is to be repeated: the result says how often. 0: neither will do.
 int64_t take_weights(const Tensor& w, const std::vector<int64_t>& zeros, Linear& linear) {
   if (zeros.size() > 1 && int64_t(zeros.size()) != linear.oc) return 0;
-  const std::vector<Tensor> parts = less_zero_points(w, zeros, linear.conv ? 0 : 1);
-  if (parts.size() == 1) {
-    linear.weight = parts[0];
+  if (!linear.conv) {
+    ByteWeights matrix = with_zero_points(w, zeros, 1);
+    linear.weight = std::move(matrix.w);
+    linear.w_zero = std::move(matrix.zero);
     return 1;
   }
-  if (linear.conv) {
-    const int64_t times = int64_t(parts.size());
-    linear.weight = interleaved(parts, 1);
-    linear.ic *= times;
-    return linear.weight.count() / linear.oc <= kMaxDepth ? times : 0;
-  }
-  const bool is_u8 = w.dtype() == DType::u8;
-  linear.weight = is_u8 ? shifted_to_s8(w) : w;
-  for (const int64_t z : zeros) linear.w_zero.push_back(int32_t(z) - (is_u8 ? 128 : 0));
-  return 1;
+  const std::vector<Tensor> parts = less_zero_points(w, zeros, 0);
+  const int64_t times = int64_t(parts.size());
+  linear.weight = times == 1 ? parts[0] : interleaved(parts, 1);
+  linear.ic *= times;
+  return linear.weight.count() / linear.oc <= kMaxDepth ? times : 0;
 }
 
 // The Muls behind `real` by a scale that is computed and by a constant one: by their product, or by one after the other.

@@ -1,21 +1,37 @@
-// LSTM and GRU between quantized sequences.
+// LSTM and GRU between quantized sequences; LSTM of a sequence that is quantized at run time.
 #include <cmath>
 
 #include "rewrite.h"
+#include "zero_points.h"
 
 namespace octavo::net {
 namespace {
 
-// s8 weights [1][rows][n] with zero point 0 and positive scales, one or one for each row.
-bool take_weights(const Net& net, int value, Tensor& weights, std::vector<float>& scales) {
+constexpr int64_t kMaxDepth = 65793;  // of sums that fit int32
+
+// Weights [1][rows][n] of bytes with positive scales, one or one for each row. zero: null if they must fit s8 without zero
+// points.
+bool take_weights(const Net& net, int value, Tensor& weights, std::vector<float>& scales, std::vector<int32_t>* zero = nullptr) {
   const std::optional<QuantizedConstant> c = quantized_constant(net, value);
-  if (!c || c->q->dtype() != DType::s8 || c->q->shape()[0] != 1 || (c->scale.size() != 1 && c->axis != 1)) return false;
-  for (int64_t z : c->zero)
-    if (z != 0) return false;
+  if (!c || (c->q->dtype() != DType::s8 && c->q->dtype() != DType::u8) || c->q->count() == 0 || c->q->shape()[0] != 1)
+    return false;
+  if ((c->scale.size() != 1 && c->axis != 1) || c->q->shape()[2] > kMaxDepth) return false;
   for (float s : c->scale)
     if (!(s > 0) || s > std::numeric_limits<float>::max()) return false;
-  weights = *c->q;
+  ByteWeights bytes = with_zero_points(*c->q, c->zero, c->axis);
+  if (!zero && !bytes.zero.empty()) return false;
+  weights = std::move(bytes.w);
   scales = c->scale;
+  if (zero) *zero = std::move(bytes.zero);
+  return true;
+}
+
+bool take_bias(const Net& net, const Op& op, int64_t rows, std::vector<float>& bias) {
+  bias.assign(size_t(2 * rows), 0.0f);
+  if (op.in.size() < 4 || op.in[3] < 0) return true;
+  const Tensor* given = net.constant(op, 3);
+  if (!given || given->dtype() != DType::f32 || given->count() != 2 * rows) return false;
+  bias = floats(*given);
   return true;
 }
 
@@ -63,15 +79,7 @@ void recognize_one(Net& net, int id) {
   if (x_type == DType::s32 || x_type != y_type) return;
   Recurrence r;
   if (!take_weights(net, op.in[1], r.w, r.w_scale) || !take_weights(net, op.in[2], r.r, r.r_scale)) return;
-  constexpr int64_t kMaxDepth = 65793;  // of sums that fit int32
-  if (r.w.shape()[2] > kMaxDepth || r.r.shape()[2] > kMaxDepth || r.w.count() == 0 || r.r.count() == 0) return;
-  const int64_t rows = r.w.shape()[1];
-  r.bias.assign(size_t(2 * rows), 0.0f);
-  if (!absent(op, 3)) {
-    const Tensor* bias = net.constant(op, 3);
-    if (!bias || bias->dtype() != DType::f32 || bias->count() != 2 * rows) return;
-    r.bias = floats(*bias);
-  }
+  if (!take_bias(net, op, r.w.shape()[1], r.bias)) return;
   r.x_shape = net.values[dq->in[0]].shape;
   for (int64_t d : r.x_shape)
     if (d < 1) return;
@@ -96,6 +104,28 @@ void recognize_one(Net& net, int id) {
   net.set_inputs(id, {x, *state, first_cell});
 }
 
+// An LSTM that reads what DynamicQuantizeLinear gives and DequantizeLinear makes floats again, as DynamicQuantizeLSTM is
+// imported.
+void recognize_dynamic_lstm(Net& net, int id) {
+  const Op& op = net.ops[id];
+  if (op.node.op_type != "LSTM" || op.in.size() < 3 || !absent(op, 4) || !absent(op, 7)) return;
+  if (op.node.get_string("direction", "forward") == "bidirectional" || op.node.get_int("layout", 0) != 0) return;
+  const Op* dq = net.producer(op.in[0]);
+  if (!dq || dq->kind != Kind::generic || dq->node.op_type != "DequantizeLinear" || dq->in.size() != 3) return;
+  const Op* range = net.producer(dq->in[0]);
+  if (!range || range->node.op_type != "DynamicQuantizeLinear" || range->out != dq->in) return;
+  Recurrence r;
+  if (!take_weights(net, op.in[1], r.w, r.w_scale, &r.w_zero) || !take_weights(net, op.in[2], r.r, r.r_scale, &r.r_zero)) return;
+  if (!take_bias(net, op, r.w.shape()[1], r.bias)) return;
+  r.x_shape = net.values[dq->in[0]].shape;
+  for (int64_t d : r.x_shape)
+    if (d < 1) return;
+  const std::vector<int> in = {dq->in[0], dq->in[1], dq->in[2], absent(op, 5) ? -1 : op.in[5], absent(op, 6) ? -1 : op.in[6]};
+  net.ops[id].kind = Kind::dynamic_recurrent;
+  net.ops[id].recurrence = std::move(r);
+  net.set_inputs(id, in);
+}
+
 }  // namespace
 
 void recognize_recurrent(Net& net) {
@@ -103,6 +133,7 @@ void recognize_recurrent(Net& net) {
     const Op& op = net.ops[id];
     if (op.dead || op.kind != Kind::generic || !op.node.domain.empty()) continue;
     if (op.node.op_type == "LSTM" || op.node.op_type == "GRU") recognize_one(net, id);
+    if (net.ops[id].kind == Kind::generic) recognize_dynamic_lstm(net, id);
   }
   net.sweep();
 }

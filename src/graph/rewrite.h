@@ -29,7 +29,8 @@ struct QuantizedConstant {
 };
 std::optional<QuantizedConstant> quantized_constant(const Net& net, int value);
 
-// LSTM and GRU whose input, weights and Y are quantized become Kind::recurrent; to be called while the weights still are.
+// LSTM and GRU whose input, weights and Y are quantized become Kind::recurrent, LSTM whose input is by DynamicQuantizeLinear
+// Kind::dynamic_recurrent; to be called while the weights still are.
 void recognize_recurrent(Net& net);
 
 // Gather of rows of a quantized constant becomes Kind::embedding, with the QuantizeLinear behind it; to be called while the table

@@ -79,6 +79,8 @@ Expected<std::unique_ptr<Step>> lower_dynamic_conv(const net::Net& net, const ne
 Expected<std::unique_ptr<Step>> lower_matmul(const net::Net& net, const net::Op& op, Isa isa, NodeReport& report);
 Expected<std::unique_ptr<Step>> lower_recurrent(const net::Net& net, const net::Op& op, const EltwiseKernels& kernels, Isa isa,
                                                 NodeReport& report);
+Expected<std::unique_ptr<Step>> lower_dynamic_recurrent(const net::Net& net, const net::Op& op, const EltwiseKernels& kernels,
+                                                        Isa isa, NodeReport& report);
 std::unique_ptr<Step> lower_row_function(const net::Net& net, const net::Op& op, const EltwiseKernels& kernels);
 Expected<std::unique_ptr<Step>> lower_pool(const net::Net& net, const net::Op& op, Isa isa);
 std::unique_ptr<Step> lower_rows(const net::Net& net, const net::Op& op, const EltwiseKernels& kernels);

@@ -53,10 +53,14 @@ int repeated(Net& net, int x, int64_t axis, int64_t times, int64_t order) {
   return net.ops.back().out[0];
 }
 
-Tensor shifted_to_s8(const Tensor& t) {
-  std::vector<int8_t> shifted(size_t(t.count()));
-  for (size_t i = 0; i < shifted.size(); ++i) shifted[i] = int8_t(int(t.as<uint8_t>()[i]) - 128);
-  return Tensor::from(DType::s8, t.shape(), shifted);
+ByteWeights with_zero_points(const Tensor& w, const std::vector<int64_t>& zero, int64_t axis) {
+  if (std::vector<Tensor> parts = less_zero_points(w, zero, axis); parts.size() == 1) return {parts[0], {}};
+  const int shift = w.dtype() == DType::u8 ? 128 : 0;
+  std::vector<int8_t> shifted;
+  for (const int64_t v : integers(w)) shifted.push_back(int8_t(v - shift));
+  ByteWeights r{Tensor::from(DType::s8, w.shape(), shifted), {}};
+  for (const int64_t z : zero) r.zero.push_back(int32_t(z) - shift);
+  return r;
 }
 
 }  // namespace octavo::net

@@ -9,15 +9,20 @@ namespace octavo::net {
 // 128 (u8) they always do; else two; three for 255 = 127 + 127 + 1. zero: one, or one for each index along axis; empty: 0.
 std::vector<Tensor> less_zero_points(const Tensor& w, const std::vector<int64_t>& zero, int64_t axis);
 
-// The product of x and a sum of weights is a product of twice (or three times) the depth: every channel of x so many times, side by
-// side, and the parts of the weights in turn along their axis of input channels. The other way, a product less the zero point times
-// the sums of x, needs a sum for each row, which no plan's epilogue takes; and padding would need sums of its own. What comes out
-// here is an operator like any other, with all that is fused into one. (Products whose ranges are found at run time make floats of
-// their sums in a second pass, and take the sums of rows off there: lower_dynamic.cpp.)
+// The product of x and a sum of weights is a product of twice (or three times) the depth: every channel of x so many times, side
+// by side, and the parts of the weights in turn along their axis of input channels. The other way, a product less the zero point
+// times the sums of x, needs a sum for each row, which no plan's epilogue takes; and padding would need sums of its own. What
+// comes out here is an operator like any other, with all that is fused into one. (Products whose ranges are found at run time
+// make floats of their sums in a second pass, and take the sums of rows off there: lower_dynamic.cpp.)
 Tensor interleaved(const std::vector<Tensor>& parts, int64_t axis);
 int repeated(Net& net, int x, int64_t axis, int64_t times, int64_t order);  // the value; one operator for all who ask
 
-// u8 as s8: all values and zero points less 128.
-Tensor shifted_to_s8(const Tensor& t);
+// Where a product takes zero points off itself: s8 weights, and what is left of zero points beside them; none where parts would
+// be one.
+struct ByteWeights {
+  Tensor w;
+  std::vector<int32_t> zero;
+};
+ByteWeights with_zero_points(const Tensor& w, const std::vector<int64_t>& zero, int64_t axis);
 
 }  // namespace octavo::net

@@ -208,37 +208,87 @@ Status matmul_to_float(Expansion& e) {
   return {};
 }
 
-// ---- DynamicQuantizeLSTM: X, W [directions][input][4 * hidden], R likewise, then as LSTM, then scales and zero points of W and R.
-// The weights are read as what they stand for, and X is not quantized at all: closer to the float model than the original is.
+// ---- DynamicQuantizeLSTM: X, W [directions][input][4 * hidden], R likewise, then as LSTM, then scales and zero points of W and
+// R. X is made bytes and floats again, the weights stay bytes, and each direction is an LSTM of its own: compile() knows that
+// form, and has bytes for the state too, as the operator has.
 
-std::string real_weights(Expansion& e, size_t at, size_t scale_at, Status& status) {
+// A value [directions]... of one direction.
+std::string direction_of(Expansion& e, size_t input, int64_t direction, int64_t directions) {
+  if (directions == 1 || !e.has(input)) return e.in(input);
+  return e.add("Gather", {e.in(input), e.ints({direction})}, {{"axis", int64_t{0}}});
+}
+
+// W or R of a direction as LSTM has it, [1][4 * hidden][n], behind DequantizeLinear.
+std::string lstm_weights(Expansion& e, size_t at, size_t scale_at, int64_t direction) {
+  const Tensor &w = *e.constant(e.in(at)), &scale = *e.constant(e.in(scale_at)), &zero = *e.constant(e.in(scale_at + 1));
+  const int64_t directions = w.shape()[0], n = w.shape()[1], gates = w.shape()[2];
+  const uint8_t* bytes = w.as<uint8_t>() + direction * n * gates;
+  std::vector<uint8_t> turned;
+  for (int64_t g = 0; g < gates; ++g)
+    for (int64_t i = 0; i < n; ++i) turned.push_back(bytes[i * gates + g]);
+  const int64_t count = scale.count() == directions * gates ? gates : 1, first = scale.count() == 1 ? 0 : direction * count;
+  const std::vector<float> scales(scale.as<float>() + first, scale.as<float>() + first + count);
+  const std::vector<uint8_t> zeros(zero.as<uint8_t>() + first, zero.as<uint8_t>() + first + count);
+  const Shape shape = count == 1 ? Shape{} : Shape{count};
+  return dequantize(e, e.constant("weights", Tensor::from(w.dtype(), {1, gates, n}, turned)),
+                    e.constant("scale", Tensor::from(DType::f32, shape, scales)),
+                    e.constant("zero_point", Tensor::from(w.dtype(), shape, zeros)), 1);
+}
+
+bool has_lstm_weights(const Expansion& e, size_t at, size_t scale_at) {
   const Tensor *w = e.constant(e.in(at)), *scale = e.constant(e.in(scale_at)), *zero = e.constant(e.in(scale_at + 1));
   const bool fits = w && scale && zero && is_8_bit(w->dtype()) && w->shape().size() == 3 && scale->dtype() == DType::f32 &&
                     zero->dtype() == w->dtype() && zero->count() == scale->count();
-  const int64_t directions = fits ? w->shape()[0] : 0, n = fits ? w->shape()[1] : 0, gates = fits ? w->shape()[2] : 0;
-  if (!fits || (scale->count() != 1 && scale->count() != directions && scale->count() != directions * gates)) {
-    status = e.fail("its weights, or their scales, are no constants of the shapes that are known");
-    return "";
-  }
-  std::vector<float> real(size_t(w->count()));
-  const auto byte = [](const Tensor& t, int64_t i) {
-    return t.dtype() == DType::u8 ? int(t.as<uint8_t>()[i]) : int(t.as<int8_t>()[i]);
-  };
-  for (int64_t d = 0; d < directions; ++d)
-    for (int64_t g = 0; g < gates; ++g) {
-      const int64_t j = scale->count() == 1 ? 0 : scale->count() == directions ? d : d * gates + g;
-      for (int64_t i = 0; i < n; ++i)
-        real[size_t((d * gates + g) * n + i)] = float(byte(*w, (d * n + i) * gates + g) - byte(*zero, j)) * scale->as<float>()[j];
-    }
-  return e.constant("weights", Tensor::from(DType::f32, {directions, gates, n}, real));
+  const int64_t directions = fits ? w->shape()[0] : 0;
+  return directions >= 1 && directions <= 2 &&
+         (scale->count() == 1 || scale->count() == directions || scale->count() == directions * w->shape()[2]);
+}
+
+// Of a list with as much for each direction.
+template <class T>
+bool keep_direction(std::map<std::string, Attribute>& attributes, const char* name, size_t direction) {
+  const auto it = attributes.find(name);
+  if (it == attributes.end()) return true;
+  auto* list = std::get_if<std::vector<T>>(&it->second);
+  if (!list || list->size() % 2 != 0) return false;
+  const auto half = list->begin() + ptrdiff_t(list->size() / 2);
+  *list = direction == 0 ? std::vector<T>(list->begin(), half) : std::vector<T>(half, list->end());
+  return true;
 }
 
 Status dynamic_lstm(Expansion& e) {
   if (e.node.inputs.size() != 12) return e.fail("it has not 12 inputs");
-  Status status;
-  const std::string w = real_weights(e, 1, 8, status), r = status.ok() ? real_weights(e, 2, 10, status) : "";
-  if (!status.ok()) return status;
-  e.replace("LSTM", {e.in(0), w, r, e.in(3), e.in(4), e.in(5), e.in(6), e.in(7)});
+  if (!has_lstm_weights(e, 1, 8) || !has_lstm_weights(e, 2, 10))
+    return e.fail("its weights, or their scales, are no constants of the shapes that are known");
+  const int64_t directions = e.constant(e.in(1))->shape()[0];
+  const bool both = e.node.get_string("direction", "forward") == "bidirectional";
+  if (e.constant(e.in(2))->shape()[0] != directions || both != (directions == 2))
+    return e.fail("its weights are not of its directions");
+  e.add("DynamicQuantizeLinear", {e.in(0)}, {}, 3);
+  const std::vector<std::string> q = e.outputs();
+  const std::string x = dequantize(e, q[0], q[1], q[2]);
+  std::vector<std::string> results[2];
+  for (int64_t d = 0; d < directions; ++d) {
+    std::vector<std::string> in = {x, lstm_weights(e, 1, 8, d), lstm_weights(e, 2, 10, d)};
+    for (const size_t i : {3, 4, 5, 6, 7}) in.push_back(i == 4 ? e.in(i) : direction_of(e, i, d, directions));
+    if (directions == 1) {
+      e.replace("LSTM", std::move(in));
+      return {};
+    }
+    std::map<std::string, Attribute> attributes = e.node.attributes;
+    attributes["direction"] = std::string(d == 0 ? "forward" : "reverse");
+    if (!keep_direction<std::string>(attributes, "activations", size_t(d)) ||
+        !keep_direction<float>(attributes, "activation_alpha", size_t(d)) ||
+        !keep_direction<float>(attributes, "activation_beta", size_t(d)))
+      return e.fail("its activations are not as many for each direction");
+    e.add("LSTM", std::move(in), std::move(attributes), 3);
+    results[d] = e.outputs();
+  }
+  for (size_t o = 0; o < std::min<size_t>(e.node.outputs.size(), 3); ++o) {
+    if (!e.output_used(o)) continue;
+    e.add("Concat", {results[0][o], results[1][o]}, {{"axis", int64_t{o == 0 ? 1 : 0}}});
+    e.finish(o);
+  }
   return {};
 }
 

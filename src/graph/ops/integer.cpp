@@ -1,6 +1,7 @@
 // Products of 8-bit tensors as ONNX spells them without QDQ, and DynamicQuantizeLinear: exact int32 sums (modulo 2^32).
 #include <cmath>
 
+#include "dynamic_product.h"
 #include "ops/common.h"
 #include "ops/linear.h"
 
@@ -178,11 +179,7 @@ Status eval_dynamic_quantize(const EvalContext& ctx) {
   const float* values = static_cast<const float*>(x.data);
   float lo = 0, hi = 0;
   if (x.count() > 0) ctx.eltwise.min_max(values, size_t(x.count()), &lo, &hi);
-  lo = std::min(lo, 0.0f);
-  hi = std::max(hi, 0.0f);
-  // Zeros alone have no range: any scale represents them.
-  const float scale = lo == hi ? 1 : (hi - lo) / 255;
-  const int32_t zero = int32_t(std::max(0.0f, std::min(255.0f, std::nearbyint(-lo / scale))));
+  const auto [scale, zero] = dynamic_params(lo, hi);
   const auto out = [&](size_t i) { return i < ctx.outputs.size() ? ctx.outputs[i].data : nullptr; };
   if (out(0)) ctx.eltwise.quantize(values, out(0), DType::u8, size_t(x.count()), scale, zero);
   if (out(1)) *static_cast<float*>(out(1)) = scale;

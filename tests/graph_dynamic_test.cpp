@@ -283,6 +283,70 @@ TEST(WeightOnly, WeightsStayBytesInMemory) {
     }
 }
 
+TEST(WeightOnly, WeightsOfConvolutionsStayBytesToo) {
+  using Ints = std::vector<int64_t>;
+  struct Case {
+    const char* what;
+    Shape x, w;
+    std::map<std::string, Attribute> attributes;
+  };
+  const Case cases[] = {
+      {"1x1", {2, 40, 5, 7}, {37, 40, 1, 1}, {}},
+      {"1x1, strided", {1, 40, 6, 7}, {37, 40, 1, 1}, {{"strides", Ints{2, 2}}}},
+      {"1x1, padded", {1, 40, 6, 7}, {37, 40, 1, 1}, {{"pads", Ints{0, 1, 1, 0}}}},
+      {"3x3", {2, 24, 7, 5}, {37, 24, 3, 3}, {{"pads", Ints{1, 1, 1, 1}}}},
+      {"strided, uneven pads", {1, 24, 9, 8}, {37, 24, 3, 2}, {{"pads", Ints{0, 1, 2, 1}}, {"strides", Ints{2, 3}}}},
+      {"dilated", {1, 24, 9, 8}, {37, 24, 3, 3}, {{"pads", Ints{2, 0, 2, 0}}, {"dilations", Ints{2, 3}}}},
+      {"1-D", {2, 24, 30}, {37, 24, 5}, {{"pads", Ints{2, 2}}}},
+  };
+  for (const Case& c : cases) {
+    Graph g;
+    g.opset = 13;
+    std::vector<Dim> dims;
+    for (int64_t d : c.x) dims.push_back({d, ""});
+    g.inputs = {{"x", DType::f32, dims, true}};
+    g.add_initializer("w", noise(c.w, 1));
+    g.add_initializer("b", noise({37}, 2));
+    const std::string y = g.add_node("Conv", "conv", {"x", "w", "b"}, c.attributes);
+    Graph only = g;
+    only.outputs = {{y, DType::f32, {}, false}};
+    Shape shape = infer_shapes(only, {{"x", c.x}})->at(y).shape;
+    dims.clear();
+    for (int64_t d : shape) dims.push_back({d, ""});
+    g.inputs.push_back({"r", DType::f32, dims, true});
+    g.outputs = {{g.add_node("Relu", "relu", {g.add_node("Add", "sum", {y, "r"})}), DType::f32, {}, false}};
+    const Graph q = quantized(g, *Recipe::preset("weight_only"));
+    const Expected<Program> program = Program::compile(q), plain = Program::compile(g);
+    ASSERT_TRUE(program && plain) << c.what << program.status().text();
+    const NodeReport* conv = nullptr;
+    for (const NodeReport& r : program->report())
+      if (r.name == "conv") conv = &r;
+    ASSERT_TRUE(conv) << c.what;
+    EXPECT_TRUE(conv->kernel.ends_with(" on s8 weights")) << conv->kernel;
+    EXPECT_EQ(conv->fused.size(), 2u) << c.what;
+    EXPECT_LT(double(program->memory().weights + program->memory().constants), 0.4 * double(plain->memory().weights)) << c.what;
+
+    const std::map<std::string, Tensor> sample = {{"x", noise(c.x, 5)}, {"r", noise(shape, 6)}};
+    const std::vector<float> got = values_of<float>((*Session::create(q)->run(sample))[0]);
+    CompileOptions scalar;
+    scalar.use_isa = true;
+    EXPECT_EQ(got, values_of<float>((*Session::create(q, 1, scalar)->run(sample))[0])) << c.what;
+    EXPECT_EQ(got, values_of<float>((*Session::create(q, 3)->run(sample))[0])) << c.what;
+
+    // The generic operators in float on what the weights stand for. A sum of some hundred products below 1.
+    Graph real = g;
+    std::vector<float> w;
+    const Tensor &bytes = q.initializers.at("w_quantized"), &scale = q.initializers.at("w_scale");
+    for (int64_t i = 0; i < bytes.count(); ++i)
+      w.push_back(float(bytes.as<int8_t>()[i]) * scale.as<float>()[i / (bytes.count() / 37)]);
+    real.add_initializer("w", f32(c.w, w));
+    const Expected<std::vector<Tensor>> want = fold_all(real, sample);
+    ASSERT_TRUE(want) << want.status().text();
+    ASSERT_EQ(got.size(), size_t((*want)[0].count()));
+    for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], (*want)[0].as<float>()[i], 1e-4) << c.what << " " << i;
+  }
+}
+
 TEST(UnsignedWeights, WithZeroPoint128RunInInt8) {
   // As exporters of models trained with fake quantization write them.
   Graph g = two_layers();

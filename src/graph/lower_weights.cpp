@@ -108,6 +108,7 @@ class WeightStep : public Step {
 }  // namespace
 
 Expected<std::unique_ptr<Step>> lower_weights(const Net& net, const net::Op& op, Isa isa, NodeReport& report) {
+  if (op.linear->conv) return lower_conv_weights(net, op, isa, report);
   const KernelInfo* kernel = best_kernel(Op::brgemm, DType::f32, DType::f32, isa);
   if (!kernel) return Status::error(Code::unsupported, "no kernel for floats");
   const int64_t m = product(net.values[op.in[0]].shape) / op.linear->ic;

@@ -60,7 +60,7 @@ struct Linear {
   std::optional<TransposedWindow> spread;  // ConvTranspose
   int64_t groups = 1;      // conv
   int64_t ic = 0, oc = 0;  // Gemm and MatMul: k and n
-  // f32, or s8 (where x is f32: Gemm and MatMul only): [oc][ic/groups][kh][kw], ConvTranspose [ic][oc/groups][kh][kw], [k][n], or
+  // f32, or s8 (where x is f32: Gemm, MatMul, Conv without groups): [oc][ic/groups][kh][kw], ConvTranspose [ic][oc/groups][kh][kw], [k][n], or
   // [n][k] where transposed
   Tensor weight;
   bool transposed = false;

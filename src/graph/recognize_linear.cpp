@@ -216,8 +216,8 @@ Status recognize_one(Net& net, int id) {
   const int64_t times = int64_t(parts.size());
   const std::string bad_weights =
       w_q ? why_weights_not_int8(*w_q, o, times) : "weights '" + net.values[o.w].name + "' are not quantized";
-  // A matrix of s8 stays one where the activations are floats.
-  const bool keeps_s8 = bad_weights.empty() && (x_is_bytes || (!conv && times == 1));
+  // s8 stays s8 where the activations are floats, but for groups, whose weights are few, and ConvTranspose.
+  const bool keeps_s8 = bad_weights.empty() && (x_is_bytes || (times == 1 && !spread && linear.groups == 1));
   std::string why = bad_weights;
   if (!x_is_bytes)
     why = "input '" + net.values[o.x].name + "' has no QuantizeLinear";

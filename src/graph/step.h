@@ -74,6 +74,7 @@ Expected<std::unique_ptr<Step>> lower_linear(const net::Net& net, const net::Op&
 Expected<std::unique_ptr<Step>> lower_linears(const net::Net& net, const net::Op& op, Isa isa, NodeReport& report);
 std::unique_ptr<Step> lower_embedding(const net::Net& net, const net::Op& op, const EltwiseKernels& kernels);
 Expected<std::unique_ptr<Step>> lower_weights(const net::Net& net, const net::Op& op, Isa isa, NodeReport& report);
+Expected<std::unique_ptr<Step>> lower_conv_weights(const net::Net& net, const net::Op& op, Isa isa, NodeReport& report);
 Expected<std::unique_ptr<Step>> lower_dynamic(const net::Net& net, const net::Op& op, Isa isa, NodeReport& report);
 Expected<std::unique_ptr<Step>> lower_dynamic_conv(const net::Net& net, const net::Op& op, Isa isa, NodeReport& report);
 Expected<std::unique_ptr<Step>> lower_matmul(const net::Net& net, const net::Op& op, Isa isa, NodeReport& report);

@@ -70,8 +70,10 @@ class Layouts {
   size_t rank(int v) const { return net_.values[v].shape.size(); }
 
   // Not the last axis of a MatMul's operand.
-  bool repeats_channels(const Op& op) const {
-    return op.kind == Kind::repeat && net_.values[op.in[0]].shape[1] != net_.values[op.out[0]].shape[1];
+  bool repeats_pixels(const Op& op) const {
+    const auto is_conv = [&](int user) { return net_.ops[user].linear && net_.ops[user].linear->conv; };
+    const std::vector<int>& users = net_.values[op.out[0]].users;
+    return op.kind == Kind::repeat && std::any_of(users.begin(), users.end(), is_conv);
   }
 
   // What quantizes v, for one reader: it can as well write the other layout.
@@ -140,7 +142,7 @@ class Layouts {
   Status place(int id) {
     const Op& op = net_.ops[id];
     if (op.in.empty()) return {};
-    const bool wants_last = op.kind == Kind::pool || op.kind == Kind::affine || op.kind == Kind::shuffle || repeats_channels(op) ||
+    const bool wants_last = op.kind == Kind::pool || op.kind == Kind::affine || op.kind == Kind::shuffle || repeats_pixels(op) ||
                             ((op.kind == Kind::linear || op.kind == Kind::dynamic_linear) && op.linear->conv);
     if (wants_last) {
       convert_inputs(id, true);

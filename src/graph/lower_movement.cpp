@@ -86,21 +86,27 @@ void repeat(const uint8_t* x, uint8_t* y, int64_t count) noexcept {
     for (int t = 0; t < kTimes; ++t) y[i * kTimes + t] = x[i];
 }
 
-// Each byte two or three times.
+// Each byte, or each block of bytes, two or three times.
 class RepeatStep : public Step {
  public:
-  RepeatStep(int64_t count, int64_t times) : count_(count), times_(times) { work = count * times / 4; }
+  RepeatStep(int64_t count, int64_t block, int64_t times) : count_(count), block_(block), times_(times) {
+    work = count * block * times / 4;
+  }
   Status run(const Frame& f) const noexcept override {
     const uint8_t* x = static_cast<const uint8_t*>(f.at(in[0]));
     uint8_t* y = static_cast<uint8_t*>(f.at(out[0]));
-    split(f, count_, 16384, [&](int64_t begin, int64_t end) {
-      (times_ == 2 ? repeat<2> : repeat<3>)(x + begin, y + begin * times_, end - begin);
+    split(f, count_, std::max<int64_t>(1, 16384 / block_), [&](int64_t begin, int64_t end) {
+      if (block_ > 1)
+        for (int64_t i = begin * times_; i < end * times_; ++i)
+          std::memcpy(y + i * block_, x + i / times_ * block_, size_t(block_));
+      else
+        (times_ == 2 ? repeat<2> : repeat<3>)(x + begin, y + begin * times_, end - begin);
     });
     return {};
   }
 
  private:
-  int64_t count_, times_;
+  int64_t count_, block_, times_;
 };
 
 class CopyStep : public Step {
@@ -129,7 +135,12 @@ std::unique_ptr<Step> lower_movement(const Net& net, const net::Op& op, const El
     return std::make_unique<TransposeStep>(k, x.shape[0], n / (x.shape[0] * x.shape.back()), x.shape.back(), size);
   if (op.kind == Kind::shuffle)
     return std::make_unique<TransposeStep>(k, n / y.shape.back(), op.groups, y.shape.back() / op.groups, size);
-  if (op.kind == Kind::repeat && (op.groups == 2 || op.groups == 3)) return std::make_unique<RepeatStep>(n / op.groups, op.groups);
+  if (op.kind == Kind::repeat && (op.groups == 2 || op.groups == 3)) {
+    size_t axis = 0;
+    while (x.shape[axis] == y.shape[axis]) ++axis;
+    const int64_t block = product(y.shape, axis + 1, y.shape.size());
+    return std::make_unique<RepeatStep>(n / op.groups / block, block, op.groups);
+  }
   if (op.kind == Kind::generic && op.node.domain.empty() && op.node.op_type == "Concat") {
     const int64_t given = op.node.get_int("axis", 0);
     const int64_t axis = given < 0 ? given + int64_t(y.shape.size()) : given;

@@ -46,7 +46,7 @@ enum class Kind : uint8_t {
   embedding,   // rows of a constant matrix of bytes: op.embedding; in = {matrix, indices}, to f32 or bytes
   affine,      // clamp(x * channel_scale + channel_bias): one scale and bias for each channel
   shuffle,     // channel shuffle: channels [groups][c/groups] become [c/groups][groups]
-  repeat,      // channels [c] of bytes (MatMul: the last axis) become [c][groups], each `groups` times
+  repeat,      // bytes: each index of one axis `groups` times, side by side
   to_last,     // [n, c, spatial...] -> [n, spatial..., c]
   to_first,    // and back
   copy,        // in[0] into a graph output that cannot be computed in place

@@ -76,23 +76,6 @@ void fuse_rows(Net& net, int id) {
 
 constexpr int64_t kMaxDepth = 65793;  // the plan's own bound
 
-// Weights as the plan takes them. Where they do not fit s8 without their zero points, a matrix keeps these; the input of a
-// convolution is to be repeated: the result says how often. 0: neither will do.
-int64_t take_weights(const Tensor& w, const std::vector<int64_t>& zeros, Linear& linear) {
-  if (zeros.size() > 1 && int64_t(zeros.size()) != linear.oc) return 0;
-  if (!linear.conv) {
-    ByteWeights matrix = with_zero_points(w, zeros, 1);
-    linear.weight = std::move(matrix.w);
-    linear.w_zero = std::move(matrix.zero);
-    return 1;
-  }
-  const std::vector<Tensor> parts = less_zero_points(w, zeros, 0);
-  const int64_t times = int64_t(parts.size());
-  linear.weight = times == 1 ? parts[0] : interleaved(parts, 1);
-  linear.ic *= times;
-  return linear.weight.count() / linear.oc <= kMaxDepth ? times : 0;
-}
-
 // The Muls behind `real` by a scale that is computed and by a constant one: by their product, or by one after the other.
 struct Scales {
   int a = -1;
@@ -181,8 +164,18 @@ void fuse_product(Net& net, int id) {
   per_row.back() = 1;
   if (!whole && (s != per_row || zero >= 0 || linear.conv)) return;
 
-  const int64_t times = take_weights(*w, w_zero ? integers(*w_zero) : std::vector<int64_t>(), linear);
-  if (times == 0) return;
+  // Where weights do not fit s8 without their zero points, a matrix keeps these.
+  const std::vector<int64_t> w_zeros = w_zero ? integers(*w_zero) : std::vector<int64_t>();
+  if (w_zeros.size() > 1 && int64_t(w_zeros.size()) != n) return;
+  std::vector<Tensor> parts;
+  if (linear.conv) {
+    parts = less_zero_points(*w, w_zeros, 0);
+    if (w->count() / n * int64_t(parts.size()) > kMaxDepth) return;
+  } else {
+    ByteWeights matrix = with_zero_points(*w, w_zeros, 1);
+    parts = {std::move(matrix.w)};
+    linear.w_zero = std::move(matrix.zero);
+  }
   linear.w_scale = *columns;
   net.absorb(id, cast);
   for (const int mul : scales->muls) net.absorb(id, mul);
@@ -203,7 +196,7 @@ void fuse_product(Net& net, int id) {
     target.hi = std::min(std::max(target.hi, limits->first), limits->second);
     net.absorb(id, user);
   }
-  const int bytes = repeated(net, a, linear.conv ? 1 : int64_t(rank) - 1, times, net.ops[id].order);
+  const int bytes = take_parts(net, a, parts, net.ops[id].order, linear);
   Op& target = net.ops[id];
   target.kind = Kind::dynamic_linear;
   target.linear = std::move(linear);

@@ -128,14 +128,11 @@ Status recognize_sums(Net& net, int id) {
   const std::vector<int64_t> w_zero = net.constant(op, 3) ? integers(*net.constant(op, 3)) : std::vector<int64_t>();
   if (w_zero.size() > 1 && int64_t(w_zero.size()) != linear.oc) return {};
   const std::vector<Tensor> parts = less_zero_points(*w, w_zero, conv ? 0 : 1);
-  const int64_t times = int64_t(parts.size());
   // The plan's own bound: longer sums stay in the generic loops.
-  if (w->count() / linear.oc * times > 65793) return {};
-  linear.weight = times == 1 ? parts[0] : interleaved(parts, conv ? 1 : 0);
+  if (w->count() / linear.oc * int64_t(parts.size()) > 65793) return {};
   linear.w_scale = {1};
-  linear.ic *= times;
   const QParams x_q = {1, zero ? int32_t(integers(*zero)[0]) : 0};
-  const int bytes = repeated(net, op.in[0], conv ? 1 : int64_t(x.size()) - 1, times, op.order);
+  const int bytes = take_parts(net, op.in[0], parts, op.order, linear);
   Op& target = net.ops[id];
   target.kind = Kind::linear;
   target.linear = std::move(linear);

@@ -225,8 +225,6 @@ Status recognize_one(Net& net, int id) {
   const float alpha = gemm ? node.get_float("alpha", 1) : 1, beta = gemm ? node.get_float("beta", 1) : 1;
   if (keeps_s8) {
     if (x_is_bytes) x_q = dq->in_q[0];
-    linear.weight = times == 1 ? parts[0] : interleaved(parts, spread ? 0 : conv ? 1 : 1 - o.oc_axis);
-    linear.ic *= times;
     linear.w_scale = w_q->scale;
     // The groups of a transposed convolution share the scales of their channels.
     const size_t given = linear.w_scale.size();
@@ -250,7 +248,7 @@ Status recognize_one(Net& net, int id) {
     return {};
   }
 
-  const int x = x_q ? repeated(net, dq->in[0], conv ? 1 : int64_t(x_shape.size()) - 1, times, op.order) : o.x;
+  const int x = keeps_s8 ? take_parts(net, x_q ? dq->in[0] : o.x, parts, op.order, linear) : o.x;
   Op& target = net.ops[id];
   target.kind = Kind::linear;
   target.linear = std::move(linear);

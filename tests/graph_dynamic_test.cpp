@@ -347,6 +347,21 @@ TEST(WeightOnly, WeightsOfConvolutionsStayBytesToo) {
   }
 }
 
+TEST(WeightOnly, PaddingBeyondAllMemoryIsAnError) {
+  constexpr int64_t kFar = 1 << 24;
+  Graph g;
+  g.opset = 13;
+  g.inputs = {{"x", DType::f32, {{1, ""}, {1 << 14, ""}, {1, ""}, {1, ""}}, true}};
+  g.add_initializer("q", Tensor::from(DType::s8, {1, 1 << 14, 1, 1}, std::vector<int8_t>(1 << 14, 1)));
+  g.add_initializer("s", f32({}, {0.5f}));
+  g.add_node("DequantizeLinear", "w", {"q", "s"});
+  g.add_node("Conv", "y", {"x", "w"}, {{"pads", std::vector<int64_t>(4, kFar)}, {"strides", std::vector<int64_t>(2, kFar)}});
+  g.outputs = {{"y", DType::f32, {}, false}};
+  const Expected<Program> p = Program::compile(g);
+  ASSERT_FALSE(p);
+  EXPECT_EQ(p.status().code(), Code::overflow) << p.status().text();
+}
+
 TEST(UnsignedWeights, WithZeroPoint128RunInInt8) {
   // As exporters of models trained with fake quantization write them.
   Graph g = two_layers();

@@ -13,6 +13,10 @@ using net::Net;
 
 constexpr int64_t kPixelGrain = 64;  // pixels in one unit of parallel work
 
+// Of the input with its padding.
+int64_t seen_rows(const Window& w) { return (w.oh() - 1) * w.stride_h + (w.kh - 1) * w.dilation_h + 1; }
+int64_t seen_cols(const Window& w) { return (w.ow() - 1) * w.stride_w + (w.kw - 1) * w.dilation_w + 1; }
+
 // y = clamp(fma(sum, scale[j], bias[j]) + residual); sum: over taps, then channels, from 0 on.
 class ConvWeightStep : public Step {
  public:
@@ -39,8 +43,8 @@ class ConvWeightStep : public Step {
     bias_ = linear.bias;
     bias_.resize(size_t(n_));
     if (w_.pad_top > 0 || w_.pad_left > 0 || w_.pad_bottom > 0 || w_.pad_right > 0) {
-      frame_h_ = (w_.oh() - 1) * w_.stride_h + (w_.kh - 1) * w_.dilation_h + 1;
-      frame_w_ = (w_.ow() - 1) * w_.stride_w + (w_.kw - 1) * w_.dilation_w + 1;
+      frame_h_ = seen_rows(w_);
+      frame_w_ = seen_cols(w_);
     }
     const auto align = [](size_t bytes) { return (bytes + 63) / 64 * 64; };
     frame_bytes_ = align(size_t(frame_h_ * frame_w_ * ic_) * sizeof(float));
@@ -163,6 +167,9 @@ class ConvWeightStep : public Step {
 Expected<std::unique_ptr<Step>> lower_conv_weights(const Net& net, const net::Op& op, Isa isa, NodeReport& report) {
   const KernelInfo* kernel = best_kernel(Op::brgemm, DType::f32, DType::f32, isa);
   if (!kernel) return Status::error(Code::unsupported, "no kernel for floats");
+  const Window& w = op.linear->window;
+  if (const Expected<int64_t> framed = element_count({seen_rows(w), seen_cols(w), op.linear->ic}, DType::f32); !framed)
+    return framed.status();
   std::unique_ptr<Step> step = std::make_unique<ConvWeightStep>(eltwise(isa), *kernel, op, net.values[op.in[0]].shape[0]);
   report.kernel = std::string(kernel->name) + " on s8 weights";
   report.macs = step->work;

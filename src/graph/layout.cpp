@@ -71,9 +71,10 @@ class Layouts {
 
   // Not the last axis of a MatMul's operand.
   bool repeats_pixels(const Op& op) const {
+    if (op.kind != Kind::repeat) return false;
     const auto is_conv = [&](int user) { return net_.ops[user].linear && net_.ops[user].linear->conv; };
     const std::vector<int>& users = net_.values[op.out[0]].users;
-    return op.kind == Kind::repeat && std::any_of(users.begin(), users.end(), is_conv);
+    return std::any_of(users.begin(), users.end(), is_conv);
   }
 
   // What quantizes v, for one reader: it can as well write the other layout.

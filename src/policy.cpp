@@ -338,6 +338,18 @@ ConvBlocks winograd_blocks(const Window& w, const Weights& weights, std::string*
   return b;
 }
 
+namespace {
+
+// How many pixels are taken as one, so that few channels fill the kernel's registers. Measured on Zen 3, AVX2: 8 channels twice, 16
+// channels 1.6 times as fast. (AVX-VNNI's kernels, as wide, and those of other widths were not measured.)
+int64_t folded_pixels(const ConvDesc& d, const KernelInfo& kernel) {
+  constexpr int64_t kFolded = 32;
+  const bool folds = kernel.nr == kFolded && d.ic == d.oc && d.oc < kFolded && kFolded % d.oc == 0 && d.window.stride_w == 1;
+  return folds && !d.numerics.has_residual && !d.numerics.function ? kFolded / d.oc : 1;
+}
+
+}  // namespace
+
 DepthwiseBlocks depthwise_blocks(const ConvDesc& d, const KernelInfo& kernel, std::string* why) {
   // Below this many output columns inside, what the edges cost is more than what copies do. (Measured on Zen 4, 7x7 images:
   // 5 columns lose a tenth, 6 columns of stride 2 gain as much.)
@@ -353,12 +365,14 @@ DepthwiseBlocks depthwise_blocks(const ConvDesc& d, const KernelInfo& kernel, st
   const bool padded = w.pad_top || w.pad_left || w.pad_bottom || w.pad_right;
   // An edge is one column of pixels at least, its strip no wider than a stride holds.
   const bool can = d.ic == d.oc && inner >= 1 && w.stride_h * in_cols(w, edge) <= INT32_MAX;
-  const bool slow_edges = (ow - inner) * kernel.edge * kEdgeShare > ow;
+  const int64_t fold = folded_pixels(d, kernel);
+  const bool slow_edges = (ow - inner) * fold * kernel.edge * kEdgeShare > ow;  // none of an edge's pixels are taken together
   const bool pays = !padded || (inner >= kMinInner && edge <= inner && !slow_edges);
   b.in_place = can && (!padded || d.choice.in_place.value_or(pays));
   say(why, "%s%s: %s%lld of %lld columns see no padding",
       b.in_place ? "from the input in place" : "from padded copies of the input rows",
       asked(can && padded && d.choice.in_place.has_value()), d.ic == d.oc ? "" : "channels are repeated; ", ll(inner), ll(ow));
+  if ((b.in_place ? inner : ow) >= fold) b.fold = fold;
   const bool share = w.dilation_h == 1 && w.stride_h <= w.kh;
   b.row_step = share ? w.stride_h : w.kh;
   b.call_rows = std::min({int64_t(kernel.rows), oh, d.choice.block_rows.value_or(oh)});
@@ -369,13 +383,7 @@ DepthwiseBlocks depthwise_blocks(const ConvDesc& d, const KernelInfo& kernel, st
   b.band_rows = ceil_div(oh, std::min(oh, kBands));
   b.bands = ceil_div(oh, b.band_rows);
   say(why, "%lld bands of %lld rows, for threads", ll(b.bands), ll(b.band_rows));
-  // Measured on Zen 3, AVX2: 8 channels twice, 16 channels 1.6 times as fast. (AVX-VNNI's kernels, as wide, and those of other widths
-  // were not measured.)
-  constexpr int64_t kFolded = 32;
-  const bool folds = kernel.nr == kFolded && d.ic == d.oc && d.oc < kFolded && kFolded % d.oc == 0 && w.stride_w == 1;
-  if (!folds || d.numerics.has_residual || d.numerics.function || inner < kFolded / d.oc) return b;
-  b.fold = kFolded / d.oc;
-  say(why, "%lld pixels are taken as one of %lld channels: the kernel's registers are full", ll(b.fold), ll(kFolded));
+  if (b.fold > 1) say(why, "%lld pixels are taken as one of %lld channels: the kernel's registers are full", ll(b.fold), ll(d.oc * b.fold));
   return b;
 }
 

@@ -14,8 +14,8 @@ std::span<const KernelInfo> kernels() noexcept;
 // The row of that name, or null.
 const KernelInfo* find_kernel(std::string_view name) noexcept;
 
-// The first row for (op, a, b) that is not test_only and whose needs are covered by `isa`; null if there is none. A grouped kernel
-// takes over from the brgemm kernel that would merge the groups: only one that needs the same is of use.
+// The first row for (op, a, b) that is not test_only and whose needs are covered by `isa`; null if there is none. A grouped or winograd
+// kernel takes over from a brgemm kernel: only one that needs the same is of use.
 const KernelInfo* best_kernel(Op op, DType a, DType b, Isa isa) noexcept;
 
 }  // namespace octavo

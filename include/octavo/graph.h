@@ -59,8 +59,12 @@ Tensor Tensor::from(DType dtype, Shape shape, const std::vector<T>& values) {
   return t;
 }
 
+struct Graph;
+// A graph inside a node: a branch of If, the body of Loop (see Graph::captures). Shared, as tensors are; who changes it makes another.
+using Subgraph = std::shared_ptr<const Graph>;
+
 using Attribute =
-    std::variant<int64_t, float, std::string, std::vector<int64_t>, std::vector<float>, std::vector<std::string>, Tensor>;
+    std::variant<int64_t, float, std::string, std::vector<int64_t>, std::vector<float>, std::vector<std::string>, Tensor, Subgraph>;
 
 struct Node {
   std::string name;                  // unique in a graph (import makes one up where the file has none)
@@ -88,6 +92,7 @@ struct ValueInfo {
   DType dtype = DType::f32;
   std::vector<Dim> dims;
   bool has_shape = true;
+  bool has_type = true;  // false: only in subgraphs; dtype says nothing then
 };
 
 struct Graph {
@@ -98,6 +103,11 @@ struct Graph {
   std::unordered_map<std::string, Tensor> initializers;  // constants by value name
   std::vector<ValueInfo> inputs, outputs;                // inputs without initializers
   std::map<std::string, std::string> metadata;           // the file's metadata_props
+  // Of a subgraph: so many of its last inputs are values of the graph around it, and the last inputs of the node that holds it. So
+  // a subgraph reads nothing but its inputs, and who renames a value renames it in `inputs` of nodes alone. ONNX writes the
+  // outer name inside instead; import and export translate. If: all inputs of both branches, behind its condition. Loop: those
+  // behind the iteration, the condition and the carried values.
+  size_t captures = 0;
 
   // Builders for those who write models in code (see examples/resnet50). They never throw: what finds no memory leaves the graph as
   // it was, returns "", and sets `status`, which whoever takes the graph (infer_shapes, prepare, compile, serialize_onnx) returns.
@@ -121,7 +131,8 @@ using ShapeMap = std::unordered_map<std::string, TypeShape>;
 Expected<ShapeMap> infer_shapes(const Graph& graph, const std::map<std::string, Shape>& input_shapes);
 
 // Rewrites, each a fixpoint over rows {match, apply}; the graph computes the same function afterwards.
-// fold_constants: nodes whose inputs are all constants become initializers, up to max_bytes of results in all; also Identity,
+// fold_constants: an If whose condition is known becomes its branch, a Loop whose iterations are known and few (up to 16384 inputs and
+// outputs of nodes in all) becomes their nodes; nodes whose inputs are all constants become initializers, up to max_bytes of results in all; also Identity,
 // Dropout (inference), no-op reshapes and casts vanish, and PRelu of one slope becomes LeakyRelu. With input shapes given, Shape
 // nodes fold too. What stays: a DequantizeLinear, because it says that its constant is quantized (a Transpose behind it is done to
 // the constant), and a node that produces a graph output.

@@ -12,7 +12,8 @@ namespace octavo {
 struct OnnxLimits {
   size_t max_file_bytes = size_t(2) << 30;     // protobuf's own limit
   size_t max_tensor_bytes = size_t(2) << 30;   // of one tensor, external data included
-  size_t max_nodes = 1'000'000;
+  size_t max_nodes = 1'000'000;  // subgraphs included
+  size_t max_depth = 16;         // of graphs in nodes of graphs
   size_t max_rank = 8;
 };
 

@@ -30,7 +30,9 @@ struct CompileOptions {
   std::map<std::string, Tensor> input_values;
 };
 
-// The graph inputs on whose values some shape depends, through any number of nodes: a Program needs them as input_values.
+// The graph inputs on whose values some shape depends, through any number of nodes: a Program needs them as input_values. So do
+// conditions and trip counts on which a shape depends; and inputs of one bool that choose the branch of an If (use_cache_branch of a
+// decoder) are among them, so that each Program has one branch alone.
 std::vector<std::string> shape_inputs(const Graph& graph);
 
 // Dense row-major data as ONNX has it (NCHW). For inputs, data is only read.
@@ -72,6 +74,8 @@ struct MemoryReport {
   size_t peak(int threads) const noexcept { return weights + constants + workspace(threads); }
 };
 
+// If and Loop that only the run decides are one step each, and their branches and body Programs of their own, in which constants and
+// shapes are known as outside. A Loop without a trip count (or with one above 2^31) ends with an error after 2^24 iterations.
 // Immutable; copies share everything; any number of threads may run() one Program at once, each with its own workspace.
 class Program {
  public:
@@ -89,7 +93,12 @@ class Program {
 
  private:
   struct Impl;
+  friend class InnerProgram;
   explicit Program(std::shared_ptr<const Impl>) noexcept;
+  static Expected<Program> compile(const Graph& graph, const CompileOptions& options, int64_t& unroll_budget);
+  // run() without the checks; of the views only the data.
+  Status execute(const TensorView* inputs, const TensorView* outputs, void* workspace, const Parallel& parallel,
+                 const RunHooks* hooks) const noexcept;
   std::shared_ptr<const Impl> impl_;
 };
 

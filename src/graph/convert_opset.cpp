@@ -5,6 +5,8 @@
 #include <string_view>
 #include <unordered_set>
 
+#include "control.h"
+
 namespace octavo {
 namespace {
 
@@ -63,6 +65,7 @@ constexpr std::string_view kUnchanged[] = {"Abs",
                                            "GreaterOrEqual",
                                            "HardSigmoid",
                                            "Identity",
+                                           "If",
                                            "InstanceNormalization",
                                            "IsInf",
                                            "IsNaN",
@@ -73,6 +76,7 @@ constexpr std::string_view kUnchanged[] = {"Abs",
                                            "Less",
                                            "LessOrEqual",
                                            "Log",
+                                           "Loop",
                                            "LpNormalization",
                                            "LpPool",
                                            "MatMul",
@@ -314,6 +318,7 @@ class Raiser {
 Status raise_opset(Graph& graph) {
   if (graph.opset >= kTarget) return {};
   if (graph.opset < 7) return Status::error(Code::unsupported, "opset %lld is older than 7", (long long)graph.opset);
+  if (Status s = change_subgraphs(graph, [](const Node&, Graph& inner) { return raise_opset(inner); }); !s.ok()) return s;
   return Raiser(graph).run();
 }
 

@@ -2,6 +2,7 @@
 #include <new>
 #include <unordered_set>
 
+#include "control.h"
 #include "ops.h"
 #include "shape.h"
 
@@ -177,7 +178,13 @@ class ConstantFolder {
 }  // namespace
 
 Status fold_constants(Graph& graph, const std::map<std::string, Shape>& input_shapes, size_t max_bytes) {
+  int64_t budget = kMaxUnrolled;
+  return fold_constants(graph, input_shapes, max_bytes, budget);
+}
+
+Status fold_constants(Graph& graph, const std::map<std::string, Shape>& input_shapes, size_t max_bytes, int64_t& budget) {
   try {
+    inline_control(graph, input_shapes, budget);
     return ConstantFolder(graph, max_bytes).run(input_shapes);
   } catch (const std::bad_alloc&) {
     return Status::error(Code::out_of_memory, "no memory to fold constants");

@@ -14,7 +14,7 @@ const OpInfo* find(std::string_view op_type, std::string_view domain) noexcept {
   for (const std::span<const OpInfo> family :
        {unary_ops(), binary_ops(), convert_ops(), math_ops(), reshape_ops(), move_ops(), index_ops(), make_ops(), reduce_ops(),
         nn_ops(), norm_ops(), resize_ops(), attention_ops(), recurrent_ops(), quantize_ops(), integer_ops(),
-        einsum_ops(), grid_ops(), trigonometric_ops()})
+        einsum_ops(), grid_ops(), trigonometric_ops(), control_ops()})
     for (const OpInfo& op : family)
       if (op.op_type == op_type && op.domain == domain) return &op;
   return nullptr;

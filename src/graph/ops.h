@@ -42,7 +42,7 @@ struct EvalContext {
 struct OpInfo {
   std::string_view op_type, domain;
   Expected<std::vector<TypeShape>> (*infer)(const InferContext&);
-  Status (*eval)(const EvalContext&);          // null: only plans compute it
+  Status (*eval)(const EvalContext&);          // null: only plans, or Programs of their own, compute it
   uint32_t shape_inputs = 0;                   // bit i: an output's shape depends on the values of input i
   size_t (*scratch)(const EvalContext&) = nullptr;  // bytes that eval needs, from the shapes alone; null: none
   bool may_skip_first = false;                 // the first output may be absent

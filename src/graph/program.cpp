@@ -5,6 +5,8 @@
 #include <stdexcept>
 #include <unordered_map>
 
+#include "control.h"
+#include "lower_control.h"
 #include "memory.h"
 #include "net.h"
 #include "octavo/session.h"
@@ -70,19 +72,20 @@ Expected<std::map<std::string, Shape>> bind_inputs(const Graph& graph, const Com
 }
 
 // Values to keep neither become constants nor vanish behind the name of another.
-Status fold_around(Graph& graph, const std::map<std::string, Shape>& shapes, const std::vector<std::string>& keep) {
+Status fold_around(Graph& graph, const std::map<std::string, Shape>& shapes, const std::vector<std::string>& keep, int64_t& unroll_budget) {
   const size_t outputs = graph.outputs.size();
   for (const std::string& name : keep) graph.outputs.push_back({name, DType::f32, {}, false});
-  const Status status = fold_constants(graph, shapes);
+  constexpr size_t kMaxBytes = size_t(1) << 30;
+  const Status status = fold_constants(graph, shapes, kMaxBytes, unroll_budget);
   graph.outputs.resize(outputs);
   return status;
 }
 
-Expected<Net> rewritten(Graph graph, const std::map<std::string, Shape>& shapes, const CompileOptions& options) {
+Expected<Net> rewritten(Graph graph, const std::map<std::string, Shape>& shapes, const CompileOptions& options, int64_t& unroll_budget) {
   for (const auto& [name, value] : options.input_values) graph.add_initializer(name, value);
-  if (Status s = fold_around(graph, shapes, options.keep); !s.ok()) return s;
+  if (Status s = fold_around(graph, shapes, options.keep, unroll_budget); !s.ok()) return s;
   if (Status s = fold_batch_norm(graph); !s.ok()) return s;
-  Expected<ShapeMap> types = infer_shapes(graph, shapes);
+  Expected<ShapeMap> types = infer_plain(graph, shapes);
   if (!types) return types.status();
   Expected<Net> net = Net::from(graph, *types, options.keep);
   if (!net) return net;
@@ -233,7 +236,12 @@ Status Program::Impl::plan(const Net& net, const std::vector<int>& order, const 
 
 Program::Program(std::shared_ptr<const Impl> impl) noexcept : impl_(std::move(impl)) {}
 
-Expected<Program> Program::compile(const Graph& graph, const CompileOptions& options) try {
+Expected<Program> Program::compile(const Graph& graph, const CompileOptions& options) {
+  int64_t unroll_budget = kMaxUnrolled;
+  return compile(graph, options, unroll_budget);
+}
+
+Expected<Program> Program::compile(const Graph& graph, const CompileOptions& options, int64_t& unroll_budget) try {
   if (!graph.status.ok()) return graph.status;
   Isa isa = options.isa;
   if (!options.use_isa) {
@@ -245,7 +253,7 @@ Expected<Program> Program::compile(const Graph& graph, const CompileOptions& opt
   }
   Expected<std::map<std::string, Shape>> shapes = bind_inputs(graph, options);
   if (!shapes) return shapes.status();
-  Expected<Net> net = rewritten(graph, *shapes, options);
+  Expected<Net> net = rewritten(graph, *shapes, options, unroll_budget);
   if (!net) return net.status();
   const std::unordered_map<int, size_t> outputs = claim_outputs(*net);
 
@@ -253,8 +261,10 @@ Expected<Program> Program::compile(const Graph& graph, const CompileOptions& opt
   std::vector<int> order;
   for (int id : net->sorted()) {
     if (net->ops[id].kind == Kind::alias || net->ops[id].kind == Kind::parts) continue;
-    Expected<Lowered> lowered = lower(*net, net->ops[id], isa);
+    const bool control = net->ops[id].kind == Kind::generic && is_control(net->ops[id].node);
+    Expected<Lowered> lowered = control ? lower_control(*net, net->ops[id], options, unroll_budget) : lower(*net, net->ops[id], isa);
     if (!lowered) return lowered.status();
+    if (control) release_captured_constants(*net, id);
     order.push_back(id);
     impl->steps.push_back(std::move(lowered->step));
     impl->reports.push_back(std::move(lowered->report));
@@ -332,12 +342,17 @@ Status Program::run(std::span<const TensorView> inputs, std::span<const TensorVi
   if (parallel.threads < 1) return Status::error(Code::invalid_argument, "parallel.threads is %d", parallel.threads);
   if (reinterpret_cast<uintptr_t>(workspace) % 64 != 0 || (!workspace && workspace_bytes(parallel.threads) > 0))
     return Status::error(Code::invalid_argument, "workspace is null or not aligned to 64 bytes");
+  return execute(inputs.data(), outputs.data(), workspace, parallel, hooks);
+}
 
+Status Program::execute(const TensorView* inputs, const TensorView* outputs, void* workspace, const Parallel& parallel,
+                        const RunHooks* hooks) const noexcept {
+  const Impl& p = *impl_;
   Frame wide;
   wide.arena = static_cast<std::byte*>(workspace);
   wide.scratch = wide.arena + p.memory.arena;
-  wide.inputs = inputs.data();
-  wide.outputs = outputs.data();
+  wide.inputs = inputs;
+  wide.outputs = outputs;
   wide.parallel = parallel;
   Frame narrow = wide;
   narrow.parallel = single_thread();
@@ -360,6 +375,17 @@ Status Program::run(std::span<const TensorView> inputs, std::span<const TensorVi
     if (values) show(p.kept[s]);
   }
   return {};
+}
+
+Expected<InnerProgram> InnerProgram::compile(const Graph& graph, const CompileOptions& options, int64_t& budget) {
+  Expected<Program> program = Program::compile(graph, options, budget);
+  if (!program) return program.status();
+  return InnerProgram(*std::move(program));
+}
+
+Status InnerProgram::run(const TensorView* inputs, const TensorView* outputs, void* workspace,
+                         const Parallel& parallel) const noexcept {
+  return program_.execute(inputs, outputs, workspace, parallel, nullptr);
 }
 
 }  // namespace octavo

@@ -3,9 +3,8 @@
 #include <algorithm>
 #include <cstddef>
 #include <new>
-#include <unordered_set>
 
-#include "octavo/session.h"
+#include "control.h"
 
 namespace octavo {
 namespace {
@@ -137,7 +136,17 @@ Status Propagation::visit(const Node& node) {
   return {};
 }
 
-Expected<ShapeMap> infer_shapes(const Graph& graph, const std::map<std::string, Shape>& input_shapes) {
+Expected<ShapeMap> infer_shapes(const Graph& graph, const std::map<std::string, Shape>& input_shapes) try {
+  if (!graph.status.ok() || std::none_of(graph.nodes.begin(), graph.nodes.end(), is_control)) return infer_plain(graph, input_shapes);
+  Graph inlined = graph;
+  int64_t budget = kMaxUnrolled;
+  inline_control(inlined, input_shapes, budget);
+  return infer_plain(inlined, input_shapes);
+} catch (const std::bad_alloc&) {
+  return Status::error(Code::out_of_memory, "no memory for shape inference");
+}
+
+Expected<ShapeMap> infer_plain(const Graph& graph, const std::map<std::string, Shape>& input_shapes) {
   if (!graph.status.ok()) return graph.status;
   // Shapes, axes, bounds and small masks are computed along the way; nothing that could be weights.
   constexpr size_t kMaxConstantBytes = size_t(1) << 16;
@@ -159,22 +168,6 @@ Expected<ShapeMap> infer_shapes(const Graph& graph, const std::map<std::string, 
   } catch (const std::bad_alloc&) {
     return Status::error(Code::out_of_memory, "no memory for shape inference");
   }
-}
-
-std::vector<std::string> shape_inputs(const Graph& graph) {
-  std::unordered_set<std::string> wanted;  // values on which a shape depends
-  for (size_t n = graph.nodes.size(); n-- > 0;) {
-    const Node& node = graph.nodes[n];
-    const ops::OpInfo* op = ops::find(node.op_type, node.domain);
-    const bool all = !reads_only_shapes(node) && std::any_of(node.outputs.begin(), node.outputs.end(),
-                                                             [&](const std::string& o) { return wanted.count(o) != 0; });
-    for (size_t i = 0; i < node.inputs.size(); ++i)
-      if (all || (op && i < 32 && (op->shape_inputs >> i & 1) != 0)) wanted.insert(node.inputs[i]);
-  }
-  std::vector<std::string> names;
-  for (const ValueInfo& input : graph.inputs)
-    if (wanted.count(input.name) != 0 && graph.initializers.count(input.name) == 0) names.push_back(input.name);
-  return names;
 }
 
 }  // namespace octavo

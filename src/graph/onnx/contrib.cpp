@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "convert_opset.h"
-
 namespace octavo {
 namespace contrib {
 
@@ -118,9 +116,17 @@ const Rule* rule_of(const Node& node) {
 
 }  // namespace
 
+bool has_contrib(const Graph& graph) {
+  for (const Node& node : graph.nodes) {
+    if (rule_of(node)) return true;
+    for (const auto& [name, attribute] : node.attributes)
+      if (const Subgraph* inner = std::get_if<Subgraph>(&attribute); inner && *inner && has_contrib(**inner)) return true;
+  }
+  return false;
+}
+
 Status expand_contrib(Graph& graph) {
   if (std::none_of(graph.nodes.begin(), graph.nodes.end(), rule_of)) return {};
-  if (Status s = raise_opset(graph); !s.ok()) return s;
 
   constexpr size_t kMaxConstantBytes = size_t(1) << 16;
   contrib::State state{Propagation(graph, kMaxConstantBytes), {}, {}, {}};

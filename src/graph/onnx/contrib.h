@@ -15,9 +15,11 @@
 
 namespace octavo {
 
-// Rewrites the nodes of that domain that are known; others stay, for whoever reads them to refuse. Such a graph is raised to
-// opset 13 first. Errors name the node and what there is no standard form for. The graph must be sorted.
+// Rewrites the nodes of that domain that are known; others stay, for whoever reads them to refuse. Such a graph must be sorted and of
+// opset 13 at least. Errors name the node and what there is no standard form for.
 Status expand_contrib(Graph& graph);
+// Whether there is such a node, in subgraphs too.
+bool has_contrib(const Graph& graph);
 
 namespace contrib {
 

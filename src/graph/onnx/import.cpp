@@ -7,6 +7,8 @@
 #include <new>
 #include <unordered_set>
 
+#include "control.h"
+#include "convert_opset.h"
 #include "onnx/contrib.h"
 #include "onnx/expand_einsum.h"
 #include "onnx/opset6.h"
@@ -27,13 +29,10 @@ class Importer {
     if (status.ok() && model.functions_size() > 0)
       status = Status::error(Code::unsupported, "model-local function '%.100s' is not supported", model.functions(0).name().c_str());
     for (const auto& entry : model.metadata_props()) graph_.metadata[entry.key()] = entry.value();
-    if (status.ok()) status = import_graph(model.graph());
+    if (status.ok()) status = import_graph(model.graph(), graph_);
     if (status.ok() && graph_.opset < kMinOpset) status = check_old_operators();
-    if (status.ok()) status = sort_topologically(graph_);
-    if (status.ok() && graph_.opset < 7) status = raise_opset_6(graph_);
-    if (status.ok()) status = expand_contrib(graph_);
+    if (status.ok()) status = rewrite();
     if (!status.ok()) return status;
-    expand_einsum(graph_);
     return std::move(graph_);
   }
 
@@ -71,42 +70,67 @@ class Importer {
     return {};
   }
 
-  Status import_graph(const onnx::GraphProto& source) {
-    graph_.name = source.name();
-    if (size_t(source.node_size()) > limits_.max_nodes)
-      return Status::error(Code::unsupported, "%d nodes, more than the limit of %zu", source.node_size(), limits_.max_nodes);
+  Status import_graph(const onnx::GraphProto& source, Graph& graph) {
+    graph.name = source.name();
+    nodes_ += size_t(source.node_size());
+    if (nodes_ > limits_.max_nodes)
+      return Status::error(Code::unsupported, "%zu nodes, more than the limit of %zu", nodes_, limits_.max_nodes);
     if (source.sparse_initializer_size() > 0)
       return Status::error(Code::unsupported, "sparse initializer '%.100s' is not supported",
                            source.sparse_initializer(0).values().name().c_str());
+    if (Status status = open_scope(source); !status.ok()) return status;
     for (const onnx::TensorProto& initializer : source.initializer()) {
       if (initializer.name().empty()) return Status::error(Code::invalid_argument, "an initializer has no name");
       Expected<Tensor> tensor = proto::import_tensor(initializer, limits_, external_);
       if (!tensor) return tensor.status();
-      if (!graph_.initializers.emplace(initializer.name(), *std::move(tensor)).second)
+      if (!graph.initializers.emplace(initializer.name(), *std::move(tensor)).second)
         return Status::error(Code::invalid_argument, "initializer '%.100s' is defined twice", initializer.name().c_str());
     }
-    // Before IR version 4 every initializer was also listed as an input; later it means "may be overridden".
+    // Before IR version 4 every initializer was also listed as an input; later it means "may be overridden". Not of subgraphs.
     for (const onnx::ValueInfoProto& input : source.input()) {
-      if (graph_.initializers.count(input.name())) continue;
-      Status status = import_value(input, graph_.inputs);
+      if (scopes_.size() == 1 && graph.initializers.count(input.name())) continue;
+      Status status = import_value(input, graph.inputs);
       if (!status.ok()) return status;
     }
     for (const onnx::ValueInfoProto& output : source.output()) {
-      Status status = import_value(output, graph_.outputs);
+      Status status = import_value(output, graph.outputs);
       if (!status.ok()) return status;
     }
-    for (const onnx::NodeProto& node : source.node()) node_names_.insert(node.name());
-    graph_.nodes.reserve(size_t(source.node_size()));
+    graph.nodes.reserve(size_t(source.node_size()));
     for (int i = 0; i < source.node_size(); ++i) {
-      Status status = import_node(source.node(i), i);
+      Status status = import_node(source.node(i), i, graph);
       if (!status.ok()) return status;
     }
+    if (scopes_.size() > 1) capture_outputs(graph);
+    scopes_.pop_back();
+    return {};
+  }
+
+  // The names that a graph gives to values; no graph inside may give them to others.
+  Status open_scope(const onnx::GraphProto& source) {
+    std::unordered_set<std::string> names;
+    for (const auto& initializer : source.initializer()) names.insert(initializer.name());
+    for (const auto& input : source.input()) names.insert(input.name());
+    for (const auto& node : source.node()) {
+      node_names_.insert(node.name());
+      names.insert(node.output().begin(), node.output().end());
+    }
+    names.erase("");
+    for (const auto& outer : scopes_)
+      for (const std::string& name : names)
+        if (outer.count(name))
+          return Status::error(Code::invalid_argument, "value '%.100s' hides one of the graph around it", name.c_str());
+    scopes_.push_back(std::move(names));
     return {};
   }
 
   Status import_value(const onnx::ValueInfoProto& source, std::vector<ValueInfo>& list) {
     const char* name = source.name().c_str();
     if (source.name().empty()) return Status::error(Code::invalid_argument, "a graph input or output has no name");
+    if (scopes_.size() > 1 && source.type().value_case() == onnx::TypeProto::VALUE_NOT_SET) {
+      list.push_back(untyped(source.name()));
+      return {};
+    }
     if (!source.type().has_tensor_type())
       return Status::error(Code::unsupported, "'%.100s' is not a tensor: sequences, maps and optionals are not supported", name);
     const auto& type = source.type().tensor_type();
@@ -131,7 +155,9 @@ class Importer {
     return {};
   }
 
-  Status import_node(const onnx::NodeProto& source, int index) {
+  static ValueInfo untyped(const std::string& name) { return {name, DType::f32, {}, false, false}; }
+
+  Status import_node(const onnx::NodeProto& source, int index, Graph& graph) {
     Node node;
     node.op_type = source.op_type();
     node.domain = source.domain() == "ai.onnx" ? "" : source.domain();
@@ -145,8 +171,115 @@ class Importer {
       if (!node.attributes.emplace(attribute.name(), *std::move(value)).second)
         return fail(node, Code::invalid_argument, "attribute '" + attribute.name() + "' is defined twice");
     }
-    graph_.nodes.push_back(std::move(node));
+    if (is_control(node))
+      if (Status status = close(node); !status.ok()) return status;
+    graph.nodes.push_back(std::move(node));
     return {};
+  }
+
+  // ---- graphs in nodes ------------------------------------------------------------------------------------------------------
+
+  // Only these attributes may be graphs: whoever reads others would not know what they mean.
+  static bool takes_graph(const Node& node, const std::string& attribute) {
+    if (!is_control(node)) return false;
+    return node.op_type == "If" ? attribute == "then_branch" || attribute == "else_branch" : attribute == "body";
+  }
+
+  Expected<Attribute> import_subgraph(const Node& node, const onnx::AttributeProto& source) {
+    if (scopes_.size() > limits_.max_depth)
+      return fail(node, Code::unsupported, "graphs in graphs, deeper than the limit of " + std::to_string(limits_.max_depth));
+    auto inner = std::make_shared<Graph>();
+    inner->opset = graph_.opset;
+    if (Status s = import_graph(source.g(), *inner); !s.ok()) return fail(node, s.code(), source.name() + ": " + s.text());
+    return Attribute(Subgraph(std::move(inner)));
+  }
+
+  // An output of a subgraph that is a value of the graph around it gets a node, so that the graph can be written again.
+  void capture_outputs(Graph& graph) {
+    for (ValueInfo& output : graph.outputs) {
+      if (scopes_.back().count(output.name)) continue;
+      std::string name = output.name + "_inside";
+      while (std::any_of(scopes_.begin(), scopes_.end(), [&](const auto& scope) { return scope.count(name) != 0; })) name += "_";
+      scopes_.back().insert(name);
+      Node copy;
+      copy.op_type = "Identity";
+      copy.name = name;
+      while (!used_names_.insert(copy.name).second) copy.name += "_";
+      copy.inputs = {output.name};
+      copy.outputs = {name};
+      graph.nodes.push_back(std::move(copy));
+      output.name = name;
+    }
+  }
+
+  // What the subgraphs of a node read and do not define become inputs: of all of them, and of the node. See Graph::captures.
+  Status close(Node& node) {
+    if (node.op_type == "Loop" && node.inputs.size() < 2) node.inputs.resize(2);
+    std::vector<std::string> captured;
+    std::unordered_set<std::string> seen;
+    for (const auto& [name, attribute] : node.attributes) {
+      const Subgraph* inner = std::get_if<Subgraph>(&attribute);
+      if (!inner) continue;
+      std::unordered_set<std::string> defined = {""};
+      for (const ValueInfo& input : (*inner)->inputs) defined.insert(input.name);
+      for (const auto& [value, tensor] : (*inner)->initializers) defined.insert(value);
+      for (const Node& n : (*inner)->nodes) defined.insert(n.outputs.begin(), n.outputs.end());
+      for (const Node& n : (*inner)->nodes)
+        for (const std::string& input : n.inputs)
+          if (!defined.count(input) && seen.insert(input).second) captured.push_back(input);
+    }
+    node.inputs.insert(node.inputs.end(), captured.begin(), captured.end());
+    for (auto& [name, attribute] : node.attributes) {
+      Subgraph* inner = std::get_if<Subgraph>(&attribute);
+      if (!inner) continue;
+      Graph closed = **inner;
+      for (const std::string& value : captured) closed.inputs.push_back(untyped(value));
+      closed.captures = captured.size();
+      if (Status s = sort_topologically(closed); !s.ok()) return fail(node, s.code(), name + ": " + s.text());
+      *inner = std::make_shared<const Graph>(std::move(closed));
+    }
+    if (Status s = check_control(node); !s.ok()) return s;
+    return node.op_type == "If" ? check_branch_types(node) : Status();
+  }
+
+  static Status check_branch_types(const Node& node) {
+    const Graph &a = *subgraph(node, "then_branch"), &b = *subgraph(node, "else_branch");
+    for (size_t i = 0; i < a.outputs.size(); ++i)
+      if (a.outputs[i].has_type && b.outputs[i].has_type && a.outputs[i].dtype != b.outputs[i].dtype)
+        return fail(node, Code::invalid_argument, "its branches give " + std::string(name_of(a.outputs[i].dtype)) + " and " +
+                                                      name_of(b.outputs[i].dtype) + " as output " + std::to_string(i));
+    return {};
+  }
+
+  // Rewrites the graphs in the nodes, then the graph. What subgraphs capture of its constants they know meanwhile: operators are taken
+  // apart by their constants.
+  static Status at_all_depths(Graph& graph, Status (*rewrite)(Graph&)) {
+    const Status inner = change_subgraphs(graph, [&](const Node& node, Graph& in) {
+      std::vector<std::string> known;
+      for (size_t i = 1; i <= in.captures; ++i) {
+        const auto constant = graph.initializers.find(node.inputs[node.inputs.size() - i]);
+        if (constant == graph.initializers.end()) continue;
+        known.push_back(in.inputs[in.inputs.size() - i].name);
+        in.initializers[known.back()] = constant->second;
+      }
+      const Status status = at_all_depths(in, rewrite);
+      for (const std::string& name : known) in.initializers.erase(name);
+      return status;
+    });
+    return inner.ok() ? rewrite(graph) : inner;
+  }
+
+  // Older and foreign operators become those of one opset.
+  Status rewrite() {
+    Status status = sort_topologically(graph_);
+    if (status.ok() && graph_.opset < 7) status = at_all_depths(graph_, raise_opset_6);
+    if (status.ok() && has_contrib(graph_)) status = raise_opset(graph_);
+    if (status.ok()) status = at_all_depths(graph_, expand_contrib);
+    if (status.ok()) status = at_all_depths(graph_, [](Graph& graph) {
+      expand_einsum(graph);
+      return Status();
+    });
+    return status;
   }
 
   std::string unique_name(const onnx::NodeProto& source, int index) {
@@ -177,6 +310,8 @@ class Importer {
         return Attribute(*std::move(tensor));
       }
       case Type::GRAPH:
+        if (takes_graph(node, source.name())) return import_subgraph(node, source);
+        [[fallthrough]];
       case Type::GRAPHS: return fail(node, Code::unsupported, "subgraphs (" + quoted + ") are not supported");
       default: return fail(node, Code::unsupported, quoted + " has an unsupported type");
     }
@@ -189,7 +324,9 @@ class Importer {
   const OnnxLimits& limits_;
   proto::ExternalData* external_;
   Graph graph_;
+  size_t nodes_ = 0;
   std::unordered_set<std::string> node_names_, used_names_;
+  std::vector<std::unordered_set<std::string>> scopes_;  // names of values, of the graph being read and those around it
 };
 
 // Parses one protobuf message from a whole file.

@@ -34,6 +34,7 @@ std::span<const OpInfo> integer_ops() noexcept;
 std::span<const OpInfo> einsum_ops() noexcept;
 std::span<const OpInfo> grid_ops() noexcept;
 std::span<const OpInfo> trigonometric_ops() noexcept;
+std::span<const OpInfo> control_ops() noexcept;
 
 // "Conv 'conv1': text"
 [[gnu::format(printf, 3, 4)]] Status fail(const Node& node, Code code, const char* format, ...) noexcept;

@@ -75,7 +75,7 @@ struct MemoryReport {
 };
 
 // If and Loop that only the run decides are one step each, and their branches and body Programs of their own, in which constants and
-// shapes are known as outside. A Loop without a trip count (or with one above 2^31) ends with an error after 2^24 iterations.
+// shapes are known as outside. A Loop without a trip count (or with one above 2^31) ends with an error after 2^20 iterations.
 // Immutable; copies share everything; any number of threads may run() one Program at once, each with its own workspace.
 class Program {
  public:

@@ -38,7 +38,7 @@ Status change_subgraphs(Graph& graph, const Change& change) {
 
 // Trip counts above this stand for none: exporters write the largest integer for a loop that only its condition ends. Such a Loop may
 // have kMaxIterations; then its run is an error.
-constexpr int64_t kEndless = int64_t(1) << 31, kMaxIterations = int64_t(1) << 24;
+constexpr int64_t kEndless = int64_t(1) << 31, kMaxIterations = int64_t(1) << 20;
 
 // The shape of a Loop's iteration number and condition, which have one element.
 inline Shape single_shape(const ValueInfo& value) { return value.has_shape ? Shape(value.dims.size(), 1) : Shape(); }

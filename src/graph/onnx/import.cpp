@@ -190,7 +190,10 @@ class Importer {
       return fail(node, Code::unsupported, "graphs in graphs, deeper than the limit of " + std::to_string(limits_.max_depth));
     auto inner = std::make_shared<Graph>();
     inner->opset = graph_.opset;
-    if (Status s = import_graph(source.g(), *inner); !s.ok()) return fail(node, s.code(), source.name() + ": " + s.text());
+    const bool outermost = scopes_.size() == 1;
+    // Behind a long chain of graphs there would be no room for what is wrong.
+    if (Status s = import_graph(source.g(), *inner); !s.ok())
+      return outermost ? fail(node, s.code(), source.name() + ": " + s.text()) : s;
     return Attribute(Subgraph(std::move(inner)));
   }
 

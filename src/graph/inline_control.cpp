@@ -52,9 +52,10 @@ class Inliner {
     return t && t->dtype() == dtype && t->count() == 1 ? std::optional<T>(*t->as<T>()) : std::nullopt;
   }
 
-  static std::string unique(std::unordered_set<std::string>& names, const std::string& name) {
+  // A name in use gets a number, from where the last one of that name left off: an unrolled body asks for each many times.
+  std::string unique(std::unordered_set<std::string>& names, const std::string& name) {
     std::string candidate = name;
-    for (int i = 1; !names.insert(candidate).second; ++i) candidate = name + "_" + std::to_string(i);
+    while (!names.insert(candidate).second) candidate = name + "_" + std::to_string(++numbers_[name]);
     return candidate;
   }
 
@@ -206,6 +207,7 @@ class Inliner {
   int64_t& budget_;
   Propagation values_;
   std::unordered_set<std::string> value_names_, node_names_;
+  std::unordered_map<std::string, int> numbers_;
   std::string first_axis_;  // a constant 0
 };
 

@@ -164,6 +164,8 @@ class LoopStep : public Step {
   size_t views_bytes_ = 0, state_bytes_ = 0;
 };
 
+size_t weights_of(const InnerProgram& program) { return program->memory().weights + program->memory().constants; }
+
 // What the report says of the steps inside.
 void add_report(const InnerProgram& program, int64_t times, NodeReport& report, bool& int8) {
   for (const NodeReport& inner : program->report()) {
@@ -198,7 +200,9 @@ Expected<std::unique_ptr<Step>> lower_if(const Net& net, const net::Op& op, cons
     add_report(*program, 1, report, int8);
     branches.push_back({*std::move(program), std::move(closed.operands)});
   }
+  const size_t weights = weights_of(branches[0].program) + weights_of(branches[1].program);
   auto step = std::make_unique<IfStep>(std::move(branches[0]), std::move(branches[1]), std::move(results));
+  step->weight_bytes = weights;
   return std::unique_ptr<Step>(std::move(step));
 }
 
@@ -225,8 +229,11 @@ Expected<std::unique_ptr<Step>> lower_loop(const Net& net, const net::Op& op, co
   if (!program) return named(op, "body", program.status());
   const Tensor* trips = net.constant(op, 0);
   add_report(*program, trips && *trips->as<int64_t>() <= kEndless ? std::max<int64_t>(*trips->as<int64_t>(), 0) : 1, report, int8);
-  return std::unique_ptr<Step>(std::make_unique<LoopStep>(*std::move(program), std::move(closed.operands), std::move(carried_bytes),
-                                                          std::move(stacked), std::move(stacked_bytes)));
+  const size_t weights = weights_of(*program);
+  auto step = std::make_unique<LoopStep>(*std::move(program), std::move(closed.operands), std::move(carried_bytes), std::move(stacked),
+                                         std::move(stacked_bytes));
+  step->weight_bytes = weights;
+  return std::unique_ptr<Step>(std::move(step));
 }
 
 }  // namespace

@@ -14,6 +14,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   octavo::Expected<octavo::Graph> graph = octavo::parse_onnx(std::as_bytes(std::span(data, size)), limits);
   if (!graph) return 0;
   (void)octavo::serialize_onnx(*graph);
+  (void)octavo::shape_inputs(*graph);
   (void)octavo::infer_shapes(*graph, {});
   (void)octavo::fold_constants(*graph, {}, size_t(1) << 20);
   (void)octavo::fold_batch_norm(*graph);

@@ -421,6 +421,15 @@ Expected<Graph> quantized(const Graph& graph, const std::vector<Inputs>& samples
   return convert(*prepared);
 }
 
+double share_of_noise(const Tensor& want, const Tensor& got) {
+  double noise_power = 0, power = 0;
+  for (int64_t i = 0; i < want.count(); ++i) {
+    const double a = want.as<float>()[i], b = got.as<float>()[i];
+    noise_power += (a - b) * (a - b), power += a * a;
+  }
+  return noise_power / power;
+}
+
 const NodeReport* line_of(const Program& program, const std::string& op_type) {
   for (const NodeReport& r : program.report())
     if (r.op_type == op_type) return &r;
@@ -445,10 +454,7 @@ TEST(Quantize, UnrolledNodesAreQuantized) {
   const Expected<Program> program = Program::compile(*q);
   ASSERT_TRUE(program) << program.status().text();
   EXPECT_EQ(program->int8_mac_share(), 1);
-  const std::vector<float> a = values_of<float>(run(graph, samples[0])), b = values_of<float>(run(*q, samples[0]));
-  double noise_power = 0, power = 0;
-  for (size_t i = 0; i < a.size(); ++i) noise_power += (a[i] - b[i]) * (a[i] - b[i]), power += a[i] * a[i];
-  EXPECT_LT(noise_power, power / 1000);  // 8 bits through four layers: 30 dB and more
+  EXPECT_LT(share_of_noise(run(graph, samples[0]), run(*q, samples[0])), 0.001);  // 8 bits through four layers: 30 dB and more
 }
 
 // What stays an If stays float, is told so, and reads what it read, although the nodes around it were changed and renamed.
@@ -479,12 +485,106 @@ TEST(Quantize, ComputedControlFlowStays) {
   EXPECT_EQ(program->int8_mac_share(), 1);
   ASSERT_TRUE(line_of(*program, "If"));
   EXPECT_EQ(line_of(*program, "If")->precision, "float");
-  for (const Inputs& sample : samples) {
-    const std::vector<float> a = values_of<float>(run(graph, sample)), b = values_of<float>(run(*q, sample));
-    double noise_power = 0, power = 0;
-    for (size_t i = 0; i < a.size(); ++i) noise_power += (a[i] - b[i]) * (a[i] - b[i]), power += a[i] * a[i];
-    EXPECT_LT(noise_power, power / 300);  // 8 bits through two layers; the wrong branch would be as large as the result
+  // 8 bits through two layers; the wrong branch would be as large as the result.
+  for (const Inputs& sample : samples) EXPECT_LT(share_of_noise(run(graph, sample), run(*q, sample)), 0.003);
+}
+
+// Two layers in each branch of an If that the run decides, or a flag: both are quantized, each by the samples that take it.
+Proto two_layers(bool by_flag) {
+  Proto yes, no, p;
+  yes.op("Conv", {"c", "w"}, "a1").op("Relu", {"a1"}, "a2").op("Conv", {"a2", "w"}, "a").out("a", {1, 8, 8, 8});
+  const Message same = Message().bytes(1, "pads").varint(8, 1).varint(8, 1).varint(8, 1).varint(8, 1).varint(20, 7);
+  no.op("Conv", {"c", "v"}, "b1", {same}).op("Add", {"b1", "c"}, "b2").op("Conv", {"b2", "w"}, "b").out("b", {1, 8, 8, 8});
+  p.in("x", {1, 8, 8, 8}).constant(floats("w", {8, 8, 1, 1}, values_of<float>(noise({8, 8, 1, 1}, 6, 0.5f))));
+  p.constant(floats("v", {8, 8, 3, 3}, values_of<float>(noise({8, 8, 3, 3}, 7, 0.2f)))).constant(floats("zero", {}, {0}));
+  if (by_flag) p.in("flag", {1}, kBool).op("Identity", {"flag"}, "bright");
+  else p.op("ReduceMean", {"x"}, "level", {flag("keepdims", 0)}).op("Greater", {"level", "zero"}, "bright");
+  p.op("Identity", {"x"}, "c");
+  return p.choose("bright", "y", yes, no).out("y", {1, 8, 8, 8});
+}
+
+Inputs bright(uint64_t seed, bool flag, bool by_flag) {
+  Tensor x = noise({1, 8, 8, 8}, seed);
+  for (int64_t i = 0; i < x.count(); ++i) static_cast<float*>(x.mutable_data())[i] += flag ? 0.5f : -0.5f;
+  Inputs inputs = {{"x", x}};
+  if (by_flag) inputs["flag"] = flag_of(flag);
+  return inputs;
+}
+
+TEST(Quantize, BranchesAreQuantizedAsGraphsOfTheirOwn) {
+  for (const bool by_flag : {false, true}) {
+    const Graph graph = parsed(two_layers(by_flag));
+    std::vector<Inputs> samples;
+    for (uint64_t i = 0; i < 6; ++i) samples.push_back(bright(40 + i, i % 2 == 0, by_flag));
+    Expected<Prepared> prepared = prepare(graph, static_recipe());
+    ASSERT_TRUE(prepared) << prepared.status().text();
+    ASSERT_TRUE(calibrate(*prepared, samples, 2).ok());
+    for (const Annotation& a : prepared->annotations()) EXPECT_TRUE(a.quantized || a.op_type != "Conv") << a.node << ": " << a.reason;
+    const Expected<Graph> q = convert(*prepared);
+    ASSERT_TRUE(q) << q.status().text();
+    // The float weights are nowhere any more; what both branches read in float is there once.
+    EXPECT_EQ(q->initializers.count("w"), 0u);
+    Expected<Session> session = Session::create(*q);
+    ASSERT_TRUE(session);
+    for (const Inputs& sample : samples) {
+      EXPECT_LT(share_of_noise(run(graph, sample), run(*q, sample)), 0.003);  // two layers of 8 bits: 30 dB each, 27 together
+      const Expected<const Program*> program = session->program(sample);
+      ASSERT_TRUE(program) << program.status().text();
+      EXPECT_EQ((*program)->int8_mac_share(), 1);
+    }
+    // Parts of the samples, in other processes: the same bytes.
+    Expected<Prepared> whole = prepare(graph, static_recipe());
+    for (const size_t first : {size_t(0), size_t(3)}) {
+      Expected<Prepared> part = prepare(graph, static_recipe());
+      ASSERT_TRUE(part);
+      ASSERT_TRUE(calibrate(*part, {samples.begin() + int64_t(first), samples.begin() + int64_t(first) + 3}, 1, {}, int64_t(first)).ok());
+      const Expected<std::string> state = save_calibration(*part);
+      ASSERT_TRUE(state) << state.status().text();
+      ASSERT_TRUE(add_calibration(*whole, *state).ok());
+      EXPECT_FALSE(add_calibration(*whole, state->substr(0, state->size() - 9)).ok());
+    }
+    const Expected<Graph> again = convert(*whole);
+    ASSERT_TRUE(again) << again.status().text();
+    EXPECT_EQ(*serialize_onnx(*again), *serialize_onnx(*q));
   }
+}
+
+TEST(Quantize, ABranchThatNoSampleTookStaysFloat) {
+  const Graph graph = parsed(two_layers(false));
+  Expected<Prepared> prepared = prepare(graph, static_recipe());
+  ASSERT_TRUE(prepared) << prepared.status().text();
+  ASSERT_TRUE(calibrate(*prepared, {bright(50, true, false), bright(51, true, false)}).ok());
+  int quantized = 0, left = 0;
+  for (const Annotation& a : prepared->annotations()) {
+    if (a.op_type != "Conv") continue;
+    ++(a.quantized ? quantized : left);
+    EXPECT_TRUE(a.quantized || a.reason == "no sample took its branch") << a.reason;
+  }
+  EXPECT_EQ(quantized, 2);
+  EXPECT_EQ(left, 2);
+  const Expected<Graph> q = convert(*prepared);
+  ASSERT_TRUE(q) << q.status().text();
+  const Inputs dark = bright(52, false, false);
+  EXPECT_EQ(values_of<float>(run(*q, dark)), values_of<float>(run(graph, dark)));
+  EXPECT_LT(share_of_noise(run(graph, bright(53, true, false)), run(*q, bright(53, true, false))), 0.003);
+}
+
+TEST(Quantize, DynamicRangesInBranchesNeedNoSamples) {
+  Proto yes, no, p;
+  yes.op("MatMul", {"x", "w"}, "a").out("a", {4, 16});
+  no.op("Neg", {"x"}, "b").out("b", {4, 16});
+  p.in("x", {4, 16}).in("flag", {1}, kBool).constant(floats("w", {16, 16}, values_of<float>(noise({16, 16}, 8))));
+  p.choose("flag", "y", yes, no).out("y", {4, 16});
+  const Graph graph = parsed(p);
+  Expected<Prepared> prepared = prepare(graph, *Recipe::preset("dynamic"));
+  ASSERT_TRUE(prepared) << prepared.status().text();
+  const Expected<Graph> q = convert(*prepared);
+  ASSERT_TRUE(q) << q.status().text();
+  const Inputs inputs = {{"x", noise({4, 16}, 9)}, {"flag", flag_of(true)}};
+  EXPECT_LT(share_of_noise(run(graph, inputs), run(*q, inputs)), 0.001);
+  Expected<Session> session = Session::create(*q);
+  ASSERT_TRUE(session);
+  EXPECT_EQ((*session->program(inputs))->int8_mac_share(), 1);
 }
 
 // A quantized model whose branches hold QDQ: these run in int8.

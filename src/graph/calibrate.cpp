@@ -4,25 +4,26 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <numeric>
 #include <thread>
 
-#include "prepare.h"
+#include "branches.h"
 
 namespace octavo {
 namespace {
 
-using Sample = std::map<std::string, Tensor>;
 using Observers = std::map<std::string, std::unique_ptr<Observer>>;
 
 // Samples go to whichever worker is free; each shows them to observers of its own, which are merged at the end. As observers
 // depend on the set of values alone, so does the result: not on the number of threads nor on who took which sample.
 class Calibration {
  public:
-  Calibration(const QuantPlan& plan, const std::vector<Sample>& samples, uint64_t first,
+  Calibration(const QuantPlan& plan, const std::vector<Sample>& samples, const std::vector<uint64_t>& numbers,
               const std::function<void(size_t, size_t)>& progress)
-      : plan_(plan), samples_(samples), first_(first), progress_(progress), failed_(samples.size()) {}
+      : plan_(plan), samples_(samples), numbers_(numbers), progress_(progress), failed_(samples.size()) {}
 
-  Status run(const Graph& graph, int threads, Observers& observers) {
+  // What each worker has seen.
+  Status run(const Graph& graph, int threads, std::vector<Observers>& seen) {
     CompileOptions options;
     std::unordered_map<std::string, bool> is_input;
     for (const ValueInfo& input : graph.inputs) is_input[input.name] = true;
@@ -38,7 +39,7 @@ class Calibration {
     session_ = &*session;
 
     const size_t workers = std::min(size_t(std::max(threads, 1)), std::max<size_t>(samples_.size(), 1));
-    std::vector<Observers> seen(workers);
+    seen.resize(workers);
     for (Observers& own : seen)
       for (const QuantizedValue& v : plan_.values)
         if (v.observed) own[v.name] = Observer::create(v.config.observer);
@@ -47,11 +48,7 @@ class Calibration {
       for (size_t w = 1; w < workers; ++w) pool.emplace_back([&, w] { work(seen[w]); });
       work(seen[0]);
     }
-    if (failed_ < samples_.size()) return error_;
-    for (const Observers& own : seen)
-      for (const auto& [name, observer] : own)
-        if (Status s = observers.at(name)->merge(*observer); !s.ok()) return s;
-    return {};
+    return failed_ < samples_.size() ? error_ : Status();
   }
 
  private:
@@ -102,8 +99,8 @@ class Calibration {
     for (Tensor& result : results) outputs.push_back({result.dtype(), result.shape(), result.mutable_data()});
 
     for (const std::string& name : observed_inputs_)
-      observers.at(name)->observe(sample.at(name).as<float>(), size_t(sample.at(name).count()), first_ + index);
-    Hook hook{&observers, first_ + index, nullptr};
+      observers.at(name)->observe(sample.at(name).as<float>(), size_t(sample.at(name).count()), numbers_[index]);
+    Hook hook{&observers, numbers_[index], nullptr};
     RunHooks hooks;
     hooks.context = &hook;
     hooks.on_value = [](void* context, const std::string& name, const float* data, size_t count) {
@@ -140,7 +137,7 @@ class Calibration {
 
   const QuantPlan& plan_;
   const std::vector<Sample>& samples_;
-  uint64_t first_;  // number of samples_[0]
+  const std::vector<uint64_t>& numbers_;
   const std::function<void(size_t, size_t)>& progress_;
   std::vector<std::string> observed_inputs_;
   Session* session_ = nullptr;
@@ -151,6 +148,26 @@ class Calibration {
   Status error_;
 };
 
+struct Seen {
+  Observers* by;
+  std::vector<Observers> seen;
+};
+
+// The graph, then its branches.
+Status observe(Preparation& p, const std::vector<Sample>& samples, const std::vector<uint64_t>& numbers, int threads,
+               const std::function<void(size_t, size_t)>& progress, std::vector<Seen>& seen) {
+  seen.push_back({&p.observers, {}});
+  if (Status s = Calibration(p.plan, samples, numbers, progress).run(p.graph, threads, seen.back().seen); !s.ok()) return s;
+  Expected<std::vector<BranchSamples>> taken = sample_branches(p, samples, numbers);
+  if (!taken) return taken.status();
+  for (size_t b = 0; b < taken->size(); ++b) {
+    const BranchSamples& branch = (*taken)[b];
+    if (branch.samples.empty()) continue;
+    if (Status s = observe(p.branches[b].part, branch.samples, branch.numbers, threads, {}, seen); !s.ok()) return s;
+  }
+  return {};
+}
+
 }  // namespace
 
 Status calibrate(Prepared& prepared, const std::vector<Sample>& samples, int threads,
@@ -158,9 +175,17 @@ Status calibrate(Prepared& prepared, const std::vector<Sample>& samples, int thr
   SampleRanges& seen = prepared.impl_->samples;
   const uint64_t begin = first >= 0 ? uint64_t(first) : seen.end();
   if (Status s = seen.check(begin, samples.size()); !s.ok()) return s;
-  Calibration calibration(prepared.impl_->plan, samples, begin, progress);
-  if (Status s = calibration.run(prepared.impl_->graph, threads, prepared.impl_->observers); !s.ok()) return s;
+  std::vector<uint64_t> numbers(samples.size());
+  std::iota(numbers.begin(), numbers.end(), begin);
+  std::vector<Seen> observed;
+  Preparation& root = prepared.impl_->root;
+  if (Status s = observe(root, samples, numbers, threads, progress, observed); !s.ok()) return s;
+  for (const Seen& part : observed)
+    for (const Observers& own : part.seen)
+      for (const auto& [name, observer] : own)
+        if (Status s = part.by->at(name)->merge(*observer); !s.ok()) return s;
   seen.add(begin, samples.size());
+  prepared.impl_->annotations = annotations_of(root, seen.end() > 0);
   return {};
 } catch (const std::bad_alloc&) {
   return Status::error(Code::out_of_memory, "calibrate: out of memory");

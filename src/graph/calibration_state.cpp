@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <new>
 
+#include "branches.h"
 #include "bytes.h"
-#include "prepare.h"
 
 namespace octavo {
 namespace {
@@ -25,8 +25,7 @@ bool take_text(std::string_view& in, std::string_view& text) {
 }
 
 // Of all that decides what the observers see: nodes, constants, and which values are observed how.
-uint64_t fingerprint(const Graph& graph, const QuantPlan& plan) {
-  Fnv fnv;
+void add_fingerprint(Fnv& fnv, const Graph& graph, const QuantPlan& plan) {
   for (const ValueInfo& input : graph.inputs) fnv.add(input.name);
   for (const Node& node : graph.nodes) {
     fnv.add(node.op_type);
@@ -44,7 +43,20 @@ uint64_t fingerprint(const Graph& graph, const QuantPlan& plan) {
     fnv.add(v.name);
     fnv.add(name_of(v.config.observer));
   }
+}
+
+using Parts = std::vector<std::pair<std::string, Preparation*>>;
+
+uint64_t fingerprint(const Parts& parts) {
+  Fnv fnv;
+  for (const auto& [prefix, p] : parts) add_fingerprint(fnv, p->graph, p->plan);
   return fnv.value();
+}
+
+size_t count_observers(const Parts& parts) {
+  size_t count = 0;
+  for (const auto& [prefix, p] : parts) count += p->observers.size();
+  return count;
 }
 
 Status bad(const char* what) noexcept { return Status::error(Code::invalid_argument, "calibration state: %s", what); }
@@ -76,22 +88,24 @@ void SampleRanges::add(uint64_t first, uint64_t count) {
 }
 
 Expected<std::string> save_calibration(const Prepared& prepared) try {
-  const Prepared::Impl& impl = *prepared.impl_;
+  Prepared::Impl& impl = *prepared.impl_;
+  const Parts parts = all_parts(impl.root);
   std::string out(kMagic);
   put(out, kVersion);
-  put(out, fingerprint(impl.graph, impl.plan));
+  put(out, fingerprint(parts));
   put(out, uint32_t(impl.samples.ranges().size()));
   for (const auto& [first, end] : impl.samples.ranges()) {
     put(out, first);
     put(out, end - first);
   }
-  put(out, uint32_t(impl.observers.size()));
-  for (const auto& [name, observer] : impl.observers) {
-    put_text(out, name);
-    std::string state;
-    observer->save(state);
-    put_text(out, state);
-  }
+  put(out, uint32_t(count_observers(parts)));
+  for (const auto& [prefix, p] : parts)
+    for (const auto& [name, observer] : p->observers) {
+      put_text(out, prefix + name);
+      std::string state;
+      observer->save(state);
+      put_text(out, state);
+    }
   Fnv fnv;
   fnv.add(out.data(), out.size());
   put(out, fnv.value());
@@ -118,7 +132,8 @@ Status add_calibration(Prepared& prepared, std::string_view state) try {
   fnv.add(state.data(), state.size() - sizeof sum);
   if (fnv.value() != sum) return bad("damaged: the checksum does not fit");
   if (!take(in, model)) return bad("cut short");
-  if (model != fingerprint(impl.graph, impl.plan)) return bad("of another model or recipe");
+  const Parts parts = all_parts(impl.root);
+  if (model != fingerprint(parts)) return bad("of another model or recipe");
 
   SampleRanges samples = impl.samples;
   if (!take(in, ranges)) return bad("cut short");
@@ -129,22 +144,27 @@ Status add_calibration(Prepared& prepared, std::string_view state) try {
     samples.add(first, count);
   }
   // All are read before any is merged, so that an error leaves nothing behind.
-  std::map<std::string, std::unique_ptr<Observer>> read;
-  if (!take(in, values) || values != impl.observers.size()) return bad("the number of values differs");
-  for (const QuantizedValue& v : impl.plan.values)
-    if (v.observed) read[v.name] = Observer::create(v.config.observer);
-  for (const auto& [expected, observer] : impl.observers) {
-    std::string_view name, bytes;
-    if (!take_text(in, name) || !take_text(in, bytes)) return bad("cut short");
-    if (name != expected) return bad("values are missing or not in order");
-    if (Status s = read.at(expected)->load(bytes); !s.ok())
-      return Status::error(s.code(), "calibration state: value '%.150s': %s", expected.c_str(), s.text());
-    if (!bytes.empty()) return bad("bytes behind the state of an observer");
+  std::vector<std::pair<Observer*, std::unique_ptr<Observer>>> read;
+  if (!take(in, values) || values != count_observers(parts)) return bad("the number of values differs");
+  for (const auto& [prefix, p] : parts) {
+    std::map<std::string, ObserverKind> kinds;
+    for (const QuantizedValue& v : p->plan.values) kinds[v.name] = v.config.observer;
+    for (const auto& [value, observer] : p->observers) {
+      const std::string expected = prefix + value;
+      std::string_view name, bytes;
+      if (!take_text(in, name) || !take_text(in, bytes)) return bad("cut short");
+      if (name != expected) return bad("values are missing or not in order");
+      read.emplace_back(observer.get(), Observer::create(kinds.at(value)));
+      if (Status s = read.back().second->load(bytes); !s.ok())
+        return Status::error(s.code(), "calibration state: value '%.150s': %s", expected.c_str(), s.text());
+      if (!bytes.empty()) return bad("bytes behind the state of an observer");
+    }
   }
   if (!in.empty()) return bad("bytes behind the last value");
-  for (const auto& [name, observer] : read)
-    if (Status s = impl.observers.at(name)->merge(*observer); !s.ok()) return s;
+  for (const auto& [observer, more] : read)
+    if (Status s = observer->merge(*more); !s.ok()) return s;
   impl.samples = std::move(samples);
+  impl.annotations = annotations_of(impl.root, impl.samples.end() > 0);
   return {};
 } catch (const std::bad_alloc&) {
   return Status::error(Code::out_of_memory, "calibration state: out of memory");

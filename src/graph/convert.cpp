@@ -4,9 +4,9 @@
 #include <tuple>
 #include <unordered_set>
 
+#include "branches.h"
 #include "flat_range.h"
 #include "observer.h"
-#include "prepare.h"
 #include "weight.h"
 
 namespace octavo {
@@ -329,16 +329,24 @@ class Converter {
       matrices_;  // by initializer, order, scales
 };
 
+template <bool kTrainable>
+Expected<Graph> convert_part(const Preparation& p) {
+  Expected<Graph> graph = Converter(p.graph, p.plan, p.observers, kTrainable).run();
+  if (!graph) return graph;
+  if (Status s = convert_branches(p, *graph, convert_part<kTrainable>); !s.ok()) return s;
+  return graph;
+}
+
 }  // namespace
 
 Expected<Graph> convert(const Prepared& prepared) try {
-  return Converter(prepared.impl_->graph, prepared.impl_->plan, prepared.impl_->observers, false).run();
+  return convert_part<false>(prepared.impl_->root);
 } catch (const std::bad_alloc&) {
   return Status::error(Code::out_of_memory, "convert: out of memory");
 }
 
 Expected<Graph> prepare_qat(const Prepared& prepared) try {
-  return Converter(prepared.impl_->graph, prepared.impl_->plan, prepared.impl_->observers, true).run();
+  return convert_part<true>(prepared.impl_->root);
 } catch (const std::bad_alloc&) {
   return Status::error(Code::out_of_memory, "prepare_qat: out of memory");
 }

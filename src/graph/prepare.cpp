@@ -2,6 +2,7 @@
 
 #include <new>
 
+#include "branches.h"
 #include "convert_opset.h"
 #include "split_directions.h"
 
@@ -12,35 +13,41 @@ Prepared::Prepared(Prepared&&) noexcept = default;
 Prepared& Prepared::operator=(Prepared&&) noexcept = default;
 Prepared::~Prepared() = default;
 
-const Graph& Prepared::graph() const noexcept { return impl_->graph; }
+const Graph& Prepared::graph() const noexcept { return impl_->root.graph; }
 const std::vector<Annotation>& Prepared::annotations() const noexcept { return impl_->annotations; }
 
 std::vector<std::string> Prepared::observed_values() const {
   std::vector<std::string> names;
-  for (const QuantizedValue& v : impl_->plan.values)
+  for (const QuantizedValue& v : impl_->root.plan.values)
     if (v.observed) names.push_back(v.name);
   return names;
 }
 
+Expected<Preparation> prepare_graph(const Graph& graph, const Recipe& recipe) {
+  Preparation p;
+  p.graph = graph;
+  if (Status s = fold_constants(p.graph); !s.ok()) return s;
+  if (Status s = fold_batch_norm(p.graph); !s.ok()) return s;
+  split_directions(p.graph);
+  remove_dead(p.graph);
+  if (Status s = raise_opset(p.graph); !s.ok()) return s;
+  if (!p.graph.status.ok()) return p.graph.status;
+  Expected<QuantPlan> plan = annotate(p.graph, recipe);
+  if (!plan) return plan.status();
+  p.plan = *std::move(plan);
+  for (const QuantizedValue& v : p.plan.values)
+    if (v.observed) p.observers[v.name] = Observer::create(v.config.observer);
+  if (Status s = prepare_branches(p, recipe); !s.ok()) return s;
+  return p;
+}
+
 Expected<Prepared> prepare(const Graph& graph, const Recipe& recipe) try {
   if (!graph.status.ok()) return graph.status;
+  Expected<Preparation> root = prepare_graph(graph, recipe);
+  if (!root) return root.status();
   auto impl = std::make_unique<Prepared::Impl>();
-  impl->graph = graph;
-  if (Status s = fold_constants(impl->graph); !s.ok()) return s;
-  if (Status s = fold_batch_norm(impl->graph); !s.ok()) return s;
-  split_directions(impl->graph);
-  remove_dead(impl->graph);
-  if (Status s = raise_opset(impl->graph); !s.ok()) return s;
-  if (!impl->graph.status.ok()) return impl->graph.status;
-  Expected<QuantPlan> plan = annotate(impl->graph, recipe);
-  if (!plan) return plan.status();
-  impl->plan = *std::move(plan);
-  for (size_t n = 0; n < impl->graph.nodes.size(); ++n) {
-    const Node& node = impl->graph.nodes[n];
-    impl->annotations.push_back({node.name, node.op_type, impl->plan.nodes[n].quantized, impl->plan.nodes[n].reason});
-  }
-  for (const QuantizedValue& v : impl->plan.values)
-    if (v.observed) impl->observers[v.name] = Observer::create(v.config.observer);
+  impl->root = *std::move(root);
+  impl->annotations = annotations_of(impl->root, false);
   return Prepared(std::move(impl));
 } catch (const std::bad_alloc&) {
   return Status::error(Code::out_of_memory, "prepare: out of memory");

@@ -1,6 +1,8 @@
 // What is behind Prepared; prepare, calibrate and convert work on it.
 #pragma once
 
+#include <utility>
+
 #include "annotate.h"
 #include "octavo/quantize.h"
 
@@ -18,11 +20,29 @@ class SampleRanges {
   std::map<uint64_t, uint64_t> ranges_;  // first -> behind the last
 };
 
-struct Prepared::Impl {
+// A graph to be quantized; and the branches of its Ifs, as graphs of their own (branches.h).
+struct Preparation {
   Graph graph;
   QuantPlan plan;
-  std::vector<Annotation> annotations;
   std::map<std::string, std::unique_ptr<Observer>> observers;  // by value, for those that plan.values marks as observed
+  struct Branch;
+  std::vector<Branch> branches;
+};
+
+// One branch of nodes[node].
+struct Preparation::Branch {
+  size_t node = 0;
+  std::string name;                                // of the attribute
+  std::vector<std::pair<size_t, std::string>> in;  // inputs of the node, and what the branch calls them
+  Preparation part;
+};
+
+// Without annotations, for a graph or a branch.
+Expected<Preparation> prepare_graph(const Graph& graph, const Recipe& recipe);
+
+struct Prepared::Impl {
+  Preparation root;
+  std::vector<Annotation> annotations;
   SampleRanges samples;
 };
 

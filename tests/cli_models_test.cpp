@@ -55,6 +55,43 @@ TEST_F(ModelsTest, OpenDimensionsAreThoseOfTheSamples) {
   EXPECT_FALSE(std::filesystem::exists(out)) << "said before anything is written";
 }
 
+// An If on an input whose branches give different shapes, as of a decoder that was merged with its form for a cache.
+TEST_F(ModelsTest, AnInputChoosesTheBranch) {
+  Graph inner[2];
+  for (Graph& branch : inner) {
+    branch.inputs = {{"x", DType::f32, {}, false, false}, {"w", DType::f32, {}, false, false}};
+    branch.captures = 2;
+    branch.add_node("MatMul", "product", {"x", "w"});
+    branch.outputs = {{"product", DType::f32, {}, false}};
+  }
+  inner[0].add_node("Flatten", "flat", {"product"}, {{"axis", int64_t{0}}});
+  inner[0].outputs[0].name = "flat";
+  Graph merged;
+  merged.inputs = {{"x", DType::f32, {{-1, "n"}, {4, ""}}, true}, {"cached", DType::boolean, {{1, ""}}, true}};
+  merged.add_initializer("w", Tensor::from(DType::f32, {4, 2}, std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8}));
+  merged.add_node("If", "y", {"cached", "x", "w"},
+                  {{"then_branch", std::make_shared<const Graph>(inner[0])}, {"else_branch", std::make_shared<const Graph>(inner[1])}});
+  merged.outputs = {{"y", DType::f32, {}, false}};
+  save(merged, model);
+  const std::vector<std::string> inspect = {"inspect", model, "--shape", "x=3x4", "--json"};
+  expect_bad_input(octavo(inspect), "If 'y': its branches give f32[1,6] and f32[3,2]");
+  for (const std::string value : {"cached=1", "cached=0"}) {
+    std::vector<std::string> arguments = inspect;
+    arguments.insert(arguments.end(), {"--value", value});
+    const Result result = octavo(arguments);
+    ASSERT_EQ(result.code, 0) << result.err;
+    EXPECT_EQ(result.json()["nodes"][0]["op_type"], "MatMul");
+  }
+  for (const std::string value : {"cached=2", "cached=yes", "x=1", "cached="}) {
+    std::vector<std::string> arguments = inspect;
+    arguments.insert(arguments.end(), {"--value", value});
+    expect_bad_input(octavo(arguments), "--value");
+  }
+  const Result result = octavo({"quantize", model, "-o", out, "--recipe", "dynamic", "--force-int8", "--json"});
+  ASSERT_EQ(result.code, 0) << result.err;
+  EXPECT_DOUBLE_EQ(result.json()["int8_mac_share"], 1);
+}
+
 TEST_F(ModelsTest, RecipeFromFile) {
   const std::string recipe =
       write_file(dir / "recipe.json", R"({"base": "x86_static", "rules": [{"node_name": "conv", "config": null}]})");

@@ -190,9 +190,8 @@ TEST(Onnx, UnsupportedThingsAreNamed) {
     EXPECT_EQ(status.code(), Code::unsupported);
     EXPECT_TRUE(mentions(status, name) && mentions(status, "weights")) << status.text();
   }
-  Message attribute;  // then_branch: a graph
-  attribute.bytes(1, "then_branch").message(6, Message().bytes(kGraphName, "inner")).varint(20, 5);
-  const Status subgraph = error_of(model(Message().message(kNode, node("If", {}, "y", "branch").message(kAttribute, attribute))));
+  const Message attribute = graph_attribute("body", Message().bytes(kGraphName, "inner"));
+  const Status subgraph = error_of(model(Message().message(kNode, node("SequenceMap", {}, "y", "branch").message(kAttribute, attribute))));
   EXPECT_EQ(subgraph.code(), Code::unsupported);
   EXPECT_TRUE(mentions(subgraph, "'branch'")) << subgraph.text();
   const std::string function = model(Message()) + Message().message(kFunctions, Message().bytes(1, "my_function")).text();

@@ -150,10 +150,8 @@ class Subject {
     compile.compact = compact;
     if (!options.data.empty()) {
       const Inputs inputs = Dataset(options.data, graph, Dataset::load(options.data, {&graph})).group(0);
-      for (const ValueInfo& input : graph.inputs) {
-        inputs_.push_back(inputs.at(input.name));
-        compile.input_shapes[input.name] = inputs_.back().shape();
-      }
+      for (const ValueInfo& input : graph.inputs) inputs_.push_back(inputs.at(input.name));
+      compile = options_for(graph, inputs);
     }
     return value(Program::compile(graph, compile), path_);
   }

@@ -14,7 +14,7 @@ namespace {
 
 struct Options {
   std::string model;
-  std::vector<std::string> shapes;
+  std::vector<std::string> shapes, values;
   bool strict = false, compact = false, json = false;
 };
 
@@ -53,6 +53,7 @@ int run(const Options& options) {
   const Graph graph = load_model(options.model);
   CompileOptions compile;
   compile.input_shapes = parse_shapes(options.shapes, graph);
+  compile.input_values = parse_values(options.values, graph);
   compile.compact = options.compact;
   const Program program = value(Program::compile(graph, compile), options.model);
   // What compiles at leisure and not strictly has a node between Q and DQ that is not int8; the status names it.
@@ -116,6 +117,9 @@ void add_inspect(CLI::App& app, Action& action) {
       [](CLI::App& cmd, Options& o) {
         add_model(cmd, o.model);
         add_shapes(cmd, o.shapes);
+        cmd.add_option("--value", o.values, "Value of an input of one element that chooses a branch or a shape. May be repeated")
+            ->option_text("NAME=1")
+            ->allow_extra_args(false);
         cmd.add_flag("--strict", o.strict,
                      "Exit with 1 if a node between QuantizeLinear and DequantizeLinear does not run in int8");
         add_compact(cmd, o.compact);

@@ -14,4 +14,12 @@ size_t find_output(const Graph& graph, const std::string& name, const std::strin
   throw Failure(fmt::format("{}: the model has no output '{}' (its outputs: {})", path, name, names_of(graph.outputs)));
 }
 
+CompileOptions options_for(const Graph& graph, const std::map<std::string, Tensor>& inputs) {
+  CompileOptions options;
+  for (const auto& [name, tensor] : inputs) options.input_shapes[name] = tensor.shape();
+  for (const std::string& name : shape_inputs(graph))
+    if (const auto it = inputs.find(name); it != inputs.end()) options.input_values[name] = it->second;
+  return options;
+}
+
 }  // namespace octavo::cli

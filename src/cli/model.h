@@ -18,4 +18,7 @@ inline Session open_session(Graph graph, const std::string& path, int threads) {
 // The index of the output of that name, or of the first one for "". Throws Failure.
 size_t find_output(const Graph& graph, const std::string& name, const std::string& path);
 
+// For inputs like these: their shapes, and the values of those on which shapes or branches depend.
+CompileOptions options_for(const Graph& graph, const std::map<std::string, Tensor>& inputs);
+
 }  // namespace octavo::cli

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include "error.h"
@@ -17,7 +18,7 @@ Shape parse_shape(const std::string& text, const std::string& argument) {
   while (true) {
     int64_t size = 0;
     const auto [next, error] = std::from_chars(p, end, size);
-    if (error != std::errc() || size < 1) throw Failure(fmt::format("--shape {}: expected NAME=1x3x224x224", argument));
+    if (error != std::errc() || size < 0) throw Failure(fmt::format("--shape {}: expected NAME=1x3x224x224", argument));
     shape.push_back(size);
     if (next == end) return shape;
     if (*next != 'x') throw Failure(fmt::format("--shape {}: expected NAME=1x3x224x224", argument));
@@ -48,6 +49,27 @@ std::map<std::string, Shape> parse_shapes(const std::vector<std::string>& argume
       throw Failure(fmt::format("--shape: input '{}' is given twice", name));
   }
   return shapes;
+}
+
+std::map<std::string, Tensor> parse_values(const std::vector<std::string>& arguments, const Graph& graph) {
+  std::map<std::string, Tensor> values;
+  for (const std::string& argument : arguments) {
+    const auto [name, text] = split_assignment(argument, graph);
+    const auto input = std::find_if(graph.inputs.begin(), graph.inputs.end(), [&](const ValueInfo& v) { return v.name == name; });
+    int64_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    const bool boolean = input->dtype == DType::boolean, read = error == std::errc() && end == text.data() + text.size();
+    if (!read || (!boolean && input->dtype != DType::s64) || (boolean && number != 0 && number != 1))
+      throw Failure(fmt::format("--value {}: expected NAME=0 or NAME=1 for a bool, NAME=INTEGER for an s64 input", argument));
+    Shape shape;
+    for (const Dim& d : input->dims) shape.push_back(d.size);
+    if (!input->has_shape || std::any_of(shape.begin(), shape.end(), [](int64_t size) { return size != 1; }))
+      throw Failure(fmt::format("--value {}: the input has more than one element", argument));
+    const Tensor tensor = boolean ? Tensor::from(DType::boolean, shape, std::vector<uint8_t>{uint8_t(number)})
+                                  : Tensor::from(DType::s64, shape, std::vector<int64_t>{number});
+    if (!values.emplace(name, tensor).second) throw Failure(fmt::format("--value: input '{}' is given twice", name));
+  }
+  return values;
 }
 
 }  // namespace octavo::cli

@@ -49,6 +49,9 @@ void add_command(CLI::App& app, Action& action, const char* name, const char* su
 // "NAME=1x3x224x224" for each of `arguments`. Throws Failure for anything else, or for a name that is no input of the graph.
 std::map<std::string, Shape> parse_shapes(const std::vector<std::string>& arguments, const Graph& graph);
 
+// "NAME=1" for each of `arguments`, of bool and s64 inputs of one element. Throws Failure for anything else.
+std::map<std::string, Tensor> parse_values(const std::vector<std::string>& arguments, const Graph& graph);
+
 // Splits "NAME=VALUE". Names may hold '=' themselves, so that the longest input name that fits wins.
 std::pair<std::string, std::string> split_assignment(const std::string& argument, const Graph& graph);
 

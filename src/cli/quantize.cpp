@@ -71,9 +71,8 @@ int run(const Options& options) {
   check(save_onnx(tuned.graph, options.output), options.output);
 
   // The written file, not the graph in memory: what is reported is what the user has.
-  CompileOptions compile;
-  for (const auto& [name, tensor] : sample) compile.input_shapes[name] = tensor.shape();
-  const Program program = value(Program::compile(load_model(options.output), compile), options.output);
+  const Graph written = load_model(options.output);
+  const Program program = value(Program::compile(written, options_for(written, sample)), options.output);
   Json kept = Json::array();
   int64_t quantized = 0;
   std::map<std::string, std::string> slower;

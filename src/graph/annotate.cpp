@@ -6,6 +6,15 @@
 #include "recipe_check.h"
 
 namespace octavo {
+namespace {
+
+std::string why_no_role(const Node& node) {
+  if (node.domain.empty() && node.op_type == "If") return "its branches are graphs of their own";
+  if (node.domain.empty() && node.op_type == "Loop") return "the run decides how often its body is computed: that stays float";
+  return "operator " + node.op_type + " has no int8 kernel";
+}
+
+}  // namespace
 
 Expected<QuantPlan> Annotator::run() {
   if (!recipe_.status().ok()) return recipe_.status();
@@ -45,7 +54,7 @@ Status Annotator::classify() {
       continue;
     }
     info_[n].role = role_of(graph_, node);
-    if (info_[n].role == Role::none) info_[n].why_not = "operator " + node.op_type + " has no int8 kernel";
+    if (info_[n].role == Role::none) info_[n].why_not = why_no_role(node);
     if (info_[n].role == Role::recurrent) {
       classify_recurrent(n);
       continue;

@@ -18,8 +18,9 @@ const std::vector<Annotation>& Prepared::annotations() const noexcept { return i
 
 std::vector<std::string> Prepared::observed_values() const {
   std::vector<std::string> names;
-  for (const QuantizedValue& v : impl_->root.plan.values)
-    if (v.observed) names.push_back(v.name);
+  for (const auto& [prefix, p] : all_parts(impl_->root))
+    for (const QuantizedValue& v : p->plan.values)
+      if (v.observed) names.push_back(prefix + v.name);
   return names;
 }
 

@@ -128,6 +128,16 @@ TEST_F(ModelsTest, StatesOfSharesGiveTheModelOfOneRun) {
 
   arguments.push_back(arguments.back());
   expect_bad_input(octavo(arguments), "was observed already");
+  // Samples of further files have numbers of their own; the same numbers again would be the same samples.
+  ASSERT_EQ(octavo({"calibrate", model, "--calib", calib, "--first", "20", "-o", dir / "more"}).code, 0);
+  ASSERT_EQ(octavo({"calibrate", model, "--calib", calib, "-o", dir / "all"}).code, 0);
+  const std::vector<std::string> both = {"quantize", model, "-o", dir / "both.onnx", "--force-int8", "--states", dir / "all"};
+  for (const auto& [state, code] : {std::pair("more", 0), std::pair("all", 2)}) {
+    std::vector<std::string> with = both;
+    with.push_back(dir / state);
+    EXPECT_EQ(octavo(with).code, code);
+  }
+  expect_bad_input(octavo({"calibrate", model, "--calib", calib, "--first", "-1", "-o", dir / "s"}), "--first");
   for (const char* shard : {"3/3", "1", "-1/2", "1/0", "a/b", "1/2x"}) expect_bad_input(calibrate(shard, dir / "s"), "--shard");
   write_file(dir / "state0", "OCTCALIB");
   expect_bad_input(octavo({"quantize", model, "-o", out, "--states", dir / "state0"}), "state0: calibration state: cut short");

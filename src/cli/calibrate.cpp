@@ -14,6 +14,7 @@ namespace {
 struct Options {
   QuantizeInputs inputs;
   std::string output, shard = "0/1";
+  int64_t first = 0;
   bool json = false;
 };
 
@@ -23,7 +24,7 @@ int run(const Options& options) {
   const Recipe recipe = load_recipe(options.inputs.recipe);
   const Graph graph = load_model(options.inputs.model);
   Prepared prepared = value(prepare(graph, recipe), options.inputs.model);
-  const int64_t samples = calibrate_on(prepared, graph, options.inputs, shard);
+  const int64_t samples = calibrate_on(prepared, graph, options.inputs, shard, options.first);
   const std::string state = value(save_calibration(prepared), options.output);
   write_file(options.output, state);
   if (options.json)
@@ -45,6 +46,9 @@ void add_calibrate(CLI::App& app, Action& action) {
         add_quantize_inputs(cmd, o.inputs)->required();
         cmd.add_option("-o,--output", o.output, "The state; never one of the inputs")->required()->option_text("STATE");
         cmd.add_option("--shard", o.shard, "Which share of DATA (default 0/1: all of it)")->option_text("I/N");
+        cmd.add_option("--first", o.first, "The number of DATA's first sample, where other files hold further ones (default 0)")
+            ->option_text("N")
+            ->check(CLI::Range(int64_t(0), int64_t(1) << 40));
         add_json(cmd, o.json);
       },
       run);

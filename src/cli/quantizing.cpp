@@ -90,13 +90,13 @@ std::string timing_table(const std::vector<NodeTiming>& timings) {
   return table.text();
 }
 
-int64_t calibrate_on(Prepared& prepared, const Graph& graph, const QuantizeInputs& inputs, Shard shard) {
+int64_t calibrate_on(Prepared& prepared, const Graph& graph, const QuantizeInputs& inputs, Shard shard, int64_t first) {
   const Dataset data(inputs.calib, graph, Dataset::load(inputs.calib, {&graph}), inputs.samples);
   const int64_t begin = data.groups() * shard.index / shard.count, end = data.groups() * (shard.index + 1) / shard.count;
   std::vector<Inputs> groups;
   for (int64_t i = begin; i < end; ++i) groups.push_back(data.group(i));
   Progress progress("calibrating");
-  check(calibrate(prepared, groups, inputs.threads, [&](size_t done, size_t total) { progress.update(done, total); }, begin),
+  check(calibrate(prepared, groups, inputs.threads, [&](size_t done, size_t total) { progress.update(done, total); }, first + begin),
         inputs.calib);
   return (end - begin) * data.batch();
 }

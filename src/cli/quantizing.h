@@ -46,7 +46,7 @@ Inputs zeros_for(const Graph& graph, const std::vector<std::string>& shapes);
 Json to_json(const std::vector<NodeTiming>& timings);
 std::string timing_table(const std::vector<NodeTiming>& timings);
 
-// Shows a share of the samples to the observers; returns their number. Throws Failure.
-int64_t calibrate_on(Prepared& prepared, const Graph& graph, const QuantizeInputs& inputs, Shard shard = {});
+// Shows a share of the samples, which are numbered from `first` on, to the observers; returns their number. Throws Failure.
+int64_t calibrate_on(Prepared& prepared, const Graph& graph, const QuantizeInputs& inputs, Shard shard = {}, int64_t first = 0);
 
 }  // namespace octavo::cli

@@ -64,12 +64,11 @@ Closed close(const Net& net, const net::Op& op, const Graph& inner) {
   return closed;
 }
 
-CompileOptions inner_options(const CompileOptions& outer) {
-  CompileOptions options;
-  options.isa = outer.isa;
-  options.use_isa = outer.use_isa;
-  options.strict = outer.strict;
-  options.simulate = outer.simulate;
+// Those of the Program around, but for what names its values.
+CompileOptions inner_options(CompileOptions options) {
+  options.input_shapes.clear();
+  options.input_values.clear();
+  options.keep.clear();
   return options;
 }
 

@@ -147,12 +147,12 @@ class Subject {
     const Graph graph = load_model(path_);
     CompileOptions compile;
     compile.input_shapes = parse_shapes(options.shapes, graph);
-    compile.compact = compact;
     if (!options.data.empty()) {
       const Inputs inputs = Dataset(options.data, graph, Dataset::load(options.data, {&graph})).group(0);
       for (const ValueInfo& input : graph.inputs) inputs_.push_back(inputs.at(input.name));
       compile = options_for(graph, inputs);
     }
+    compile.compact = compact;
     return value(Program::compile(graph, compile), path_);
   }
 

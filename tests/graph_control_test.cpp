@@ -3,34 +3,14 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
-#include <new>
 #include <string_view>
 
+#include "counted_new.h"
 #include "graph_test_util.h"
 #include "octavo/onnx.h"
 #include "octavo/quantize.h"
 #include "octavo/session.h"
 #include "onnx_message.h"
-
-namespace {
-size_t allocations = 0;
-void* allocate(size_t bytes) {
-  ++allocations;
-  if (void* p = std::aligned_alloc(64, (bytes + 63) / 64 * 64 + 64)) return p;
-  throw std::bad_alloc();
-}
-}  // namespace
-
-// Counts allocations, for the promise that run() makes none.
-void* operator new(size_t n) { return allocate(n); }
-void* operator new[](size_t n) { return allocate(n); }
-void* operator new[](size_t n, std::align_val_t) { return allocate(n); }
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete(void* p, size_t) noexcept { std::free(p); }
-void operator delete[](void* p) noexcept { std::free(p); }
-void operator delete[](void* p, size_t) noexcept { std::free(p); }
-void operator delete[](void* p, std::align_val_t) noexcept { std::free(p); }
 
 namespace octavo {
 namespace {

@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "octavo/registry.h"
-#include "step.h"
+#include "split_panels.h"
 
 namespace octavo {
 namespace {
@@ -63,21 +63,8 @@ class ConvWeightStep : public Step {
         from.pixel = ptrdiff_t(size_t(ic_) * sizeof(float));
         from = {f.scratch, from.pixel, frame_w_ * from.pixel, image};
       }
-      struct Job {
-        const ConvWeightStep& step;
-        const Frame& frame;
-        const Image& from;
-      } job{*this, f, from};
-      const auto body = [](void* arg, int64_t begin, int64_t end, int thread) {
-        const Job& j = *static_cast<const Job*>(arg);
-        std::byte* own = j.frame.scratch + size_t(thread) * ((j.step.scratch_bytes + 63) / 64 * 64) + j.step.frame_bytes_;
-        for (int64_t panel = begin; panel < end; ++panel) j.step.run_panel(j.frame, j.from, panel, own);
-      };
-      const int64_t panels = (n_ + kernel_.nr - 1) / kernel_.nr;
-      if (f.parallel.threads > 1)
-        f.parallel.run(f.parallel.context, panels, body, &job);
-      else
-        body(&job, 0, panels, 0);
+      split_panels(f, (n_ + kernel_.nr - 1) / kernel_.nr, scratch_bytes,
+                   [&](int64_t panel, std::byte* scratch) { run_panel(f, from, panel, scratch + frame_bytes_); });
     }
     return {};
   }

@@ -3,7 +3,7 @@
 #include <memory>
 
 #include "octavo/registry.h"
-#include "step.h"
+#include "split_panels.h"
 
 namespace octavo {
 namespace {
@@ -35,20 +35,8 @@ class WeightStep : public Step {
   }
 
   Status run(const Frame& f) const noexcept override {
-    struct Job {
-      const WeightStep& step;
-      const Frame& frame;
-    } job{*this, f};
-    const auto body = [](void* arg, int64_t begin, int64_t end, int thread) {
-      const Job& j = *static_cast<const Job*>(arg);
-      for (int64_t panel = begin; panel < end; ++panel)
-        j.step.run_panel(j.frame, panel, j.frame.scratch + size_t(thread) * ((j.step.scratch_bytes + 63) / 64 * 64));
-    };
-    const int64_t panels = (n_ + kernel_.nr - 1) / kernel_.nr;
-    if (f.parallel.threads > 1)
-      f.parallel.run(f.parallel.context, panels, body, &job);
-    else
-      body(&job, 0, panels, 0);
+    split_panels(f, (n_ + kernel_.nr - 1) / kernel_.nr, scratch_bytes,
+                 [&](int64_t panel, std::byte* scratch) { run_panel(f, panel, scratch); });
     return {};
   }
 

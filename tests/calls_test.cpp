@@ -24,7 +24,7 @@ namespace {
 volatile bool counting = false;
 volatile int calls = 0;
 const char* volatile first_call = nullptr;
-void count(const char* name) {
+[[maybe_unused]] void count(const char* name) {
   if (!counting) return;
   if (calls == 0) first_call = name;
   calls = calls + 1;

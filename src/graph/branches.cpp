@@ -17,13 +17,10 @@ constexpr const char* kBranches[] = {"then_branch", "else_branch"};
 // Types where they can be told; shapes only if all of the inputs' are fixed.
 class Types {
  public:
-  explicit Types(const Graph& graph) : graph_(graph), values_(graph, size_t(1) << 16) {
-    for (const ValueInfo& input : graph.inputs) {
-      TypeShape type{input.dtype, {}};
-      for (const Dim& d : input.dims) type.shape.push_back(d.size < 0 ? 1 : d.size);
+  explicit Types(const Graph& graph) : graph_(graph), values_(graph) {
+    for (const ValueInfo& input : graph.inputs)
       fixed_ = fixed_ && input.has_shape && std::none_of(input.dims.begin(), input.dims.end(), [](const Dim& d) { return d.size < 0; });
-      if (input.has_shape) values_.set_type(input.name, std::move(type));
-    }
+    values_.set_inputs(graph, 1);
     for (const Node& node : graph.nodes) (void)values_.visit(node);
   }
 

@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "control.h"
+#include "shape.h"
 
 namespace octavo {
 namespace {
@@ -303,7 +304,7 @@ class Raiser {
     std::map<std::string, Shape> inputs;
     for (const ValueInfo& v : graph_.inputs) {
       if (!v.has_shape) return;
-      for (const Dim& d : v.dims) inputs[v.name].push_back(d.size < 0 ? 997 : d.size);
+      for (const Dim& d : v.dims) inputs[v.name].push_back(d.size < 0 ? kOpenDimension : d.size);
     }
     if (Expected<ShapeMap> shapes = infer_shapes(graph_, inputs)) shapes_ = *std::move(shapes);
   }

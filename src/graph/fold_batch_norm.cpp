@@ -61,13 +61,8 @@ class BatchNormFolder {
  private:
   // Ranks do not depend on the sizes, so that a dynamic dimension may stand as 1. Where inference fails they stay unknown.
   void infer_ranks() {
-    Propagation values(graph_, size_t(1) << 16);
-    for (const ValueInfo& input : graph_.inputs) {
-      if (!input.has_shape) continue;
-      TypeShape type{input.dtype, {}};
-      for (const Dim& dim : input.dims) type.shape.push_back(dim.size < 0 ? 1 : dim.size);
-      values.set_type(input.name, std::move(type));
-    }
+    Propagation values(graph_);
+    values.set_inputs(graph_, 1);
     for (const Node& node : graph_.nodes) {
       if (!values.visit(node).ok()) continue;
       for (const std::string& output : node.outputs)

@@ -14,7 +14,7 @@ bool must_stay(const Node& node) { return node.op_type == "DequantizeLinear" && 
 
 class ConstantFolder {
  public:
-  ConstantFolder(Graph& graph, size_t budget) : graph_(graph), budget_(budget), values_(graph, kMaxConstantBytes) {
+  ConstantFolder(Graph& graph, size_t budget) : graph_(graph), budget_(budget), values_(graph) {
     for (const ValueInfo& output : graph.outputs) graph_outputs_.insert(output.name);
     for (const ValueInfo& input : graph.inputs) graph_inputs_.insert(input.name);
     used_ = graph_outputs_;
@@ -50,7 +50,7 @@ class ConstantFolder {
 
  private:
   // Results up to this size that Shape and its followers give are known even where the budget is smaller.
-  static constexpr size_t kMaxConstantBytes = size_t(1) << 16;
+  static constexpr size_t kMaxConstantBytes = Propagation::kMaxConstantBytes;
 
   bool is_graph_output(const Node& node) const {
     return std::any_of(node.outputs.begin(), node.outputs.end(), [&](const std::string& o) { return graph_outputs_.count(o) != 0; });

@@ -10,8 +10,6 @@
 namespace octavo {
 namespace {
 
-constexpr size_t kMaxConstantBytes = size_t(1) << 16;
-
 // What one more copy of a graph costs of the budget.
 int64_t size_of(const Graph& graph) {
   size_t size = 1 + graph.outputs.size() + graph.initializers.size();
@@ -21,7 +19,7 @@ int64_t size_of(const Graph& graph) {
 
 class Inliner {
  public:
-  Inliner(Graph& graph, int64_t& budget) : graph_(graph), budget_(budget), values_(graph, kMaxConstantBytes) {
+  Inliner(Graph& graph, int64_t& budget) : graph_(graph), budget_(budget), values_(graph) {
     for (const ValueInfo& input : graph.inputs) value_names_.insert(input.name);
     for (const auto& [name, tensor] : graph.initializers) value_names_.insert(name);
     for (const Node& node : graph.nodes) {

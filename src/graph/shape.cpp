@@ -73,9 +73,17 @@ Expected<std::vector<Tensor>> evaluate(const ops::OpInfo& op, const Node& node, 
   return results;
 }
 
-Propagation::Propagation(const Graph& graph, size_t max_constant_bytes)
-    : opset_(graph.opset), max_constant_bytes_(max_constant_bytes) {
+Propagation::Propagation(const Graph& graph) : opset_(graph.opset) {
   for (const auto& [name, tensor] : graph.initializers) set_constant(name, tensor);
+}
+
+void Propagation::set_inputs(const Graph& graph, int64_t open) {
+  for (const ValueInfo& input : graph.inputs) {
+    if (!input.has_shape || constant(input.name)) continue;
+    TypeShape type{input.dtype, {}};
+    for (const Dim& d : input.dims) type.shape.push_back(d.size < 0 ? open : d.size);
+    set_type(input.name, std::move(type));
+  }
 }
 
 void Propagation::set_constant(const std::string& value, const Tensor& tensor) {
@@ -108,7 +116,7 @@ Status Propagation::visit(const Node& node) {
       return Status::error(Code::invalid_argument, "%.40s '%.100s': the shape of its input '%.100s' is not known",
                            node.op_type.c_str(), node.name.c_str(), input.c_str());
     known = known && (input.empty() || constants.back());
-    small = small && (!constants.back() || constants.back()->bytes() <= max_constant_bytes_);
+    small = small && (!constants.back() || constants.back()->bytes() <= kMaxConstantBytes);
   }
   Expected<std::vector<TypeShape>> outputs = ops::infer(*op, {node, opset_, types, constants});
   if (!outputs) return outputs.status();
@@ -126,7 +134,7 @@ Status Propagation::visit(const Node& node) {
   }
   for (const TypeShape& output : *outputs) {
     const auto count = element_count(output.shape, output.dtype);
-    small = small && count && uint64_t(*count) * size_of(output.dtype) <= max_constant_bytes_;
+    small = small && count && uint64_t(*count) * size_of(output.dtype) <= kMaxConstantBytes;
   }
   if (!op->eval || !known || !small) return {};
   Expected<std::vector<Tensor>> values = evaluate(*op, node, opset_, constants, *outputs);
@@ -148,10 +156,8 @@ Expected<ShapeMap> infer_shapes(const Graph& graph, const std::map<std::string, 
 
 Expected<ShapeMap> infer_plain(const Graph& graph, const std::map<std::string, Shape>& input_shapes) {
   if (!graph.status.ok()) return graph.status;
-  // Shapes, axes, bounds and small masks are computed along the way; nothing that could be weights.
-  constexpr size_t kMaxConstantBytes = size_t(1) << 16;
   try {
-    Propagation values(graph, kMaxConstantBytes);
+    Propagation values(graph);
     for (const auto& [name, shape] : input_shapes) {
       bool found = false;
       for (const ValueInfo& input : graph.inputs) found = found || input.name == name;

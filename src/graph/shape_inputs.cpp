@@ -9,9 +9,6 @@
 namespace octavo {
 namespace {
 
-constexpr size_t kMaxConstantBytes = size_t(1) << 16;
-constexpr int64_t kOpen = 997;  // stands for an open dimension: a size that no constant has by chance
-
 using Names = std::unordered_set<std::string>;
 
 // Shapes for open dimensions of one size. What cannot be inferred so has no type.
@@ -66,7 +63,7 @@ class Wanted {
 
   // What is wanted inside is wanted of what comes in: captured values; and of what changes with the iterations, everything.
   void enter(const Node& node, const Graph& inner) {
-    Propagation values(inner, kMaxConstantBytes);
+    Propagation values(inner);
     Names flags;
     const size_t first = node.inputs.size() - inner.inputs.size(), own = inner.inputs.size() - inner.captures;
     for (size_t i = 0; i < inner.inputs.size(); ++i) {
@@ -86,7 +83,7 @@ class Wanted {
   // A Loop whose trip count alone says when it ends.
   bool counts(const Node& node) const {
     const Graph& body = *subgraph(node, "body");
-    Propagation values(body, kMaxConstantBytes);
+    Propagation values(body);
     values.set_constant(body.inputs[1].name,
                         Tensor::from(DType::boolean, single_shape(body.inputs[1]), std::vector<uint8_t>{1}));
     for (const Node& inner : body.nodes) (void)values.visit(inner);  // types are not needed for what is constant
@@ -101,17 +98,12 @@ class Wanted {
 }  // namespace
 
 std::vector<std::string> shape_inputs(const Graph& graph) {
-  Propagation values(graph, kMaxConstantBytes);
+  Propagation values(graph);
+  values.set_inputs(graph, kOpenDimension);
   Names flags;
   for (const ValueInfo& input : graph.inputs) {
-    TypeShape type{input.dtype, {}};
-    bool single = input.has_shape && input.dtype == DType::boolean;
-    for (const Dim& d : input.dims) {
-      type.shape.push_back(d.size < 0 ? kOpen : d.size);
-      single = single && d.size == 1;
-    }
-    if (input.has_shape && !values.constant(input.name)) values.set_type(input.name, std::move(type));
-    if (single) flags.insert(input.name);
+    const bool single = std::all_of(input.dims.begin(), input.dims.end(), [](const Dim& d) { return d.size == 1; });
+    if (input.has_shape && input.dtype == DType::boolean && single) flags.insert(input.name);
   }
   const Names wanted = Wanted::of(graph, values, flags);
   std::vector<std::string> names;

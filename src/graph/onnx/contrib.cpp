@@ -128,14 +128,9 @@ bool has_contrib(const Graph& graph) {
 Status expand_contrib(Graph& graph) {
   if (std::none_of(graph.nodes.begin(), graph.nodes.end(), rule_of)) return {};
 
-  constexpr size_t kMaxConstantBytes = size_t(1) << 16;
-  contrib::State state{Propagation(graph, kMaxConstantBytes), {}, {}, {}};
-  for (const ValueInfo& input : graph.inputs) {
-    TypeShape type{input.dtype, {}};
-    for (const Dim& d : input.dims) type.shape.push_back(d.size < 0 ? contrib::kOpen : d.size);
-    if (input.has_shape) state.values.set_type(input.name, std::move(type));
-    state.names.insert(input.name);
-  }
+  contrib::State state{Propagation(graph), {}, {}, {}};
+  state.values.set_inputs(graph, kOpenDimension);
+  for (const ValueInfo& input : graph.inputs) state.names.insert(input.name);
   for (const auto& [name, tensor] : graph.initializers) state.names.insert(name);
   for (const ValueInfo& output : graph.outputs) state.read.insert(output.name);
   for (const Node& node : graph.nodes) {

@@ -23,9 +23,6 @@ bool has_contrib(const Graph& graph);
 
 namespace contrib {
 
-// Stands for an open dimension while shapes are inferred: a size that no constant has by chance.
-constexpr int64_t kOpen = 997;
-
 // What is known of the graph so far, and what has been made.
 struct State {
   Propagation values;

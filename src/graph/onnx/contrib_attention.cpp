@@ -169,7 +169,7 @@ Status multi_head_attention(Expansion& e) {
     return e.fail("queries, keys and values are not three tensors of three dimensions");
   Inputs in{e.in(0), e.in(1), e.in(2), 0, e.in(4), e.in(5)};
   const TypeShape *bias = e.type(e.in(3)), *query = e.type(e.in(0)), *values = e.type(e.in(2));
-  int64_t width = query && query->shape[2] != kOpen ? query->shape[2] : 0;
+  int64_t width = query && query->shape[2] != kOpenDimension ? query->shape[2] : 0;
   if (e.has(3)) {
     const int64_t all = bias && bias->shape.size() == 1 ? bias->shape[0] : 0;
     // Values may be wider than queries: then their own width says how wide.

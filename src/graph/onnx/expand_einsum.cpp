@@ -44,13 +44,9 @@ std::optional<Product> as_product(std::string_view a, std::string_view b, std::s
 
 class Expander {
  public:
-  explicit Expander(Graph& graph) : graph_(graph), values_(graph, 1 << 16) {
-    for (const ValueInfo& input : graph.inputs) {
-      TypeShape type{input.dtype, {}};
-      for (const Dim& d : input.dims) type.shape.push_back(std::max<int64_t>(d.size, 1));  // only ranks matter here
-      if (input.has_shape) values_.set_type(input.name, std::move(type));
-      names_.insert(input.name);
-    }
+  explicit Expander(Graph& graph) : graph_(graph), values_(graph) {
+    values_.set_inputs(graph, 1);  // only ranks matter here
+    for (const ValueInfo& input : graph.inputs) names_.insert(input.name);
     for (const auto& [name, tensor] : graph.initializers) names_.insert(name);
     for (const Node& node : graph.nodes) {
       names_.insert(node.name);

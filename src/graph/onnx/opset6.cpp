@@ -55,14 +55,9 @@ Status raise(Graph& graph, Propagation& values, Node& node) {
 }  // namespace
 
 Status raise_opset_6(Graph& graph) {
-  constexpr size_t kMaxConstantBytes = size_t(1) << 16;
   graph.opset = 7;
-  Propagation values(graph, kMaxConstantBytes);
-  for (const ValueInfo& input : graph.inputs) {
-    TypeShape type{input.dtype, {}};
-    for (const Dim& d : input.dims) type.shape.push_back(std::max<int64_t>(d.size, 1));  // PRelu needs ranks only
-    if (input.has_shape) values.set_type(input.name, std::move(type));
-  }
+  Propagation values(graph);
+  values.set_inputs(graph, 1);  // PRelu needs ranks only
   for (Node& node : graph.nodes) {
     if (!node.domain.empty()) continue;
     if (Status s = raise(graph, values, node); !s.ok()) return s;

@@ -62,8 +62,6 @@ Expected<std::vector<TypeShape>> leave(const InferContext& ctx, const char* name
   return types;
 }
 
-constexpr size_t kMaxConstantBytes = size_t(1) << 16;
-
 Inferred infer_if(const InferContext& ctx) {
   if (Status s = check_control(ctx.node); !s.ok()) return s;
   if (Status s = expect_one(ctx, 0, DType::boolean, "its condition"); !s.ok()) return s;
@@ -72,7 +70,7 @@ Inferred infer_if(const InferContext& ctx) {
   for (const char* name : {"then_branch", "else_branch"}) {
     if (condition && (*condition != 0) != (name[0] == 't')) continue;
     const Graph& branch = *subgraph(ctx.node, name);
-    Propagation values(branch, kMaxConstantBytes);
+    Propagation values(branch);
     if (Status s = enter(ctx, name, branch, values); !s.ok()) return s;
     Inferred types = leave(ctx, name, branch, values);
     if (!types) return types;
@@ -95,7 +93,7 @@ Inferred infer_loop(const InferContext& ctx) {
   const std::optional<int64_t> trips = known<int64_t>(ctx, 0);
   const std::optional<uint8_t> condition = input_of(ctx, 1) ? known<uint8_t>(ctx, 1) : uint8_t(1);
 
-  Propagation values(body, kMaxConstantBytes);
+  Propagation values(body);
   const std::string &iteration = body.inputs[0].name, &go = body.inputs[1].name;
   for (size_t i = 0; i < 2; ++i)
     if (Status s = expect_declared(ctx.node, body.inputs[i], {i == 0 ? DType::s64 : DType::boolean, {}}); !s.ok()) return s;

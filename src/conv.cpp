@@ -9,6 +9,7 @@
 #include <exception>
 
 #include "src/conv_impl.h"
+#include "src/run_pixels.h"
 
 namespace octavo {
 using namespace detail;
@@ -69,21 +70,11 @@ int64_t ConvPlan::tiles(int64_t batch) const noexcept { return impl_->tiles(batc
 size_t ConvPlan::workspace_bytes() const noexcept { return impl_->workspace_bytes(); }
 
 Status ConvPlan::run(const ConvArgs& v, int64_t tile_begin, int64_t tile_end, void* workspace) const noexcept {
-  if (Status s = check_pixels(impl_->w, impl_->types, v); !s.ok()) return s;
-  if (Status s = check_tiles(tile_begin, tile_end, tiles(v.batch)); !s.ok()) return s;
-  if (Status s = check_workspace(workspace, workspace_bytes()); !s.ok()) return s;
-  impl_->run(with_strides(impl_->types, v), tile_begin, tile_end, workspace);
-  return {};
+  return run_tiles(*impl_, v, tile_begin, tile_end, tiles(v.batch), workspace);
 }
 
 Status ConvPlan::run(const ConvArgs& v, void* workspace, const Parallel& parallel) const noexcept {
-  if (Status s = check_parallel(parallel); !s.ok()) return s;
-  if (Status s = check_pixels(impl_->w, impl_->types, v); !s.ok()) return s;
-  if (Status s = check_workspace(workspace, workspace_bytes()); !s.ok()) return s;
-  const ConvArgs dense = with_strides(impl_->types, v);
-  run_parallel(parallel, tiles(v.batch), double(v.batch) * double(impl_->macs), workspace, workspace_bytes(),
-               [&](int64_t begin, int64_t end, void* own) { impl_->run(dense, begin, end, own); });
-  return {};
+  return run_all(*impl_, v, tiles(v.batch), workspace, parallel);
 }
 
 const KernelInfo& ConvPlan::kernel() const noexcept { return *impl_->weights.kernel; }

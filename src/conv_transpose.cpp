@@ -65,38 +65,13 @@ Status check(const ConvTransposeDesc& d) noexcept {
                          static_cast<long long>(d.groups), static_cast<long long>(d.ic), static_cast<long long>(d.oc));
   if (Status s = check_weights("w", d.w, nullptr); !s.ok()) return s;
   const TransposedWindow& w = d.window;
-  constexpr int64_t kMost = INT32_MAX;
-  const struct {
-    const char* name;
-    int64_t value, least;
-  } fields[] = {
-      {"ic", d.ic, 1},
-      {"oc", d.oc, 1},
-      {"window.ih", w.ih, 1},
-      {"window.iw", w.iw, 1},
-      {"window.kh", w.kh, 1},
-      {"window.kw", w.kw, 1},
-      {"window.stride_h", w.stride_h, 1},
-      {"window.stride_w", w.stride_w, 1},
-      {"window.dilation_h", w.dilation_h, 1},
-      {"window.dilation_w", w.dilation_w, 1},
-      {"window.pad_top", w.pad_top, 0},
-      {"window.pad_left", w.pad_left, 0},
-      {"window.pad_bottom", w.pad_bottom, 0},
-      {"window.pad_right", w.pad_right, 0},
-      {"window.output_pad_h", w.output_pad_h, 0},
-      {"window.output_pad_w", w.output_pad_w, 0},
-  };
-  for (const auto& f : fields)
-    if (f.value < f.least || f.value > kMost)
-      return Status::error(Code::invalid_argument, "%s is %lld: must be in [%lld, %lld]", f.name, static_cast<long long>(f.value),
-                           static_cast<long long>(f.least), static_cast<long long>(kMost));
-  // Sizes below 2^31 make every product of two of them fit int64.
-  for (const auto& [name, out] :
-       {std::pair("window: the output's height", w.oh()), std::pair("window: the output's width", w.ow())})
-    if (out < 1 || out > kMost)
-      return Status::error(Code::invalid_argument, "%s is %lld: must be in [1, %lld]", name, static_cast<long long>(out),
-                           static_cast<long long>(kMost));
+  if (Status s = check_size("ic", d.ic, 1); !s.ok()) return s;
+  if (Status s = check_size("oc", d.oc, 1); !s.ok()) return s;
+  if (Status s = check_sizes(w); !s.ok()) return s;
+  if (Status s = check_size("window.output_pad_h", w.output_pad_h, 0); !s.ok()) return s;
+  if (Status s = check_size("window.output_pad_w", w.output_pad_w, 0); !s.ok()) return s;
+  if (Status s = check_size("window: the output's height", w.oh(), 1); !s.ok()) return s;
+  if (Status s = check_size("window: the output's width", w.ow(), 1); !s.ok()) return s;
   if (std::min(w.stride_h, w.oh()) * std::min(w.stride_w, w.ow()) > kMaxPhases)
     return Status::error(Code::unsupported, "window.stride_h, window.stride_w: %lld x %lld phases, at most %lld",
                          static_cast<long long>(w.stride_h), static_cast<long long>(w.stride_w),

@@ -16,6 +16,7 @@
 #include "src/numerics.h"
 #include "src/pack.h"
 #include "src/plan.h"
+#include "src/run_pixels.h"
 #include "src/window.h"
 
 namespace octavo {
@@ -323,21 +324,11 @@ int64_t DepthwisePlan::tiles(int64_t batch) const noexcept { return batch < 1 ? 
 size_t DepthwisePlan::workspace_bytes() const noexcept { return impl_->workspace_bytes(); }
 
 Status DepthwisePlan::run(const ConvArgs& v, int64_t tile_begin, int64_t tile_end, void* workspace) const noexcept {
-  if (Status s = check_pixels(impl_->w, impl_->types, v); !s.ok()) return s;
-  if (Status s = check_tiles(tile_begin, tile_end, tiles(v.batch)); !s.ok()) return s;
-  if (Status s = check_workspace(workspace, workspace_bytes()); !s.ok()) return s;
-  impl_->run(with_strides(impl_->types, v), tile_begin, tile_end, workspace);
-  return {};
+  return run_tiles(*impl_, v, tile_begin, tile_end, tiles(v.batch), workspace);
 }
 
 Status DepthwisePlan::run(const ConvArgs& v, void* workspace, const Parallel& parallel) const noexcept {
-  if (Status s = check_parallel(parallel); !s.ok()) return s;
-  if (Status s = check_pixels(impl_->w, impl_->types, v); !s.ok()) return s;
-  if (Status s = check_workspace(workspace, workspace_bytes()); !s.ok()) return s;
-  const ConvArgs dense = with_strides(impl_->types, v);
-  run_parallel(parallel, tiles(v.batch), double(v.batch) * double(impl_->macs), workspace, workspace_bytes(),
-               [&](int64_t begin, int64_t end, void* own) { impl_->run(dense, begin, end, own); });
-  return {};
+  return run_all(*impl_, v, tiles(v.batch), workspace, parallel);
 }
 
 const KernelInfo& DepthwisePlan::kernel() const noexcept { return *impl_->kernel; }

@@ -7,30 +7,14 @@
 
 namespace octavo::detail {
 
+Status check_size(const char* name, int64_t value, int64_t least) noexcept {
+  if (value >= least && value <= kMostSize) return {};
+  return Status::error(Code::invalid_argument, "%s is %lld: must be in [%lld, %lld]", name, static_cast<long long>(value),
+                       static_cast<long long>(least), static_cast<long long>(kMostSize));
+}
+
 Status check_window(const Window& w, int64_t channels) noexcept {
-  // Sizes below 2^31 make every product of two of them fit int64.
-  constexpr int64_t kMost = INT32_MAX;
-  const struct {
-    const char* name;
-    int64_t value, least;
-  } fields[] = {
-      {"window.ih", w.ih, 1},
-      {"window.iw", w.iw, 1},
-      {"window.kh", w.kh, 1},
-      {"window.kw", w.kw, 1},
-      {"window.stride_h", w.stride_h, 1},
-      {"window.stride_w", w.stride_w, 1},
-      {"window.dilation_h", w.dilation_h, 1},
-      {"window.dilation_w", w.dilation_w, 1},
-      {"window.pad_top", w.pad_top, 0},
-      {"window.pad_left", w.pad_left, 0},
-      {"window.pad_bottom", w.pad_bottom, 0},
-      {"window.pad_right", w.pad_right, 0},
-  };
-  for (const auto& f : fields)
-    if (f.value < f.least || f.value > kMost)
-      return Status::error(Code::invalid_argument, "%s is %lld: must be in [%lld, %lld]", f.name, static_cast<long long>(f.value),
-                           static_cast<long long>(f.least), static_cast<long long>(kMost));
+  if (Status s = check_sizes(w); !s.ok()) return s;
   const int64_t tall = w.ih + w.pad_top + w.pad_bottom, wide = w.iw + w.pad_left + w.pad_right;
   const int64_t reach_h = w.dilation_h * (w.kh - 1) + 1, reach_w = w.dilation_w * (w.kw - 1) + 1;
   if (reach_h > tall)
@@ -55,10 +39,9 @@ Status check_conv(const ConvDesc& d) noexcept {
                          static_cast<long long>(d.groups), static_cast<long long>(d.ic), static_cast<long long>(d.oc));
   if (Status s = check_weights("w", d.w, d.packed); !s.ok()) return s;
   if (Status s = check_choice(d.choice); !s.ok()) return s;
-  constexpr int64_t kMost = INT32_MAX;
-  if (d.ic > kMost || d.oc > kMost)
+  if (d.ic > kMostSize || d.oc > kMostSize)
     return Status::error(Code::overflow, "ic is %lld and oc is %lld: at most %lld", static_cast<long long>(d.ic),
-                         static_cast<long long>(d.oc), static_cast<long long>(kMost));
+                         static_cast<long long>(d.oc), static_cast<long long>(kMostSize));
   if (Status s = check_window(d.window, std::max(d.ic, d.oc)); !s.ok()) return s;
   // Packed weights hold up to 2 * 255 times what they hold dense: two bytes an element, one column of a panel in use.
   int64_t weights;

@@ -10,6 +10,33 @@
 
 namespace octavo::detail {
 
+// Sizes from `least` on and below 2^31: every product of two of them fits int64.
+constexpr int64_t kMostSize = INT32_MAX;
+Status check_size(const char* name, int64_t value, int64_t least) noexcept;
+// The fields that a Window and a TransposedWindow have.
+template <class W>
+Status check_sizes(const W& w) noexcept {
+  const struct {
+    const char* name;
+    int64_t value, least;
+  } fields[] = {
+      {"window.ih", w.ih, 1},
+      {"window.iw", w.iw, 1},
+      {"window.kh", w.kh, 1},
+      {"window.kw", w.kw, 1},
+      {"window.stride_h", w.stride_h, 1},
+      {"window.stride_w", w.stride_w, 1},
+      {"window.dilation_h", w.dilation_h, 1},
+      {"window.dilation_w", w.dilation_w, 1},
+      {"window.pad_top", w.pad_top, 0},
+      {"window.pad_left", w.pad_left, 0},
+      {"window.pad_bottom", w.pad_bottom, 0},
+      {"window.pad_right", w.pad_right, 0},
+  };
+  for (const auto& f : fields)
+    if (Status s = check_size(f.name, f.value, f.least); !s.ok()) return s;
+  return {};
+}
 // Every field of the window, and that one image of `channels` elements of 8 bytes fits a 64-bit offset.
 Status check_window(const Window&, int64_t channels) noexcept;
 

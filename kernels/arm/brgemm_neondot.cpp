@@ -5,7 +5,8 @@
 // Registers, of 32: 6 x 4 accumulators, 3 of A, 2 of B
 // Needs dotprod. SDOT sums four s8*s8 into s32 without saturation: exact
 // Modelled: llvm-mca 19 (tests/arm_speed.py), % of two SDOT a cycle, GCC 12: inner loop n1 99; a whole call with 8-bit output, the
-//   copy of A and the epilogue in it, n1 k=64 u8 68, s8 67; k=256 88, 89
+//   copy of A and the epilogue in it, n1 k=64 u8 75, s8 76; k=256 92. The bound at k=64: 384 SDOT and 102 others on the same pipes
+//   for 6x16 sums (3 for each register: float, scale, round; 24 to narrow; 6 to store; the constants' share): 78. At k=256: 93
 #include "kernels/arm/blocks.inl.h"
 #include "kernels/arm/neon.inl.h"
 #include "kernels/arm/paired.inl.h"
@@ -41,12 +42,11 @@ struct Sdot : Neon {
 
   // Steps two by two; the sums of the second may be others.
   template <int M, int NV>
-  static OCTAVO_INLINE void pairs_of_steps(const Registers<Acc, M * NV>& acc, const Registers<Acc, M * NV>& other,
-                                           const Strip& strip) {
+  static OCTAVO_INLINE void pairs_of_steps(const Registers<Acc, M * NV>& acc, const Registers<Acc, M * NV>& other, const char*& a,
+                                           const char*& b, int64_t steps) {
     constexpr int kPairs = (M + 1) / 2;
-    const char* a = strip.a;
-    const char* b = strip.b;
-    for (int64_t steps = strip.steps; steps > 0; steps -= 2) {
+    for (; steps > 0; steps -= 2) {
+      asm("" : "+r"(steps));  // GCC would count, and add up where a and b are behind the loop
       const char* second = steps > 1 ? b + step_bytes : b;  // of a step that is not there A is 0
       with_registers<B, kPairs>(load_b<0>(a), [&](const Registers<B, kPairs>& x) OCTAVO_LAMBDA {
         each<kPairs>([&]<int p>(Int<p>) OCTAVO_LAMBDA { x.template at<p>() = load_b<p>(a); });
@@ -59,12 +59,12 @@ struct Sdot : Neon {
   }
 
   template <int M, int NV>
-  static OCTAVO_INLINE void multiply(const Registers<Acc, M * NV>& acc, const Strip& strip) {
+  static OCTAVO_INLINE void multiply(const Registers<Acc, M * NV>& acc, const char*& a, const char*& b, int64_t steps) {
     if constexpr (M > 1) {
-      pairs_of_steps<M, NV>(acc, acc, strip);
+      pairs_of_steps<M, NV>(acc, acc, a, b, steps);
     } else {  // products would wait for the sums of one row
       with_registers<Acc, NV>(zero(), [&](const Registers<Acc, NV>& other) OCTAVO_LAMBDA {
-        pairs_of_steps<M, NV>(acc, other, strip);
+        pairs_of_steps<M, NV>(acc, other, a, b, steps);
         each<NV>([&]<int v>(Int<v>) OCTAVO_LAMBDA { set<v>(acc, add(get<v>(acc), get<v>(other))); });
       });
     }

@@ -5,9 +5,9 @@
 // Registers, of 32: 3 x 8 accumulators of 2x2 sums, 3 of A, 2 of B
 // Needs I8MM. SMMLA and USMMLA sum eight s8*s8 and eight u8*s8 into s32 without saturation: exact; A is not flipped
 // Modelled: llvm-mca 19 (tests/arm_speed.py), % of two (N2) or four (V1, V2) SMMLA a cycle, GCC 12: inner loop n2 99, v1 98,
-//   v2 98; a whole call with 8-bit output, the copy of A and the epilogue in it, k=64 n2 57, v1 56, v2 58; k=256 n2 84, v1 83,
-//   v2 84. The bound at k=64: 192 SMMLA and 114 others on the same pipes for 6x16 sums (3 for each register: float, scale, round; 36
-//   to narrow, of which 6 put rows apart and 6 store; the constants' share): 63. At k=256: 87
+//   v2 98; a whole call with 8-bit output, the copy of A and the epilogue in it, k=64 n2 61, v1 59, v2 60; k=256 n2 86, v1 85,
+//   v2 85. The bound at k=64: 192 SMMLA and 114 others on the same pipes for 6x16 sums (3 for each register: float, scale, round;
+//   36 to narrow, of which 6 put rows apart and 6 store; the constants' share): 63. At k=256: 87
 #include "kernels/arm/mmla.inl.h"
 #include "kernels/arm/neon.inl.h"
 

@@ -7,7 +7,7 @@
 // Registers, of 32: 6 x 4 accumulators; int8: 4 of B, 2 of A; f32: 6 of A, 2 of B
 // Needs SVE, any vector length. SDOT sums four s8*s8 into s32 without saturation: exact
 // Modelled: llvm-mca 19 (tests/arm_speed.py), % of two SDOT or FMLA a cycle, GCC 12: a64fx int8 inner loop 100, a whole call with
-//   8-bit output k=64 48; f32 inner loop a64fx 50 (FMLA by lane takes two turns there), neoverse-v1 98
+//   8-bit output k=64 53, k=256 77; f32 inner loop a64fx 50 (FMLA by lane takes two turns there), neoverse-v1 98
 #include "kernels/arm/blocks.inl.h"
 #include "kernels/arm/sve.inl.h"
 
@@ -20,10 +20,11 @@ static_assert(kBlockRows * 4 + kBlockRows + 2 <= 32, "accumulators, A, B");
 template <bool Flip>
 struct FlatRows {
   static constexpr int kStepBytes = 4, kStep = 4;
-  static constexpr int64_t kMost = 512;
+  static constexpr int64_t kMost = 512, kAheadBytes = 64;
   static constexpr ptrdiff_t kRowBytes = 4 * kMost + 256 + 16;  // what is stored behind a tap, and loaded behind the last one
   static constexpr int64_t kPair = 2 * kRowBytes, kBytes = kBlockRows * kRowBytes;
 
+  template <bool Beside>
   static OCTAVO_INLINE void pair(const char* row, const char* next, int64_t bytes, char* copy, int pair, int64_t at) {
     char* to = copy + pair * kPair + at * kStep;
     copy_row(row, bytes, to);
@@ -61,10 +62,8 @@ struct Broadcast : D {
   }
 
   template <int M, int NV>
-  static OCTAVO_INLINE void multiply(const Registers<typename D::Acc, M * NV>& acc, const Strip& strip) {
-    const char* a = strip.a;
-    const char* b = strip.b;
-    int64_t steps = strip.steps;
+  static OCTAVO_INLINE void multiply(const Registers<typename D::Acc, M * NV>& acc, const char*& a, const char*& b,
+                                     int64_t steps) {
     for (; steps >= 4; steps -= 4) {
       each<4>([&]<int i>(Int<i>) OCTAVO_LAMBDA { step<M, NV>(acc, a + 4 * i, b + i * step_bytes); });
       a += 16;
@@ -116,16 +115,14 @@ struct ByLane : D {
   }
 
   template <int M, int NV>
-  static OCTAVO_INLINE void multiply(const Registers<typename D::Acc, M * NV>& acc, const Strip& strip) {
-    const char* a = strip.a;
-    const char* b = strip.b;
+  static OCTAVO_INLINE void multiply(const Registers<typename D::Acc, M * NV>& acc, const char*& a, const char*& b,
+                                     int64_t steps) {
     const auto with_rows = [&](const auto& body) OCTAVO_LAMBDA {
       with_registers<typename D::B, M>(D::load_a(a), [&](const Registers<typename D::B, M>& x) OCTAVO_LAMBDA {
         each<M>([&]<int i>(Int<i>) OCTAVO_LAMBDA { x.template at<i>() = D::load_a(a + i * Copy::kRowBytes); });
         body(x);
       });
     };
-    int64_t steps = strip.steps;
     for (; steps >= 4; steps -= 4) {
       with_rows([&](const Registers<typename D::B, M>& x)
                     OCTAVO_LAMBDA { each<4>([&]<int lane>(Int<lane>) OCTAVO_LAMBDA { step<lane, M, NV>(acc, x, b); }); });

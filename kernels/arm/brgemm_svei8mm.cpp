@@ -7,8 +7,9 @@
 // Needs SVE with I8MM, any vector length. SMMLA and USMMLA sum eight products into s32 without saturation: exact; A is not
 // flipped
 // Modelled: llvm-mca 19 (tests/arm_speed.py), % of two (N2, V1 of 256 bits) or four (V2) SMMLA a cycle, GCC 12: inner loop n2 99,
-//   v1 99, v2 98; a call of 6 to 18 rows with 8-bit output, the copy of A and the epilogue in it, k=64 n2 54, v1 51, v2 52;
-//   k=256 n2 82, v1 80, v2 81
+//   v1 99, v2 98; a call of 6 to 18 rows with 8-bit output, the copy of A and the epilogue in it, k=64 n2 56, v1 57, v2 55;
+//   k=256 n2 83, v1 84, v2 83. The bound at k=64: as for neoni8mm, and 18 more operations to clamp and narrow 6x16 sums: 58; at
+//   k=256: 84
 #include "kernels/arm/mmla.inl.h"
 #include "kernels/arm/sve.inl.h"
 

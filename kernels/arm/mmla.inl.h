@@ -22,10 +22,9 @@ struct Mmla : V {
   static OCTAVO_INLINE Acc zero() { return V::splat(0); }
 
   template <int Pairs, int NV>
-  static OCTAVO_INLINE void multiply(const Registers<Acc, Pairs * NV>& acc, const Strip& strip) {
-    const char* a = strip.a;
-    const char* b = strip.b;
-    for (int64_t steps = strip.steps; steps > 0; --steps) {
+  static OCTAVO_INLINE void multiply(const Registers<Acc, Pairs * NV>& acc, const char*& a, const char*& b,
+                                     int64_t steps) {
+    for (const char* const end = b + steps * step_bytes; b != end;) {
       with_registers<typename V::A, Pairs>(V::load_a(a), [&](const Registers<typename V::A, Pairs>& x) OCTAVO_LAMBDA {
         each<Pairs>([&]<int p>(Int<p>) OCTAVO_LAMBDA { x.template at<p>() = V::load_a(a + 16 * p); });
         each<NV>([&]<int v>(Int<v>) OCTAVO_LAMBDA {
@@ -38,6 +37,7 @@ struct Mmla : V {
       });
       a += Copy::kStep;
       b += step_bytes;
+      asm("" : "+r"(a), "+r"(b));  // GCC would count, and add up where they are behind the loop
     }
   }
 };

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "kernels/unroll.inl.h"
+#include "kernels/arm/registers.inl.h"
 
 namespace octavo::OCTAVO_ISA {
 namespace {
@@ -51,7 +51,7 @@ struct Neon {
   static OCTAVO_INLINE void store8(char* p, int columns, Bytes x) {
     uint8_t* q = reinterpret_cast<uint8_t*>(p);
     if (columns == 16) {
-      vst1q_u8(q, x);
+      store16(q, x);
     } else if (columns == 8) {
       vst1_u8(q, vget_low_u8(x));
     } else {

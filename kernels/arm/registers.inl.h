@@ -2,6 +2,8 @@
 // variables of them, and references to these.
 #pragma once
 
+#include <arm_neon.h>
+
 #include "kernels/unroll.inl.h"
 
 namespace octavo::OCTAVO_ISA {
@@ -50,6 +52,19 @@ template <int I, class X, int N>
 OCTAVO_INLINE void set(const Registers<X, N>& registers, X x) {
   asm volatile("" : "+w"(x));
   registers.template at<I>() = x;
+}
+
+// This one and the next: what loads them can be one instruction.
+template <int I, class X, int N>
+OCTAVO_INLINE void set(const Registers<X, N>& registers, X x, X next) {
+  asm volatile("" : "+w"(x), "+w"(next));
+  registers.template at<I>() = x;
+  registers.template at<I + 1>() = next;
+}
+
+// ST1: N1 stores a Q of STR in two halves, on the pipes that multiply too.
+OCTAVO_INLINE void store16(void* p, uint8x16_t x) {
+  asm volatile("st1 {%1.16b}, %0" : "=Q"(*static_cast<uint8x16_t*>(p)) : "w"(x));
 }
 
 // Calls f with N registers that are `zero`.

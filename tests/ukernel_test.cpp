@@ -38,7 +38,8 @@ struct Case {
   bool right;  // buffers end at the upper trap; else they begin at the lower one
   Operands operands;
   Epi epi;
-  int group_n = 0;  // of a grouped kernel
+  int group_n = 0;     // of a grouped kernel
+  bool dense = false;  // nothing between the rows of C and of the residual
   // The groups of n columns, each with k values of a row of A; and the group of a column.
   int groups() const { return group_n ? (n + group_n - 1) / group_n : 1; }
   int group_of(int column) const { return group_n ? column / group_n : 0; }
@@ -182,7 +183,7 @@ class Rig {
       e.residual_dtype = e.out;
       if (c.epi.residual == Residual::other) e.residual_dtype = e.out == DType::u8 ? DType::s8 : DType::u8;
       const size_t r_size = size_of(e.residual_dtype);
-      e.residual_stride_bytes = ptrdiff_t(size_t(c.n) * r_size) + noise_.integer(0, 3);
+      e.residual_stride_bytes = ptrdiff_t(size_t(c.n) * r_size) + (c.dense ? 0 : noise_.integer(0, 3));
       const size_t bytes = size_t((c.m - 1) * e.residual_stride_bytes) + size_t(c.n) * r_size;
       r = place(residual_, bytes, 1, c.right);
       for (size_t i = 0; i < bytes; ++i) r[i] = char(noise_.next() >> 33);
@@ -194,7 +195,7 @@ class Rig {
       e.residual_scale = noise_.real(0.1f, 2.0f);
     }
 
-    const ptrdiff_t c_stride = ptrdiff_t(size_t(c.n) * c_size) + noise_.integer(0, 5);
+    const ptrdiff_t c_stride = ptrdiff_t(size_t(c.n) * c_size) + (c.dense ? 0 : noise_.integer(0, 5));
     const size_t c_bytes = size_t((c.m - 1) * c_stride) + size_t(c.n) * c_size;
     char* out = place(c_, c_bytes, 1, c.right);
     std::memset(out, 0x5a, c_bytes);
@@ -323,6 +324,22 @@ TEST_P(Ukernel, SeveralPanels) {
         const size_t i = turn++;
         if (!test::taken(i)) continue;
         rig.check({m, n, depth, depth < 100 ? 1 + int64_t(i % 3) : 1, i % 3 != 0, Operands::random, epi[i % epi.size()]});
+        if (HasFatalFailure()) return;
+      }
+}
+
+// One column, the values of which lie back to back: kernels may take rows as if they were columns.
+TEST_P(Ukernel, OneColumn) {
+  const KernelInfo& k = *GetParam();
+  Rig rig(k);
+  size_t turn = 0;
+  for (const Epi& epi : epilogues(k))
+    for (int m : {1, 3, 7, 8, 9, 24, 31, 32, 33, 47, 103, 240})
+      for (int64_t depth : {15, 16, 17, 31, 32, 50, 515, 4096, 4097}) {
+        const size_t i = turn++;
+        if (m > k.mr || !test::taken(i)) continue;
+        const Operands operands = i % 5 ? Operands::random : i % 2 ? Operands::extreme_low : Operands::extreme_high;
+        rig.check({m, 1, depth, depth < 100 ? 1 + int64_t(i % 3) : 1, i % 3 != 0, operands, epi, 0, true});
         if (HasFatalFailure()) return;
       }
 }

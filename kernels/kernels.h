@@ -23,6 +23,7 @@ void octavo_grouped_s8s8_avx512vnni_108x16x4(const octavo::BrgemmArgs*);
 void octavo_grouped_f32f32_avx512vnni_108x16x1(const octavo::BrgemmArgs*);
 void octavo_grouped_u8s8_avx2_240x32x4(const octavo::BrgemmArgs*);
 void octavo_grouped_s8s8_avx2_240x32x4(const octavo::BrgemmArgs*);
+void octavo_grouped_f32f32_avx2_240x16x1(const octavo::BrgemmArgs*);
 void octavo_winograd_u8s8_avx512vnni_12x32x2(const octavo::WinogradArgs*);
 void octavo_winograd_s8s8_avx512vnni_12x32x2(const octavo::WinogradArgs*);
 void octavo_winograd_u8s8_avxvnni_6x16x2(const octavo::WinogradArgs*);

@@ -68,6 +68,7 @@ constexpr KernelInfo kKernels[] = {
             octavo_grouped_f32f32_avx512vnni_108x16x1, 6),
     grouped("grouped_u8s8_avx2_240x32x4", Isa::avx2, u8, s8, 240, {32, 4, 1, 0}, octavo_grouped_u8s8_avx2_240x32x4, 4),
     grouped("grouped_s8s8_avx2_240x32x4", Isa::avx2, s8, s8, 240, {32, 4, 1, 128}, octavo_grouped_s8s8_avx2_240x32x4, 4),
+    grouped("grouped_f32f32_avx2_240x16x1", Isa::avx2, f32, f32, 240, {16, 1, 4, 0}, octavo_grouped_f32f32_avx2_240x16x1, 8),
     winograd("winograd_u8s8_avx512vnni_12x32x2", Isa::avx512vnni, u8, s8, 12, {32, 2, 2, -128},
              octavo_winograd_u8s8_avx512vnni_12x32x2, 22, 600, 20),
     winograd("winograd_s8s8_avx512vnni_12x32x2", Isa::avx512vnni, s8, s8, 12, {32, 2, 2, 0},

@@ -1,12 +1,17 @@
-// grouped_{u8s8,s8s8}_avx2_240x32x4: few channels a group, vectors of columns of one or of two groups
+// grouped_{u8s8,s8s8}_avx2_240x32x4, grouped_f32f32_avx2_240x16x1: few channels a group, vectors of columns of one or of two groups
 // acc[i][j] = bias[j] + sum_t sum_p A_t[i][(j / group_n) * k + p] * B_t[p][j]
-// A: four bytes of a group for each of its columns, by a broadcast; a shuffle makes words of two of them
+// A: four bytes of a group for each of its columns, by a broadcast; a shuffle makes words of two of them. f32: grouped_floats.inl.h
 // B: [k/4][32][4] s8:  k0..3 of column 0 | k0..3 of column 1 | ... | k0..3 of column 31; shifts make words of two of them
-// C: s32, f32, u8, s8, in blocks of 4x16; columns beyond n by masked and by piecewise moves
+//    f32: [k][16]
+// C: s32, f32, u8, s8, in blocks of 4x16 (f32: also 8x8); columns beyond n by masked and by piecewise moves
 // Registers, of 16: 4 x 2 accumulators, 2 of B, 1 of A, its words, a product, a shuffle, and for s8s8 the constant 0x80
+//   f32: 4 x 2 accumulators, 2 of B, 1 of A, a permutation, its step, a mask
 // Needs AVX2, FMA. vpmaddwd of words below 2^8 is exact
 // Measured: Zen 3, 2026-11-27, GCC 12, whole 3x3 convolutions, u8, against 32 channels at a time with zeros between the groups:
 //   56x56x128, 4 channels a group, 3.7 times as fast; 28x28x256, 8 a group, 2.2; 14x14x512, 16 a group, 1.2
+//   f32, 2026-11-28, against a call for each group: 56x56x128, 4 a group, 2.4 times as fast; 28x28x64, 2 a group, 5.0; 28x28x256, 8 a
+//   group, 1.15
+#include "kernels/x86/grouped_floats.inl.h"
 #include "kernels/x86/groups.inl.h"
 #include "kernels/x86/signs.inl.h"
 
@@ -136,4 +141,5 @@ using namespace octavo::OCTAVO_ISA;
 extern "C" {
 void octavo_grouped_u8s8_avx2_240x32x4(const BrgemmArgs* g) { brgemm_grouped<false>(*g); }
 void octavo_grouped_s8s8_avx2_240x32x4(const BrgemmArgs* g) { brgemm_grouped<true>(*g); }
+void octavo_grouped_f32f32_avx2_240x16x1(const BrgemmArgs* g) { grouped_floats(*g); }
 }

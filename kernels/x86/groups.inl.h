@@ -12,14 +12,14 @@ template <class K, int M, int NV, class Multiply>
 [[gnu::noinline]] void row_groups(const BrgemmArgs& g, int row, int groups, const Multiply& multiply) {
   const int live = g.n - (NV - 1) * K::lanes;  // columns of the last vector
   const typename K::Part part(live);
-  typename K::I seeds[NV];
+  typename K::Acc seeds[NV];
   load_seeds<K>(seeds, g, part, live);
   const auto run = [&]<class Out>(const Out& epilogue) OCTAVO_LAMBDA {
     char* c = static_cast<char*>(g.c) + row * g.c_stride_bytes;
     const char* residual = nullptr;
     if constexpr (Out::residual) residual = static_cast<const char*>(g.epi->residual) + row * g.epi->residual_stride_bytes;
     for (int i = 0; i < groups; ++i) {
-      typename K::I acc[M][NV];
+      typename K::Acc acc[M][NV];
       OCTAVO_UNROLL
       for (int j = 0; j < M; ++j) {
         OCTAVO_UNROLL

@@ -121,6 +121,7 @@ class SignedRows {
 
 // The vocabulary of the epilogue, and the products.
 struct DotSigned : Ymm {
+  using Acc = I;
   static constexpr int a_bytes = 1;
   static OCTAVO_INLINE void now(I& x) { asm volatile("" : "+x"(x)); }
   // The 32 bytes at p, and y. A compiler would load them once for all rows, into registers that are taken.

@@ -32,19 +32,42 @@ inline T* tap_result(const TapRow& r, void* out, size_t pixel) {
   return reinterpret_cast<T*>(static_cast<char*>(out) + ptrdiff_t(pixel) * r.out_step);
 }
 
-// out = finish(step(... step(first tap, second tap) ..., last tap)), on B's registers of T.
-template <class B, class T, int kTimes, class Step, class Finish>
-OCTAVO_INLINE void fold_taps(const TapRow& r, void* out, Step step, Finish finish) {
+// fn with the number of taps, where it is that of a common window as a constant: a loop of so few turns costs more than what it does.
+// Times<0>: any number.
+template <class Fn>
+OCTAVO_INLINE void with_taps(size_t taps, Fn fn) {
+  if (taps == 4) return fn(Times<4>{});
+  if (taps == 9) return fn(Times<9>{});
+  fn(Times<0>{});
+}
+
+// out = finish(step(... step(first tap, second tap) ..., last tap)), on B's registers of T. kTaps: how many, or 0. All is read from
+// copies of the row and its pointers: as far as a compiler knows, what is stored might be they.
+template <class B, class T, int kTimes, int kTaps, class Step, class Finish>
+OCTAVO_INLINE void fold_taps(const TapRow& row, void* out, Step step, Finish finish) {
+  TapRow r = row;
+  const void* in[kTaps > 0 ? kTaps : 1];
+  if constexpr (kTaps > 0) {
+    OCTAVO_UNROLL
+    for (int k = 0; k < kTaps; ++k) in[k] = row.in[k];
+    r.in = in;
+  }
   for_pixels<B, kTimes>(r, [&](size_t x, size_t c, auto times, auto lanes) OCTAVO_LAMBDA {
     constexpr int K = decltype(times)::N;
     decltype(B::load(tap<T>(r, 0, x, c), lanes)) v[K];
     const T* p = tap<T>(r, 0, x, c);
     OCTAVO_UNROLL
     for (int j = 0; j < K; ++j) v[j] = B::load(p + j * B::N, lanes);
-    for (size_t k = 1; k < r.taps; ++k) {
+    const auto take = [&](size_t k) OCTAVO_LAMBDA {
       p = tap<T>(r, k, x, c);
       OCTAVO_UNROLL
       for (int j = 0; j < K; ++j) v[j] = step(v[j], B::load(p + j * B::N, lanes));
+    };
+    if constexpr (kTaps > 0) {
+      OCTAVO_UNROLL
+      for (int k = 1; k < kTaps; ++k) take(size_t(k));
+    } else {
+      for (size_t k = 1; k < r.taps; ++k) take(k);
     }
     T* q = tap_result<T>(r, out, x) + c;
     OCTAVO_UNROLL
@@ -57,15 +80,21 @@ void max_taps(const TapRow& r, void* out, DType t) {
   using B = typename V::Bytes;
   using F = typename V::F;
   const auto same = [](auto v) OCTAVO_LAMBDA { return v; };
-  if (t == DType::f32) return fold_taps<V, float, 4>(r, out, [](F a, F b) OCTAVO_LAMBDA { return V::max(a, b); }, same);
-  if (t == DType::u8) return fold_taps<B, uint8_t, 2>(r, out, [](auto a, auto b) OCTAVO_LAMBDA { return B::max(a, b); }, same);
-  fold_taps<B, uint8_t, 2>(r, out, [](auto a, auto b) OCTAVO_LAMBDA { return B::max_s8(a, b); }, same);
+  with_taps(r.taps, [&](auto taps) OCTAVO_LAMBDA {
+    constexpr int kTaps = decltype(taps)::N;
+    if (t == DType::f32) return fold_taps<V, float, 4, kTaps>(r, out, [](F a, F b) OCTAVO_LAMBDA { return V::max(a, b); }, same);
+    if (t == DType::u8) return fold_taps<B, uint8_t, 2, kTaps>(r, out, [](auto a, auto b) OCTAVO_LAMBDA { return B::max(a, b); }, same);
+    fold_taps<B, uint8_t, 2, kTaps>(r, out, [](auto a, auto b) OCTAVO_LAMBDA { return B::max_s8(a, b); }, same);
+  });
 }
 
 template <class V>
 void avg_taps_f32(const TapRow& r, float* out, float divisor) {
   using F = typename V::F;
-  fold_taps<V, float, 4>(r, out, [](F a, F b) OCTAVO_LAMBDA { return a + b; }, [d = F(divisor)](F s) OCTAVO_LAMBDA { return s / d; });
+  with_taps(r.taps, [&](auto taps) OCTAVO_LAMBDA {
+    fold_taps<V, float, 4, decltype(taps)::N>(r, out, [](F a, F b) OCTAVO_LAMBDA { return a + b; },
+                                              [d = F(divisor)](F s) OCTAVO_LAMBDA { return s / d; });
+  });
 }
 
 // Sums of up to 257 bytes fit 16 bits. Fewer channels than a register of bytes has go by vectors of floats.

@@ -78,11 +78,29 @@ TEST_F(EvalTest, StaticBatchesAreFedInGroups) {
   EXPECT_EQ(limited.json()["samples"], 2) << limited.err;
 }
 
+// Inputs that are scalars, or whose batch is not in front: each sample is a whole input.
+TEST_F(EvalTest, SamplesMayBeWholeInputs) {
+  Graph g = relu_model(-1, 8);
+  g.nodes.clear();
+  g.inputs = {{"x", DType::f32, {{2, ""}, {-1, "N"}, {4, ""}}}, {"k", DType::f32, {}}};
+  g.add_node("Mul", "y", {"x", "k"});
+  g.outputs = {{"y", DType::f32, {{2, ""}, {-1, "N"}, {4, ""}}}};
+  save(g, model);
+  const ZipEntry k{"k.npy", npy_f32("(3,)", {1, -1, 2})};
+  const Result whole = eval({{"x.npy", npy_f32("(3, 2, 1, 4)", scores())}, k, labels({7, 7, 0})});
+  ASSERT_EQ(whole.code, 0) << whole.err;
+  EXPECT_EQ(whole.json()["samples"], 3);
+  EXPECT_DOUBLE_EQ(whole.json()["top1"], 1.0 / 3);  // of the second sample class 0 is the largest
+  expect_bad_input(eval({{"x.npy", npy_f32("(3, 2, 2, 2)", scores())}, k}), "shape [2,2,2] where the model's input 'x' has [2,N,4]");
+  expect_bad_input(eval({{"x.npy", npy_f32("(2, 1, 4)", {1, 2, 3, 4, 5, 6, 7, 8})}, {"k.npy", npy_f32("(2,)", {1, 2})}}),
+                   "'x' and 'k' have different batch sizes: stack whole inputs");
+}
+
 TEST_F(EvalTest, WrongData) {
   expect_bad_input(eval({}), "data.npz");
   expect_bad_input(eval({labels({1, 2, 3})}), "no array 'x'");
   expect_bad_input(eval({{"x.npy", npy_f32("(3, 4, 2)", scores())}}),
-                   "array 'x': shape [1,4,2] where the model's input 'x' has [N,8]");
+                   "array 'x': shape [4,2] where the model's input 'x' has [N,8]");
   expect_bad_input(eval({{"x.npy", npy_f32("(0, 8)", {})}}), "holds no samples");
   expect_bad_input(eval({{"x.npy", npy_f32("()", {1})}}), "holds no samples");
   expect_bad_input(eval({x(), labels({1, 2})}), "'labels': shape [2] where there are 3 samples");

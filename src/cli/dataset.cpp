@@ -55,11 +55,11 @@ void convert_all(const From* in, To* out, int64_t count, DType to, const std::st
   }
 }
 
-// The rows [begin, begin + rows) of the first axis, under the shape that the model's input has.
-Tensor slice(const Tensor& array, int64_t begin, int64_t rows, size_t rank, const std::string& what) {
+// The rows [begin, begin + rows) of the first axis; stacked: only one, and without that axis.
+Tensor slice(const Tensor& array, int64_t begin, int64_t rows, bool stacked, const std::string& what) {
   Shape shape = array.shape();
   shape[0] = rows;
-  if (rank == 0) shape.clear();  // a scalar input: one number for each sample
+  if (stacked) shape.erase(shape.begin());
   Tensor out = value(Tensor::create(array.dtype(), shape), what);
   const size_t row_bytes = array.bytes() / size_t(array.shape()[0]);
   if (out.bytes() > 0)
@@ -67,8 +67,13 @@ Tensor slice(const Tensor& array, int64_t begin, int64_t rows, size_t rank, cons
   return out;
 }
 
-int64_t static_batch(const ValueInfo& input) {
-  return input.has_shape && !input.dims.empty() ? std::max<int64_t>(1, input.dims[0].size) : 1;
+// Whether each sample is a whole input, behind an axis that the input does not have: it is a scalar, or its batch is not in front.
+bool is_stacked(const ValueInfo& input, const Tensor& array) {
+  return input.has_shape && array.shape().size() == input.dims.size() + 1;
+}
+
+int64_t batch_of(const ValueInfo& input, const Tensor& array) {
+  return input.has_shape && !is_stacked(input, array) && !input.dims.empty() ? std::max<int64_t>(1, input.dims[0].size) : 1;
 }
 
 }  // namespace
@@ -117,17 +122,18 @@ Dataset::Dataset(const std::string& path, const Graph& model, const std::map<std
       throw Failure(fmt::format("{}: shape {} holds no samples", what, to_string(array.shape())));
     if (columns_.empty()) {
       samples_ = array.shape()[0];
-      batch_ = static_batch(input);
+      batch_ = batch_of(input, array);
     }
     if (array.shape()[0] != samples_)
       throw Failure(
           fmt::format("{}: {} samples where array '{}' has {}", what, array.shape()[0], columns_[0].input.name, samples_));
-    if (static_batch(input) != batch_)
-      throw Failure(fmt::format("{}: the model's inputs '{}' and '{}' have different batch sizes", path, columns_[0].input.name,
-                                input.name));
+    if (batch_of(input, array) != batch_)
+      throw Failure(fmt::format("{}: the model's inputs '{}' and '{}' have different batch sizes: stack whole inputs, behind a "
+                                "first axis of their own",
+                                path, columns_[0].input.name, input.name));
     Shape fed = array.shape();
     fed[0] = batch_;
-    if (input.has_shape && input.dims.empty()) fed.erase(fed.begin());
+    if (is_stacked(input, array)) fed.erase(fed.begin());
     check_shape(input, fed, what);
     columns_.push_back({input, array});
   }
@@ -148,8 +154,7 @@ Inputs Dataset::group(int64_t index) const {
   Inputs inputs;
   for (const auto& [input, array] : columns_) {
     const std::string what = fmt::format("{}: array '{}'", path_, input.name);
-    const size_t rank = input.has_shape ? input.dims.size() : array.shape().size();
-    inputs.emplace(input.name, convert_to(slice(array, index * batch_, batch_, rank, what), input.dtype, what));
+    inputs.emplace(input.name, convert_to(slice(array, index * batch_, batch_, is_stacked(input, array), what), input.dtype, what));
   }
   return inputs;
 }

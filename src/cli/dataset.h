@@ -1,4 +1,6 @@
-// DATA: an .npz whose arrays are named after a model's inputs (first axis = samples), with an optional 'labels'.
+// DATA: an .npz whose arrays are named after a model's inputs (first axis = samples), with an optional 'labels'. Where an array has
+// one axis more than its input, each sample is a whole input: for scalars, and for what has its batch not in front (the state of an
+// LSTM).
 #pragma once
 
 #include <cstdint>
@@ -21,7 +23,8 @@ Tensor convert_to(const Tensor& tensor, DType dtype, const std::string& what);
 // Throws Failure naming both shapes unless `shape` fits what the input declares (dynamic dimensions fit any size).
 void check_shape(const ValueInfo& input, const Shape& shape, const std::string& what);
 
-// The samples as a model takes them: one at a time where its batch is dynamic or 1, in groups of B where it is B.
+// The samples as a model takes them: one at a time where its batch is dynamic or 1 or samples are whole inputs, in groups of B where
+// it is B.
 class Dataset {
  public:
   // Arrays for the inputs of all `models` are read once. Throws Failure: a missing array, differing sample counts, a sample

@@ -159,11 +159,11 @@ int run(const Options& options) {
 void add_eval(CLI::App& app, Action& action) {
   add_command<Options>(
       app, action, "eval", "Score a model on labelled samples, and compare it with another",
-      "DATA is an .npz file whose arrays are named after the model's inputs (first axis = samples). With 'labels' in it,\n"
-      "top-1 and top-5 accuracy are given. With --compare also how often both models choose the same class, and the signal-\n"
-      "to-noise ratio of the other's output y against this one's x: 10 log10(sum x^2 / sum (x - y)^2). Outputs are\n"
-      "flattened to one row of scores for each sample. In JSON, what there is not (no labels; the infinite ratio of equal\n"
-      "outputs) is null.",
+      "DATA is an .npz file whose arrays are named after the model's inputs (first axis = samples; where an array has one axis\n"
+      "more than its input, each sample is a whole input). With 'labels' in it, top-1 and top-5 accuracy are given. With\n"
+      "--compare also how often both models choose the same class, and the signal-to-noise ratio of the other's output y\n"
+      "against this one's x: 10 log10(sum x^2 / sum (x - y)^2). Outputs are flattened to one row of scores for each sample.\n"
+      "In JSON, what there is not (no labels; the infinite ratio of equal outputs) is null.",
       [](CLI::App& cmd, Options& o) {
         add_model(cmd, o.model);
         cmd.add_option("--data", o.data, "Samples (.npz), with 'labels' for the accuracy")->required()->option_text("DATA");

@@ -122,8 +122,8 @@ void add_quantize(CLI::App& app, Action& action) {
       "Folds the model, runs the calibration data through it, chooses scales and zero points, and writes a standard ONNX\n"
       "model with QuantizeLinear-DequantizeLinear pairs. Each int8 step is timed against its float form, and the faster is kept.\n"
       "Prints what was quantized, and what was kept in float and why.\n"
-      "DATA is an .npz file whose arrays are named after the model's inputs (first axis = samples). Recipes with dynamic ranges\n"
-      "or quantized weights alone need none.",
+      "DATA is an .npz file whose arrays are named after the model's inputs (first axis = samples; where an array has one axis\n"
+      "more than its input, each sample is a whole input). Recipes with dynamic ranges or quantized weights alone need none.",
       [](CLI::App& cmd, Options& o) {
         CLI::Option* calib = add_quantize_inputs(cmd, o.inputs);
         cmd.add_option("-o,--output", o.output, "The quantized model; never one of the inputs")

@@ -92,6 +92,7 @@ Expected<Net> rewritten(Graph graph, const std::map<std::string, Shape>& shapes,
   net->compact = options.compact;
   net->sweep();
   if (!options.simulate) net::spell_out_integer(*net);
+  net::fuse_norms(*net);
   if (Status s = net::recognize(*net, options.simulate); !s.ok()) return s;
   net::dequantize_constants(*net, 1);  // limits of Clip, the constant of Pad
   net::move_quantization(*net);

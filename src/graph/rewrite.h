@@ -8,6 +8,10 @@ namespace octavo::net {
 // QLinearConv and QLinearMatMul whose parameters are constants become DequantizeLinear -> Conv or MatMul -> QuantizeLinear.
 void spell_out_integer(Net& net);
 
+// ReduceMean, Pow, Sqrt, Div ... that are a layer or RMS normalization of the last axis become LayerNormalization or
+// RMSNormalization; to be called while they still are operators of ONNX.
+void fuse_norms(Net& net);
+
 // QuantizeLinear and DequantizeLinear with constant per-tensor parameters become Kind::quantize and Kind::dequantize;
 // operators that only rename bytes (Reshape, Flatten, Squeeze, Identity ...) become Kind::alias; pools Kind::pool; batch norm
 // that found no convolution Kind::affine. simulate: QuantizeLinear and DequantizeLinear stay what they are.

@@ -1,6 +1,8 @@
 // octavo quantize: float ONNX model -> standard ONNX QDQ model.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "error.h"
 #include "files.h"
 #include "model.h"
@@ -29,13 +31,19 @@ std::vector<Inputs> load_samples(const Graph& graph, const Options& options, con
   return groups;
 }
 
+// How many places --equalize, --smooth and --correct-bias changed, each where it was asked for.
+using Changes = std::vector<std::pair<const char*, int>>;
+
 // The graph that is quantized: folded, and equalized as asked.
-Graph equalized(const Graph& graph, const Recipe& recipe, const Options& options) {
+Graph equalized(const Graph& graph, const Recipe& recipe, const Options& options, Changes& changes) {
   if (!options.equalize && options.smooth < 0) return graph;
   Graph folded = value(prepare(graph, recipe), options.inputs.model).graph();
-  if (options.equalize) value(equalize_layers(folded), options.inputs.model);
-  if (options.smooth >= 0)
-    value(smooth_activations(folded, load_samples(graph, options, "--smooth"), options.smooth), options.inputs.model);
+  if (options.equalize) changes.emplace_back("equalized_pairs", value(equalize_layers(folded), options.inputs.model));
+  if (options.smooth >= 0) {
+    const std::vector<Inputs> samples = load_samples(graph, options, "--smooth");
+    changes.emplace_back("smoothed_normalizations",
+                         value(smooth_activations(folded, samples, options.smooth), options.inputs.model));
+  }
   return folded;
 }
 
@@ -59,13 +67,16 @@ int64_t calibrate_prepared(Prepared& prepared, const Graph& graph, const Options
 int run(const Options& options) {
   check_output(options.output, options.inputs);
   const Recipe recipe = load_recipe(options.inputs.recipe);
-  const Graph graph = equalized(load_model(options.inputs.model), recipe, options);
+  Changes changes;
+  const Graph graph = equalized(load_model(options.inputs.model), recipe, options, changes);
   const Inputs sample = first_sample(graph, options);
   Prepared prepared = value(prepare(graph, recipe), options.inputs.model);
   const int64_t samples = calibrate_prepared(prepared, graph, options);
   Tuned tuned{value(convert(prepared), options.inputs.model), {}};
-  if (options.correct_bias)
-    value(correct_biases(prepared.graph(), tuned.graph, load_samples(graph, options, "--correct-bias")), options.inputs.model);
+  if (options.correct_bias) {
+    const std::vector<Inputs> groups = load_samples(graph, options, "--correct-bias");
+    changes.emplace_back("corrected_biases", value(correct_biases(prepared.graph(), tuned.graph, groups), options.inputs.model));
+  }
   if (!options.force_int8)
     tuned = value(keep_faster(prepared.graph(), tuned.graph, sample, {options.inputs.threads, 20}), options.inputs.model);
   check(save_onnx(tuned.graph, options.output), options.output);
@@ -89,21 +100,27 @@ int run(const Options& options) {
   const uint64_t before = file_size(options.inputs.model), after = file_size(options.output);
   const double ratio = double(before) / double(after);
   if (options.json) {
-    print_json(Json{{"output", options.output},
-                    {"recipe", options.inputs.recipe},
-                    {"samples", samples},
-                    {"quantized", quantized},
-                    {"kept", kept},
-                    {"bytes_before", before},
-                    {"bytes_after", after},
-                    {"ratio", ratio},
-                    {"int8_mac_share", program.int8_mac_share()},
-                    {"timings", to_json(tuned.timings)}});
+    Json json{{"output", options.output},
+              {"recipe", options.inputs.recipe},
+              {"samples", samples},
+              {"quantized", quantized},
+              {"kept", kept},
+              {"bytes_before", before},
+              {"bytes_after", after},
+              {"ratio", ratio},
+              {"int8_mac_share", program.int8_mac_share()},
+              {"timings", to_json(tuned.timings)}};
+    for (const auto& [what, count] : changes) json[what] = count;
+    print_json(json);
     return kDone;
   }
   std::string text = fmt::format(
       "{}: {} nodes quantized, {} kept in float; {} -> {} ({:.2f} to 1); {:.2f} % of the MACs in int8\n", options.output,
       quantized, kept.size(), human_bytes(before), human_bytes(after), ratio, 100 * program.int8_mac_share());
+  for (std::pair<std::string, int> c : changes) {
+    std::replace(c.first.begin(), c.first.end(), '_', ' ');
+    text += fmt::format("{}: {}\n", c.first, c.second);
+  }
   if (!kept.empty()) {
     Table table({"kept in float", "operator", "why"});
     for (const Json& k : kept)

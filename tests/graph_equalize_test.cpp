@@ -122,6 +122,37 @@ TEST(SmoothActivations, KeepsTheFunctionAndHelpsAgainstOutliers) {
   EXPECT_EQ(smooth_activations(smooth, samples, 2).status().code(), Code::invalid_argument);
 }
 
+// The same by the Mul and Add that a normalization which is spelled out ends in.
+TEST(SmoothActivations, ThroughConstantsOfMulAndAdd) {
+  std::vector<Sample> samples;
+  for (uint64_t i = 0; i < 4; ++i) samples.push_back({{"x", noise({6, 32}, 30 + i)}});
+  const auto graph_with = [](bool bias, const char* also_read) {
+    Graph g;
+    g.opset = 17;
+    g.inputs = {{"x", DType::f32, {{6, ""}, {32, ""}}, true}};
+    g.add_initializer("gamma", uneven(noise({1, 32}, 1), 1));
+    g.add_initializer("beta", uneven(noise({32}, 2), 0));
+    g.add_initializer("w", uneven(noise({32, 16}, 3), 0, true));
+    std::string y = g.add_node("Mul", "scaled", {"gamma", "x"});
+    if (bias) y = g.add_node("Add", "shifted", {y, "beta"});
+    g.outputs = {{g.add_node("MatMul", "y", {y, "w"}), DType::f32, {}, false}};
+    if (also_read) g.outputs.push_back({also_read, DType::f32, {}, false});
+    return g;
+  };
+  for (const bool bias : {false, true}) {
+    const Graph g = graph_with(bias, nullptr);
+    Graph smooth = g;
+    const Expected<int> sites = smooth_activations(smooth, samples);
+    ASSERT_TRUE(sites) << sites.status().text();
+    EXPECT_EQ(*sites, 1);
+    expect_same_function(g, smooth, samples[0]);
+    const Recipe recipe = *Recipe::preset("x86_static");
+    EXPECT_GT(sqnr(g, int8(smooth, samples, recipe), samples), sqnr(g, int8(g, samples, recipe), samples) + 6);
+    Graph read = graph_with(bias, "scaled");
+    EXPECT_EQ(*smooth_activations(read, samples), 0);
+  }
+}
+
 TEST(CorrectBiases, TakesTheMeanErrorOff) {
   // Inputs far from zero, so that rounded weights shift the outputs by much more than they scatter them.
   Graph g;

@@ -15,9 +15,10 @@ namespace octavo {
 // For graphs whose batch norms are folded, as Prepared::graph() is.
 Expected<int> equalize_layers(Graph& graph);
 
-// SmoothQuant: LayerNormalization -> MatMuls and Gemms, where nobody else reads what lies between. Channel c of the activation is
-// divided by s[c] = max |x[c]|^alpha / max |w[c]|^(1 - alpha), through scale and bias of the normalization, and row c of the
-// weights is multiplied with it. x is what the samples show. Returns the number of normalizations.
+// SmoothQuant: LayerNormalization or RMSNormalization -> MatMuls and Gemms, where nobody else reads what lies between; instead of the
+// normalization also the Mul [and Add] by constants in which one that is spelled out ends. Channel c of the activation is divided by
+// s[c] = max |x[c]|^alpha / max |w[c]|^(1 - alpha), through scale and bias of the normalization, and row c of the weights is
+// multiplied with it. x is what the samples show. Returns the number of normalizations.
 Expected<int> smooth_activations(Graph& graph, const std::vector<std::map<std::string, Tensor>>& samples, float alpha = 0.5f);
 
 // Bias correction: rounded weights shift the mean of each output channel by sum of (w' - w) E[x]. That is taken off the s32 biases of

@@ -146,8 +146,9 @@ class Subject {
   Program compile(const Options& options, bool compact) {
     const Graph graph = load_model(path_);
     CompileOptions compile;
-    compile.input_shapes = parse_shapes(options.shapes, graph);
-    if (!options.data.empty()) {
+    if (options.data.empty()) {
+      compile.input_shapes = parse_shapes(options.shapes, graph);
+    } else {
       const Inputs inputs = Dataset(options.data, graph, Dataset::load(options.data, {&graph})).group(0);
       for (const ValueInfo& input : graph.inputs) inputs_.push_back(inputs.at(input.name));
       compile = options_for(graph, inputs);

@@ -48,6 +48,16 @@ std::map<std::string, Shape> parse_shapes(const std::vector<std::string>& argume
     if (!shapes.emplace(name, parse_shape(text, argument)).second)
       throw Failure(fmt::format("--shape: input '{}' is given twice", name));
   }
+  for (const ValueInfo& input : graph.inputs) {
+    if (shapes.count(input.name)) continue;
+    if (!input.has_shape) throw Failure(fmt::format("input '{}' has no shape; give one with --shape", input.name));
+    Shape& shape = shapes[input.name];
+    for (const Dim& dim : input.dims) {
+      if (dim.size < 0 && &dim != &input.dims[0])
+        throw Failure(fmt::format("input '{}' is open: {}; give a shape with --shape", input.name, dims_of(input)));
+      shape.push_back(dim.size < 0 ? 1 : dim.size);
+    }
+  }
   return shapes;
 }
 

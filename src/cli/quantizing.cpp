@@ -56,22 +56,10 @@ Shard parse_shard(const std::string& text) {
 }
 
 Inputs zeros_for(const Graph& graph, const std::vector<std::string>& shapes) {
-  const std::map<std::string, Shape> given = parse_shapes(shapes, graph);
+  const std::map<std::string, Shape> all = parse_shapes(shapes, graph);
   Inputs sample;
-  for (const ValueInfo& input : graph.inputs) {
-    Shape shape;
-    if (const auto it = given.find(input.name); it != given.end()) {
-      shape = it->second;
-    } else {
-      if (!input.has_shape) throw Failure(fmt::format("input '{}' has no shape; give one with --shape", input.name));
-      for (size_t d = 0; d < input.dims.size(); ++d) {
-        if (input.dims[d].size < 0 && d > 0)
-          throw Failure(fmt::format("dimension {} of input '{}' is open; give a shape with --shape", d, input.name));
-        shape.push_back(std::max<int64_t>(input.dims[d].size, 1));
-      }
-    }
-    sample.emplace(input.name, value(Tensor::create(input.dtype, shape), input.name));
-  }
+  for (const ValueInfo& input : graph.inputs)
+    sample.emplace(input.name, value(Tensor::create(input.dtype, all.at(input.name)), input.name));
   return sample;
 }
 

@@ -101,6 +101,34 @@ std::vector<Pair> find_pairs(Graph& graph) {
   return pairs;
 }
 
+// The operand of a Mul or Add that is a constant of its own, with the other operand.
+std::pair<Tensor*, std::string> constant_operand(Graph& graph, const Links& links, const Node& node) {
+  for (const size_t i : {size_t{1}, size_t{0}})
+    if (Tensor* t = node.inputs.size() == 2 ? own_constant(graph, links, node, i) : nullptr; t && !t->shape().empty())
+      return {t, node.inputs[1 - i]};
+  return {};
+}
+
+// The constants that multiply the channels of a node's result, and one added to them: of a normalization, or of the Mul and Add in
+// which one that is spelled out ends. Empty: it has none of its own.
+std::vector<Tensor*> scales_of_channels(Graph& graph, const Links& links, const Node& node) {
+  const bool layer = is(node, "LayerNormalization"), rms = is(node, "RMSNormalization");
+  std::vector<Tensor*> scales;
+  if ((layer || rms) && node.get_int("axis", -1) == -1) {
+    scales.push_back(own_constant(graph, links, node, 1));
+    if (layer && !absent(node, 2)) scales.push_back(own_constant(graph, links, node, 2));
+  } else if (is(node, "Mul")) {
+    scales.push_back(constant_operand(graph, links, node).first);
+  } else if (is(node, "Add")) {
+    const auto [bias, scaled] = constant_operand(graph, links, node);
+    const auto mul = bias ? links.producer.find(scaled) : links.producer.end();
+    if (mul != links.producer.end() && links.uses(scaled) == 1 && is(graph.nodes[mul->second], "Mul"))
+      scales = {constant_operand(graph, links, graph.nodes[mul->second]).first, bias};
+  }
+  if (std::count(scales.begin(), scales.end(), nullptr)) scales.clear();
+  return scales;
+}
+
 }  // namespace
 
 Expected<int> equalize_layers(Graph& graph) try {
@@ -139,11 +167,10 @@ Expected<int> smooth_activations(Graph& graph, const std::vector<std::map<std::s
   std::vector<Site> sites;
   std::map<std::string, int64_t> wanted;
   for (const Node& norm : graph.nodes) {
-    if (!is(norm, "LayerNormalization") || norm.get_int("axis", -1) != -1 || norm.outputs.empty()) continue;
-    Site site{norm.outputs[0], {own_constant(graph, links, norm, 1)}, {}};
-    if (!absent(norm, 2)) site.parameters.push_back(own_constant(graph, links, norm, 2));
+    if (norm.outputs.empty()) continue;
+    Site site{norm.outputs[0], scales_of_channels(graph, links, norm), {}};
     const auto readers = links.readers.find(site.value);
-    bool fits = readers != links.readers.end() && !std::count(site.parameters.begin(), site.parameters.end(), nullptr);
+    bool fits = readers != links.readers.end() && !site.parameters.empty();
     for (size_t r = 0; fits && r < readers->second.size(); ++r) {
       fits = readers->second[r] < graph.nodes.size();
       if (!fits) break;
@@ -153,7 +180,8 @@ Expected<int> smooth_activations(Graph& graph, const std::vector<std::map<std::s
       fits = w && w->shape().size() == 2;
       if (fits) site.weights.emplace_back(w, gemm && reader.get_int("transB", 0) != 0 ? size_t(1) : size_t(0));
     }
-    for (const auto& [w, axis] : site.weights) fits = fits && w->shape()[axis] == site.parameters[0]->count();
+    for (const auto& [w, axis] : site.weights)
+      for (const Tensor* p : site.parameters) fits = fits && w->shape()[axis] == p->count() && p->shape().back() == p->count();
     if (!fits) continue;
     wanted[site.value] = -1;
     sites.push_back(std::move(site));
@@ -172,7 +200,7 @@ Expected<int> smooth_activations(Graph& graph, const std::vector<std::map<std::s
       const double factor = std::pow(it->second.largest[c], double(alpha)) / std::pow(w_largest[c], 1 - double(alpha));
       if (it->second.largest[c] > 0 && w_largest[c] > 0 && std::isfinite(factor)) s[c] = std::clamp(factor, 1e-3, 1e3);
     }
-    for (Tensor* p : site.parameters) multiply(*p, 0, inverse(s));
+    for (Tensor* p : site.parameters) multiply(*p, p->shape().size() - 1, inverse(s));
     for (const auto& [w, axis] : site.weights) multiply(*w, axis, s);
   }
   return int(sites.size());

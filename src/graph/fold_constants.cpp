@@ -49,9 +49,6 @@ class ConstantFolder {
   }
 
  private:
-  // Results up to this size that Shape and its followers give are known even where the budget is smaller.
-  static constexpr size_t kMaxConstantBytes = Propagation::kMaxConstantBytes;
-
   bool is_graph_output(const Node& node) const {
     return std::any_of(node.outputs.begin(), node.outputs.end(), [&](const std::string& o) { return graph_outputs_.count(o) != 0; });
   }

@@ -54,7 +54,8 @@ std::map<std::string, Shape> parse_shapes(const std::vector<std::string>& argume
     Shape& shape = shapes[input.name];
     for (const Dim& dim : input.dims) {
       if (dim.size < 0 && &dim != &input.dims[0])
-        throw Failure(fmt::format("input '{}' is open: {}; give a shape with --shape", input.name, dims_of(input)));
+        throw Failure(fmt::format("dimension {} of input '{}' is open: {}; give a shape with --shape", shape.size(), input.name,
+                                  dims_of(input)));
       shape.push_back(dim.size < 0 ? 1 : dim.size);
     }
   }

@@ -321,7 +321,8 @@ TEST_F(ModelsTest, AnalyzeRanksNodesAndProposesARecipe) {
 
 TEST_F(ModelsTest, OptionsAgainstLoss) {
   const Json changes = quantize({"--equalize", "--smooth", "0.5", "--correct-bias", "--json"}).json();
-  for (const char* what : {"equalized_pairs", "smoothed_normalizations", "corrected_biases"}) EXPECT_TRUE(changes[what].is_number()) << what;
+  for (const char* what : {"equalized_pairs", "smoothed_normalizations", "corrected_biases"})
+    EXPECT_TRUE(changes[what].is_number()) << what;
   EXPECT_GT(changes["corrected_biases"], 0);
   EXPECT_GT(octavo({"eval", out, "--data", calib, "--compare", model, "--json"}).json()["sqnr_db"], 20);
   expect_bad_input(octavo({"quantize", model, "-o", out, "--recipe", "weight_only", "--smooth", "0.5"}), "--smooth: needs --calib");

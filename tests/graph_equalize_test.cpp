@@ -97,6 +97,17 @@ TEST(EqualizeLayers, KeepsTheFunctionAndHelpsPerTensorWeights) {
   EXPECT_EQ(*equalize_layers(read), 1);
 }
 
+// One normalization is found, the function stays, and 6 dB are won in int8.
+void expect_smoothed(const Graph& g, const std::vector<Sample>& samples) {
+  Graph smooth = g;
+  const Expected<int> sites = smooth_activations(smooth, samples);
+  ASSERT_TRUE(sites) << sites.status().text();
+  EXPECT_EQ(*sites, 1);
+  expect_same_function(g, smooth, samples[0]);
+  const Recipe recipe = *Recipe::preset("x86_static");
+  EXPECT_GT(sqnr(g, int8(smooth, samples, recipe), samples), sqnr(g, int8(g, samples, recipe), samples) + 6);
+}
+
 TEST(SmoothActivations, KeepsTheFunctionAndHelpsAgainstOutliers) {
   Graph g;
   g.opset = 17;
@@ -112,14 +123,8 @@ TEST(SmoothActivations, KeepsTheFunctionAndHelpsAgainstOutliers) {
   g.outputs = {{"sum", DType::f32, {}, false}};
   std::vector<Sample> samples;
   for (uint64_t i = 0; i < 4; ++i) samples.push_back({{"x", noise({6, 32}, 30 + i)}});
-  Graph smooth = g;
-  const Expected<int> sites = smooth_activations(smooth, samples);
-  ASSERT_TRUE(sites) << sites.status().text();
-  EXPECT_EQ(*sites, 1);
-  expect_same_function(g, smooth, samples[0]);
-  const Recipe recipe = *Recipe::preset("x86_static");
-  EXPECT_GT(sqnr(g, int8(smooth, samples, recipe), samples), sqnr(g, int8(g, samples, recipe), samples) + 6);
-  EXPECT_EQ(smooth_activations(smooth, samples, 2).status().code(), Code::invalid_argument);
+  expect_smoothed(g, samples);
+  EXPECT_EQ(smooth_activations(g, samples, 2).status().code(), Code::invalid_argument);
 }
 
 // The same by the Mul and Add that a normalization which is spelled out ends in.
@@ -141,13 +146,7 @@ TEST(SmoothActivations, ThroughConstantsOfMulAndAdd) {
   };
   for (const bool bias : {false, true}) {
     const Graph g = graph_with(bias, nullptr);
-    Graph smooth = g;
-    const Expected<int> sites = smooth_activations(smooth, samples);
-    ASSERT_TRUE(sites) << sites.status().text();
-    EXPECT_EQ(*sites, 1);
-    expect_same_function(g, smooth, samples[0]);
-    const Recipe recipe = *Recipe::preset("x86_static");
-    EXPECT_GT(sqnr(g, int8(smooth, samples, recipe), samples), sqnr(g, int8(g, samples, recipe), samples) + 6);
+    expect_smoothed(g, samples);
     Graph read = graph_with(bias, "scaled");
     EXPECT_EQ(*smooth_activations(read, samples), 0);
   }

@@ -1,5 +1,5 @@
-// Normalizations spelled out by elementwise operators are one step, in every form that exporters write; what only looks like one, or
-// has a value inside that others see, stays.
+// Normalizations spelled out by elementwise operators are one step, in every form that exporters write; what only looks like one,
+// or has a value inside that others see, stays.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -26,10 +26,14 @@ std::string mean(Graph& g, const std::string& name, const std::string& x, int64_
 }
 Tensor scales() { return noise({kChannels}, 11, 2); }
 Tensor biases() { return noise({kChannels}, 12, 2); }
-std::string scaled(Graph& g, const std::string& x) { return g.add_node("Mul", "scaled", {x, g.add_initializer("gamma", scales())}); }
-std::string shifted(Graph& g, const std::string& x) { return g.add_node("Add", "shifted", {g.add_initializer("beta", biases()), x}); }
+std::string scaled(Graph& g, const std::string& x) {
+  return g.add_node("Mul", "scaled", {x, g.add_initializer("gamma", scales())});
+}
+std::string shifted(Graph& g, const std::string& x) {
+  return g.add_node("Add", "shifted", {g.add_initializer("beta", biases()), x});
+}
 
-std::string centred(Graph& g, const std::string& name = "centred") { return g.add_node("Sub", name, {"x", mean(g, name + "_mean", "x")}); }
+std::string centred(Graph& g) { return g.add_node("Sub", "centred", {"x", mean(g, "mean", "x")}); }
 std::string deviation(Graph& g, const std::string& square) {
   return g.add_node("Sqrt", "deviation", {g.add_node("Add", "variance", {mean(g, "mean_square", square), epsilon(g)})});
 }

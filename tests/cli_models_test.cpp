@@ -257,6 +257,7 @@ TEST_F(ModelsTest, BenchTimesBothAndTheNodes) {
   EXPECT_NEAR(share, 1, 1e-9);
   EXPECT_EQ(octavo({"bench", out, "--runs", "3", "--threads", "2", "--data", calib}).code, 0);
   expect_bad_input(octavo({"bench", out, "--runs", "0"}), "--runs");
+  expect_bad_input(octavo({"bench", out, "--data", calib, "--shape", "image=1x3x8x8"}), "shapes of their own");
   expect_bad_input(octavo({"bench", out, "--compare", dir / "no.onnx"}), "no.onnx");
 }
 

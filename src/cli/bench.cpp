@@ -147,8 +147,9 @@ class Subject {
     const Graph graph = load_model(path_);
     CompileOptions compile;
     if (options.data.empty()) {
-      compile.input_shapes = parse_shapes(options.shapes, graph);
+      compile.input_shapes = shapes_of_inputs(options.shapes, graph);
     } else {
+      if (!options.shapes.empty()) throw Failure("--shape: the samples of --data have shapes of their own");
       const Inputs inputs = Dataset(options.data, graph, Dataset::load(options.data, {&graph})).group(0);
       for (const ValueInfo& input : graph.inputs) inputs_.push_back(inputs.at(input.name));
       compile = options_for(graph, inputs);

@@ -52,7 +52,7 @@ Json to_json(std::span<const NodeReport> report) {
 int run(const Options& options) {
   const Graph graph = load_model(options.model);
   CompileOptions compile;
-  compile.input_shapes = parse_shapes(options.shapes, graph);
+  compile.input_shapes = shapes_of_inputs(options.shapes, graph);
   compile.input_values = parse_values(options.values, graph);
   compile.compact = options.compact;
   const Program program = value(Program::compile(graph, compile), options.model);

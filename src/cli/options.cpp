@@ -41,7 +41,7 @@ std::pair<std::string, std::string> split_assignment(const std::string& argument
   throw Failure(fmt::format("the model has no input '{}' (its inputs: {})", argument.substr(0, equals), names_of(graph.inputs)));
 }
 
-std::map<std::string, Shape> parse_shapes(const std::vector<std::string>& arguments, const Graph& graph) {
+std::map<std::string, Shape> shapes_of_inputs(const std::vector<std::string>& arguments, const Graph& graph) {
   std::map<std::string, Shape> shapes;
   for (const std::string& argument : arguments) {
     const auto [name, text] = split_assignment(argument, graph);

@@ -48,7 +48,7 @@ void add_command(CLI::App& app, Action& action, const char* name, const char* su
 
 // The shape of each input of the graph: "NAME=1x3x224x224" where it is among `arguments`, else its own, an open batch as 1. Throws
 // Failure for any other argument, for a name that is no input, and for an input that stays open.
-std::map<std::string, Shape> parse_shapes(const std::vector<std::string>& arguments, const Graph& graph);
+std::map<std::string, Shape> shapes_of_inputs(const std::vector<std::string>& arguments, const Graph& graph);
 
 // "NAME=1" for each of `arguments`, of bool and s64 inputs of one element. Throws Failure for anything else.
 std::map<std::string, Tensor> parse_values(const std::vector<std::string>& arguments, const Graph& graph);

@@ -56,7 +56,7 @@ Shard parse_shard(const std::string& text) {
 }
 
 Inputs zeros_for(const Graph& graph, const std::vector<std::string>& shapes) {
-  const std::map<std::string, Shape> all = parse_shapes(shapes, graph);
+  const std::map<std::string, Shape> all = shapes_of_inputs(shapes, graph);
   Inputs sample;
   for (const ValueInfo& input : graph.inputs)
     sample.emplace(input.name, value(Tensor::create(input.dtype, all.at(input.name)), input.name));

@@ -340,21 +340,21 @@ ConvBlocks winograd_blocks(const Window& w, const Weights& weights, std::string*
 
 namespace {
 
-// How many pixels are taken as one, so that few channels fill the kernel's registers. Measured on Zen 3, AVX2: 8 channels twice, 16
-// channels 1.6 times as fast. (AVX-VNNI's kernels, as wide, and those of other widths were not measured.)
+// How many pixels are taken as one, so that few channels fill registers of 32 bytes. Times as fast, 8 and 16 channels: Zen 3, AVX2, 2 and
+// 1.6; Zen 4, AVX-512, images of 28x28 and more, 3x3 1.6 to 1.9 and 1.3, 5x5 2.1 to 2.3 and 1.5. (Registers of 64 bytes gain less there.)
 int64_t folded_pixels(const ConvDesc& d, const KernelInfo& kernel) {
   constexpr int64_t kFolded = 32;
-  const bool folds = kernel.nr == kFolded && d.ic == d.oc && d.oc < kFolded && kFolded % d.oc == 0 && d.window.stride_w == 1;
+  const bool folds = kernel.nr >= kFolded && kernel.kr > 1 && d.ic == d.oc && d.oc < kFolded && kFolded % d.oc == 0 &&
+                     d.window.stride_w == 1;
   return folds && !d.numerics.has_residual && !d.numerics.function ? kFolded / d.oc : 1;
 }
 
 }  // namespace
 
 DepthwiseBlocks depthwise_blocks(const ConvDesc& d, const KernelInfo& kernel, std::string* why) {
-  // Below this many output columns inside, what the edges cost is more than what copies do. (Measured on Zen 4, 7x7 images:
-  // 5 columns lose a tenth, 6 columns of stride 2 gain as much.)
-  constexpr int64_t kMinInner = 6;
-  constexpr int64_t kEdgeShare = 4;  // copies cost about a fourth of the products (measured on Zen 3, AVX2)
+  // A pixel at an edge takes as long as so many others for each column of its window: int8 kernels put the rows of a column together,
+  // for all windows of a row that see it, and an edge's see others. (587 shapes on Zen 4, AVX-512 and AVX2: 1 % off the best.)
+  const int64_t edge_pixels = (d.a == DType::f32 ? 1 : 9) * d.window.kw;
   const Window& w = d.window;
   const int64_t oh = w.oh(), ow = w.ow();
   DepthwiseBlocks b;
@@ -366,8 +366,7 @@ DepthwiseBlocks depthwise_blocks(const ConvDesc& d, const KernelInfo& kernel, st
   // An edge is one column of pixels at least, its strip no wider than a stride holds.
   const bool can = d.ic == d.oc && inner >= 1 && w.stride_h * in_cols(w, edge) <= INT32_MAX;
   const int64_t fold = folded_pixels(d, kernel);
-  const bool slow_edges = (ow - inner) * fold * kernel.edge * kEdgeShare > ow;  // none of an edge's pixels are taken together
-  const bool pays = !padded || (inner >= kMinInner && edge <= inner && !slow_edges);
+  const bool pays = !padded || (ow - inner) * edge_pixels <= ow;
   b.in_place = can && (!padded || d.choice.in_place.value_or(pays));
   say(why, "%s%s: %s%lld of %lld columns see no padding",
       b.in_place ? "from the input in place" : "from padded copies of the input rows",

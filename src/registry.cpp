@@ -7,19 +7,19 @@ namespace {
 
 constexpr KernelInfo brgemm(const char* name, Isa needs, DType a, DType b, uint8_t mr, PackFormat format, BrgemmFn run,
                             uint8_t group = 0, uint8_t panels = 1) {
-  return {name, Op::brgemm, needs, a, b, mr, format.nr, format.kr, false, format, 0, group, panels, 0, 0, 0, 0, run, nullptr, nullptr};
+  return {name, Op::brgemm, needs, a, b, mr, format.nr, format.kr, false, format, 0, group, panels, 0, 0, 0, run, nullptr, nullptr};
 }
 [[maybe_unused]] constexpr KernelInfo grouped(const char* name, Isa needs, DType a, DType b, uint8_t mr, PackFormat format,
                                               BrgemmFn run, uint8_t group) {
-  return {name, Op::grouped, needs, a, b, mr, format.nr, format.kr, false, format, 0, group, 1, 0, 0, 0, 0, run, nullptr, nullptr};
+  return {name, Op::grouped, needs, a, b, mr, format.nr, format.kr, false, format, 0, group, 1, 0, 0, 0, run, nullptr, nullptr};
 }
 constexpr KernelInfo dwconv(const char* name, Isa needs, DType a, DType b, uint8_t mr, PackFormat format, DwconvFn run,
-                            uint8_t rows = 1, uint8_t edge = 0) {
-  return {name, Op::dwconv, needs, a, b, mr, format.nr, format.kr, false, format, rows, 0, 1, edge, 0, 0, 0, nullptr, run, nullptr};
+                            uint8_t rows = 1) {
+  return {name, Op::dwconv, needs, a, b, mr, format.nr, format.kr, false, format, rows, 0, 1, 0, 0, 0, nullptr, run, nullptr};
 }
 [[maybe_unused]] constexpr KernelInfo winograd(const char* name, Isa needs, DType a, DType b, uint8_t mr, PackFormat format,
                                                WinogradFn run, uint8_t words, uint16_t transform, uint8_t read) {
-  return {name, Op::winograd, needs, a, b, mr, format.nr, format.kr, false, format, 0, 0, 1, 0, words, transform, read,
+  return {name, Op::winograd, needs, a, b, mr, format.nr, format.kr, false, format, 0, 0, 1, words, transform, read,
           nullptr, nullptr, run};
 }
 constexpr KernelInfo test_only(KernelInfo row) {
@@ -30,7 +30,7 @@ constexpr KernelInfo test_only(KernelInfo row) {
 using enum DType;
 // In priority order: among the eligible rows of an (op, a, b) the first one wins.
 constexpr KernelInfo kKernels[] = {
-    // name, needs, a, b, mr, {nr kr bytes a_offset unpack_order by_column}, run, rows (1), edge (0)
+    // name, needs, a, b, mr, {nr kr bytes a_offset unpack_order by_column}, run, rows (1)
     // or group (0), panels (1); or words, transform, read: those of avx2 measured in one, of the others reckoned (kernels/README.md)
 #if defined(__x86_64__)
     brgemm("brgemm_u8s8_avx512vnni_14x32x4", Isa::avx512vnni, u8, s8, 14, {32, 4, 1, 0},
@@ -70,9 +70,9 @@ constexpr KernelInfo kKernels[] = {
     grouped("grouped_s8s8_avx2_240x32x4", Isa::avx2, s8, s8, 240, {32, 4, 1, 128}, octavo_grouped_s8s8_avx2_240x32x4, 4),
     grouped("grouped_f32f32_avx2_240x16x1", Isa::avx2, f32, f32, 240, {16, 1, 4, 0}, octavo_grouped_f32f32_avx2_240x16x1, 8),
     winograd("winograd_u8s8_avx512vnni_12x32x2", Isa::avx512vnni, u8, s8, 12, {32, 2, 2, -128},
-             octavo_winograd_u8s8_avx512vnni_12x32x2, 22, 600, 20),
+             octavo_winograd_u8s8_avx512vnni_12x32x2, 19, 425, 12),
     winograd("winograd_s8s8_avx512vnni_12x32x2", Isa::avx512vnni, s8, s8, 12, {32, 2, 2, 0},
-             octavo_winograd_s8s8_avx512vnni_12x32x2, 22, 600, 20),
+             octavo_winograd_s8s8_avx512vnni_12x32x2, 19, 425, 12),
     winograd("winograd_u8s8_avxvnni_6x16x2", Isa::avxvnni, u8, s8, 6, {16, 2, 2, -128},
              octavo_winograd_u8s8_avxvnni_6x16x2, 22, 600, 10),
     winograd("winograd_s8s8_avxvnni_6x16x2", Isa::avxvnni, s8, s8, 6, {16, 2, 2, 0},
@@ -81,10 +81,10 @@ constexpr KernelInfo kKernels[] = {
     winograd("winograd_s8s8_avx2_6x16x2", Isa::avx2, s8, s8, 6, {16, 2, 2, 0}, octavo_winograd_s8s8_avx2_6x16x2, 15, 0, 4),
     dwconv("dwconv_u8s8_avx512vnni_4x64x4", Isa::avx512vnni, u8, s8, 4, {64, 4, 1, 0, true, true}, octavo_dwconv_u8s8_avx512vnni_4x64x4, 8),
     dwconv("dwconv_u8s8_avxvnni_2x32x4", Isa::avxvnni, u8, s8, 2, {32, 4, 1, 0, true, true}, octavo_dwconv_u8s8_avxvnni_2x32x4, 8),
-    dwconv("dwconv_u8s8_avx2_2x32x2", Isa::avx2, u8, s8, 2, {32, 2, 2, 0, true, true}, octavo_dwconv_u8s8_avx2_2x32x2, 8, 4),
+    dwconv("dwconv_u8s8_avx2_2x32x2", Isa::avx2, u8, s8, 2, {32, 2, 2, 0, true, true}, octavo_dwconv_u8s8_avx2_2x32x2, 8),
     dwconv("dwconv_s8s8_avx512vnni_4x64x4", Isa::avx512vnni, s8, s8, 4, {64, 4, 1, 128, true, true}, octavo_dwconv_s8s8_avx512vnni_4x64x4, 8),
     dwconv("dwconv_s8s8_avxvnni_2x32x4", Isa::avxvnni, s8, s8, 2, {32, 4, 1, 128, true, true}, octavo_dwconv_s8s8_avxvnni_2x32x4, 8),
-    dwconv("dwconv_s8s8_avx2_2x32x2", Isa::avx2, s8, s8, 2, {32, 2, 2, 128, true, true}, octavo_dwconv_s8s8_avx2_2x32x2, 8, 4),
+    dwconv("dwconv_s8s8_avx2_2x32x2", Isa::avx2, s8, s8, 2, {32, 2, 2, 128, true, true}, octavo_dwconv_s8s8_avx2_2x32x2, 8),
     dwconv("dwconv_f32f32_avx512vnni_4x16x1", Isa::avx512vnni, f32, f32, 4, {16, 1, 4, 0}, octavo_dwconv_f32f32_avx512vnni_4x16x1),
     dwconv("dwconv_f32f32_avx2_4x8x1", Isa::avx2, f32, f32, 4, {8, 1, 4, 0}, octavo_dwconv_f32f32_avx2_4x8x1),
     test_only(dwconv("dwconv_u8s8_avx512vnni_2x32x4", Isa::avx512vnni, u8, s8, 2, {32, 4, 1, 0, true, true},

@@ -129,7 +129,10 @@ Result measure(const Shape& s) {
       return r;
     }
     c.describe = without_asked(c.plan->describe());
-    if (!seen.insert(c.describe).second) continue;
+    if (!seen.insert(c.describe).second) {
+      c.plan.reset();
+      continue;
+    }
     std::memcpy(operands.c.get(), before.data(), before.size());
     c.plan->run();
     if (std::memcmp(operands.c.get(), expected.data(), expected.size()) != 0) {

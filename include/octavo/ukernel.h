@@ -212,7 +212,6 @@ struct KernelInfo {
   uint8_t rows;       // dwconv: the most output rows of one call. 0 for brgemm
   uint8_t group;      // grouped, and brgemm for short sums: mr is made of groups of so many rows, one behind the other. Else 0
   uint8_t panels;     // brgemm: the most panels of one call, above 1 where a kernel copies A and the copy serves all of them
-  uint8_t edge;       // dwconv: a call for one pixel takes as long as so many pixels among others do. 0: not known to be slow
   uint8_t words;      // winograd: a product of words takes as long as so many tenths of one of bytes in a direct convolution. Else 0
   uint16_t transform; // winograd: to transform a channel of a tile takes as long as so many of those, to transform one back twice as long
   uint8_t read;       // winograd: to read weights that L2 does not hold takes as long as to multiply so many tiles by them

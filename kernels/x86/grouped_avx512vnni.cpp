@@ -1,9 +1,9 @@
-// grouped_{u8s8,s8s8}_avx512vnni_108x16x4, grouped_f32f32_avx512vnni_108x16x1: a few channels a group, columns of several groups
+// grouped_{u8s8,s8s8}_avx512vnni_126x16x4, grouped_f32f32_avx512vnni_126x16x1: a few channels a group, columns of several groups
 // acc[i][j] = bias[j] + sum_t sum_p A_t[i][(j / group_n) * k + p] * B_t[p][j]
 // A: one load brings the words (four bytes, or a float) of all groups of a vector; a permutation gives each column its group's
 // B: [k/4][16][4] s8:  k0..3 of column 0 | k0..3 of column 1 | ... | k0..3 of column 15;  f32: [k][16]
 // C: s32, f32, u8, s8; columns beyond n masked. Groups of rows as in stream.inl.h
-// Registers, of 32: 6 accumulators, 6 of the group before, B, A, 2 permutations, and for s8s8 the constant 0x80
+// Registers, of 32: 7 accumulators, 7 of the group before, 3 of B, A, 2 permutations, and for s8s8 the constant 0x80
 // Needs AVX-512 F, BW, DQ, VL, VNNI. Exact as brgemm
 // Measured: Zen 4, 2026-11-21, GCC 12, whole 3x3 convolutions, % of vpdpbusd zmm (f32: of FMA): 56x56x128, 4 channels a group, u8 37,
 //   s8 32, f32 44; 28x28x256, 8 a group, u8 42. vpermd shares a port with the product: 1.32 cycles for both, so 75 at most
@@ -14,8 +14,9 @@
 namespace octavo::OCTAVO_ISA {
 namespace {
 
-constexpr int kGroup = 6;
-static_assert(kGroup * 2 + 2 + 1 + 2 + 1 <= 32, "accumulators of two groups of rows, B, A, permutations, the constant 0x80");
+constexpr int kGroup = 7;  // images of 7, 14, 28, 56 and 112 columns are whole groups
+constexpr int kTaps = 3;
+static_assert(kGroup * 2 + kTaps + 1 + 2 + 1 <= 32, "accumulators of two groups of rows, B, A, permutations, the constant 0x80");
 
 struct ZmmVnni : Zmm {
   static OCTAVO_INLINE I dpbusd(I acc, I a, I b) { return _mm512_dpbusd_epi32(acc, a, b); }
@@ -58,28 +59,59 @@ class Words {
   __m512i first_;
 };
 
-// All words of all taps of M rows. One pointer walks over the rows: GCC would hoist the loads of several, and spill them.
+// Columns of a window of stride 1: kTaps taps whose rows are one apart. What is spread for one of them serves all.
+OCTAVO_INLINE bool neighbours(const BrgemmArgs& g, int64_t t) {
+  if (t + kTaps > g.batch) return false;
+  const char* a = static_cast<const char*>(g.a[t]);
+  return g.a[t + 1] == a + g.a_stride_bytes && g.a[t + 2] == a + 2 * g.a_stride_bytes;
+}
+
+// All words of Taps taps of M rows: row i of tap t is row i + t. One pointer walks over the rows: GCC would hoist the loads of
+// several, and spill them.
+template <class K, int M, int Taps>
+OCTAVO_INLINE void multiply_words(typename K::Acc (&acc)[1][M][1], const Words<K>& words, const char* row, ptrdiff_t stride,
+                                  const char* (&b)[Taps]) {
+  __m512i columns = words.first();
+  for (int s = words.count; s > 0; --s) {
+    typename K::B w[Taps];
+    OCTAVO_UNROLL
+    for (int t = 0; t < Taps; ++t, b[t - 1] += K::vector_bytes) w[t] = K::load_b(b[t]);
+    const char* a = row;
+    OCTAVO_UNROLL
+    for (int i = 0; i < M + Taps - 1; ++i, a += stride) {
+      asm("" : "+r"(a));
+      const typename K::B x = Words<K>::spread(words.load(a), columns);
+      OCTAVO_UNROLL
+      for (int t = 0; t < Taps; ++t)
+        if (i - t >= 0 && i - t < M) acc[0][i - t][0] = K::dot(acc[0][i - t][0], x, w[t]);
+    }
+    columns = _mm512_add_epi32(columns, _mm512_set1_epi32(1));
+  }
+}
+
+// All taps of M rows. Floats are added in the order tap, word: one tap after the other.
 template <class K, int M>
 OCTAVO_INLINE void multiply_groups(typename K::Acc (&acc)[1][M][1], const BrgemmArgs& g, ptrdiff_t a_offset) {
   const Words<K> words(g);
-  const char* b = static_cast<const char*>(g.b);
-  for (int64_t t = 0; t < g.batch; ++t) {
-    if (g.b_offsets) b = static_cast<const char*>(g.b) + g.b_offsets[t];
-    __m512i columns = words.first();
-    for (int s = words.count; s > 0; --s, b += K::vector_bytes) {
-      const typename K::B w = K::load_b(b);
-      const char* a = static_cast<const char*>(g.a[t]) + a_offset;
-      OCTAVO_UNROLL
-      for (int i = 0; i < M; ++i, a += g.a_stride_bytes) {
-        asm("" : "+r"(a));
-        acc[0][i][0] = K::dot(acc[0][i][0], Words<K>::spread(words.load(a), columns), w);
-      }
-      columns = _mm512_add_epi32(columns, _mm512_set1_epi32(1));
+  const ptrdiff_t tap_bytes = words.count * K::vector_bytes;
+  const auto b_of = [&](int64_t t) OCTAVO_LAMBDA {
+    return static_cast<const char*>(g.b) + (g.b_offsets ? g.b_offsets[t] : t * tap_bytes);
+  };
+  for (int64_t t = 0; t < g.batch;) {
+    const char* a = static_cast<const char*>(g.a[t]) + a_offset;
+    if (K::a_bytes == 1 && M > 1 && neighbours(g, t)) {
+      const char* b[kTaps] = {b_of(t), b_of(t + 1), b_of(t + 2)};
+      multiply_words<K, M, kTaps>(acc, words, a, g.a_stride_bytes, b);
+      t += kTaps;
+    } else {
+      const char* b[1] = {b_of(t)};
+      multiply_words<K, M, 1>(acc, words, a, g.a_stride_bytes, b);
+      ++t;
     }
   }
 }
 
-// Groups of M rows, then rows one by one.
+// Groups of M rows. What is left is computed with some rows before it, once more, or one by one where these hold the residual.
 template <class K, int M = kGroup>
 OCTAVO_INLINE void brgemm_grouped(const BrgemmArgs& g) {
   const auto multiply = []<int Rows>(typename K::Acc (&acc)[1][Rows][1], const BrgemmArgs& args, ptrdiff_t a_offset) OCTAVO_LAMBDA {
@@ -87,7 +119,11 @@ OCTAVO_INLINE void brgemm_grouped(const BrgemmArgs& g) {
   };
   const int groups = g.m / M, rest = g.m % M;
   if (groups) stream<K, M, 1>(g, 0, groups, multiply);
-  if (rest) stream<K, 1, 1>(g, groups * M, rest, multiply);
+  if (rest && groups && !g.epi->residual) {
+    stream<K, M, 1>(g, g.m - M, 1, multiply);
+  } else if (rest) {
+    stream<K, 1, 1>(g, groups * M, rest, multiply);
+  }
 }
 
 }  // namespace
@@ -96,7 +132,7 @@ OCTAVO_INLINE void brgemm_grouped(const BrgemmArgs& g) {
 using namespace octavo;
 using namespace octavo::OCTAVO_ISA;
 extern "C" {
-void octavo_grouped_u8s8_avx512vnni_108x16x4(const BrgemmArgs* g) { brgemm_grouped<Grouped<DotU8<ZmmVnni, kGroup>>>(*g); }
-void octavo_grouped_s8s8_avx512vnni_108x16x4(const BrgemmArgs* g) { brgemm_grouped<Grouped<DotS8<ZmmVnni, kGroup>>>(*g); }
-void octavo_grouped_f32f32_avx512vnni_108x16x1(const BrgemmArgs* g) { brgemm_grouped<Grouped<Fma<Zmm, kGroup>>>(*g); }
+void octavo_grouped_u8s8_avx512vnni_126x16x4(const BrgemmArgs* g) { brgemm_grouped<Grouped<DotU8<ZmmVnni, kGroup>>>(*g); }
+void octavo_grouped_s8s8_avx512vnni_126x16x4(const BrgemmArgs* g) { brgemm_grouped<Grouped<DotS8<ZmmVnni, kGroup>>>(*g); }
+void octavo_grouped_f32f32_avx512vnni_126x16x1(const BrgemmArgs* g) { brgemm_grouped<Grouped<Fma<Zmm, kGroup>>>(*g); }
 }

@@ -66,8 +66,8 @@ OCTAVO_INLINE bool neighbours(const BrgemmArgs& g, int64_t t) {
   return g.a[t + 1] == a + g.a_stride_bytes && g.a[t + 2] == a + 2 * g.a_stride_bytes;
 }
 
-// All words of Taps taps of M rows: row i of tap t is row i + t. One pointer walks over the rows: GCC would hoist the loads of
-// several, and spill them.
+// All words of Taps taps of M rows: row i of tap t is row i + t. Integers: word by word. One pointer walks over the rows: GCC would
+// hoist the loads of several, and spill them.
 template <class K, int M, int Taps>
 OCTAVO_INLINE void multiply_words(typename K::Acc (&acc)[1][M][1], const Words<K>& words, const char* row, ptrdiff_t stride,
                                   const char* (&b)[Taps]) {
@@ -89,7 +89,26 @@ OCTAVO_INLINE void multiply_words(typename K::Acc (&acc)[1][M][1], const Words<K
   }
 }
 
-// All taps of M rows. Floats are added in the order tap, word: one tap after the other.
+// Floats, which are added in the order tap, word: row by row.
+template <class K, int M, int Taps>
+OCTAVO_INLINE void multiply_rows(typename K::Acc (&acc)[1][M][1], const Words<K>& words, const char* a, ptrdiff_t stride,
+                                 const char* const (&b)[Taps]) {
+  OCTAVO_UNROLL
+  for (int i = 0; i < M + Taps - 1; ++i, a += stride) {
+    asm("" : "+r"(a));
+    const __m512i row = words.load(a);
+    __m512i columns = words.first();
+    for (int64_t s = 0; s < words.count * int64_t(K::vector_bytes); s += K::vector_bytes) {
+      const typename K::B x = Words<K>::spread(row, columns);
+      OCTAVO_UNROLL
+      for (int t = 0; t < Taps; ++t)
+        if (i - t >= 0 && i - t < M) acc[0][i - t][0] = K::dot(acc[0][i - t][0], x, K::load_b(b[t] + s));
+      columns = _mm512_add_epi32(columns, _mm512_set1_epi32(1));
+    }
+  }
+}
+
+// All taps of M rows.
 template <class K, int M>
 OCTAVO_INLINE void multiply_groups(typename K::Acc (&acc)[1][M][1], const BrgemmArgs& g, ptrdiff_t a_offset) {
   const Words<K> words(g);
@@ -99,9 +118,13 @@ OCTAVO_INLINE void multiply_groups(typename K::Acc (&acc)[1][M][1], const Brgemm
   };
   for (int64_t t = 0; t < g.batch;) {
     const char* a = static_cast<const char*>(g.a[t]) + a_offset;
-    if (K::a_bytes == 1 && M > 1 && neighbours(g, t)) {
+    if (M > 1 && neighbours(g, t)) {
       const char* b[kTaps] = {b_of(t), b_of(t + 1), b_of(t + 2)};
-      multiply_words<K, M, kTaps>(acc, words, a, g.a_stride_bytes, b);
+      if constexpr (K::a_bytes == 4) {
+        multiply_rows<K, M, kTaps>(acc, words, a, g.a_stride_bytes, b);
+      } else {
+        multiply_words<K, M, kTaps>(acc, words, a, g.a_stride_bytes, b);
+      }
       t += kTaps;
     } else {
       const char* b[1] = {b_of(t)};

@@ -10,6 +10,7 @@
 //   Rows<M>, k_block       how A is read (by strides, or a copy in another shape) and for how many K at once
 //   a(p), load_b(p)        kr values of A at p, in every column; a vector of the panel
 //   dot(acc, a, b)         acc plus their products
+//   dot_last(acc, a, b)    (or absent) the same of the last vector of columns
 //   a_lanes                (4 or absent) a(p) holds this many groups of kr values, and dot<lane>(acc, a, b) multiplies by one
 //   ready(x)               (or absent) turns all rows' x into what is multiplied
 //   multiply(acc, rows, b, k)  (or absent) a loop of its own over one tap
@@ -43,7 +44,13 @@ OCTAVO_INLINE void step(typename K::Acc (&acc)[M][NV], const A& a, const char* b
   for (int i = 0; i < M; ++i) {
     const auto x = a(i);
     OCTAVO_UNROLL
-    for (int v = 0; v < NV; ++v) acc[i][v] = K::dot(acc[i][v], x, w[v]);
+    for (int v = 0; v < NV; ++v) {
+      if constexpr (requires { K::dot_last(acc[i][v], x, w[v]); }) {
+        acc[i][v] = v == NV - 1 ? K::dot_last(acc[i][v], x, w[v]) : K::dot(acc[i][v], x, w[v]);
+      } else {
+        acc[i][v] = K::dot(acc[i][v], x, w[v]);
+      }
+    }
   }
 }
 

@@ -68,13 +68,20 @@ OCTAVO_INLINE void tile_of(const BrgemmArgs& g, int row, int rows) {
   tile<K, M, NV>(g, row);
 }
 
-// Groups of M rows, and the rows that are left over as one tile, or as two where one would be too low to hide a latency.
-template <class K, int M, int NV>
+// No more columns of the last vector are there than half a register holds: its products take half as long on cores that multiply as
+// many bits a cycle in registers of either size.
+template <class K>
+struct HalfLast : K {
+  static OCTAVO_INLINE typename K::Acc dot_last(typename K::Acc acc, typename K::B a, typename K::B b) { return K::dot_half(acc, a, b); }
+};
+
+// Groups of M rows, by S, and the rows that are left over as one tile, or as two where one would be too low to hide a latency.
+template <class K, int M, int NV, class S = K>
 OCTAVO_INLINE void stream_rows(const BrgemmArgs& g) {
   int rest = g.m % M, groups = g.m / M;
   if (groups && rest && rest * NV * 2 < M) --groups, rest += M;
   const auto multiply = [](typename K::Acc (&acc)[1][M][NV], const BrgemmArgs& args, ptrdiff_t a_offset) OCTAVO_LAMBDA {
-    multiply_taps<K, M, NV, 1>(acc, args, a_offset);
+    multiply_taps<S, M, NV, 1>(acc, args, a_offset);
   };
   if (groups) stream<K, M, NV>(g, 0, groups, multiply);
   int row = groups * M;
@@ -86,11 +93,16 @@ OCTAVO_INLINE void stream_rows(const BrgemmArgs& g) {
   if (rest) tile_of<K, M, NV>(g, row, rest);
 }
 
-// Any number of rows. M: rows in a group of two vectors; a group of one has twice as many.
-template <class K, int M>
+// Any number of rows. M: rows in a group of two vectors; a group of one has twice as many. H: K, with values of A in lower halves only.
+template <class K, int M, class H>
 OCTAVO_INLINE void brgemm_stream(const BrgemmArgs& g) {
   static_assert(K::nv == 2);
-  g.n > K::lanes ? stream_rows<K, M, 2>(g) : stream_rows<K, 2 * M, 1>(g);
+  const bool two = g.n > K::lanes, half = (two ? g.n - K::lanes : g.n) <= K::lanes / 2;
+  if (half) {
+    two ? stream_rows<K, M, 2, HalfLast<K>>(g) : stream_rows<K, 2 * M, 1, HalfLast<H>>(g);
+  } else {
+    two ? stream_rows<K, M, 2>(g) : stream_rows<K, 2 * M, 1>(g);
+  }
 }
 
 }  // namespace

@@ -21,6 +21,23 @@ namespace {
 
 struct ZmmVnni : Zmm {
   static OCTAVO_INLINE I dpbusd(I acc, I a, I b) { return _mm512_dpbusd_epi32(acc, a, b); }
+  // Of the lower halves; the upper ones are not used.
+  static OCTAVO_INLINE I dot_half(I acc, I a, I b) {
+    return _mm512_castsi256_si512(
+        _mm256_dpbusd_epi32(_mm512_castsi512_si256(acc), _mm512_castsi512_si256(a), _mm512_castsi512_si256(b)));
+  }
+  static OCTAVO_INLINE F dot_half(F acc, F a, F b) {
+    return _mm512_castps256_ps512(_mm256_fmadd_ps(_mm512_castps512_ps256(a), _mm512_castps512_ps256(b), _mm512_castps512_ps256(acc)));
+  }
+};
+struct HalfVnni : ZmmVnni {
+  using ZmmVnni::splat;
+  static OCTAVO_INLINE F splat(float x) { return _mm512_castps256_ps512(_mm256_set1_ps(x)); }
+  static OCTAVO_INLINE I splat_at(const char* p) {
+    int32_t x;
+    std::memcpy(&x, p, sizeof x);
+    return _mm512_castsi256_si512(_mm256_set1_epi32(x));
+  }
 };
 // The AVX-VNNI kernels in EVEX encoding, so that machines without AVX-VNNI can test their code.
 struct YmmVnni : Ymm {
@@ -38,11 +55,11 @@ using namespace octavo;
 using namespace octavo::OCTAVO_ISA;
 extern "C" {
 void octavo_brgemm_u8s8_avx512vnni_14x32x4(const BrgemmArgs* g) { brgemm<DotU8<ZmmVnni, kMr>>(*g); }
-void octavo_brgemm_u8s8_avx512vnni_120x32x4(const BrgemmArgs* g) { brgemm_stream<DotU8<ZmmVnni, kMr>, kGroup>(*g); }
+void octavo_brgemm_u8s8_avx512vnni_120x32x4(const BrgemmArgs* g) { brgemm_stream<DotU8<ZmmVnni, kMr>, kGroup, DotU8<HalfVnni, kMr>>(*g); }
 void octavo_brgemm_s8s8_avx512vnni_14x32x4(const BrgemmArgs* g) { brgemm<DotS8<ZmmVnni, kMr>>(*g); }
-void octavo_brgemm_s8s8_avx512vnni_120x32x4(const BrgemmArgs* g) { brgemm_stream<DotS8<ZmmVnni, kMr>, kGroup>(*g); }
+void octavo_brgemm_s8s8_avx512vnni_120x32x4(const BrgemmArgs* g) { brgemm_stream<DotS8<ZmmVnni, kMr>, kGroup, DotS8<HalfVnni, kMr>>(*g); }
 void octavo_brgemm_f32f32_avx512vnni_14x32x1(const BrgemmArgs* g) { brgemm<Fma<Zmm, kMr>>(*g); }
-void octavo_brgemm_f32f32_avx512vnni_120x32x1(const BrgemmArgs* g) { brgemm_stream<Fma<Zmm, kMr>, kGroup>(*g); }
+void octavo_brgemm_f32f32_avx512vnni_120x32x1(const BrgemmArgs* g) { brgemm_stream<Fma<ZmmVnni, kMr>, kGroup, Fma<HalfVnni, kMr>>(*g); }
 void octavo_brgemm_u8s8_avx512vnni_6x16x4_ymm(const BrgemmArgs* g) { brgemm<DotU8<YmmVnni, kYmmMrU8>>(*g); }
 void octavo_brgemm_s8s8_avx512vnni_5x16x4_ymm(const BrgemmArgs* g) { brgemm<DotS8<YmmVnni, kYmmMrS8>>(*g); }
 }

@@ -4,7 +4,8 @@
 // C: s32, f32, u8, s8, in tiles of 4x4 pixels, 32 columns
 // Registers, of 32: 12 x 2 accumulators (16 columns: 24 x 1), 2 of B, 1 of A
 // Needs AVX-512 F, BW, DQ, VL, VNNI. vpdpwssd of words, without saturation; all sums are modulo 2^32
-// Measured: no time yet; instructions, in an emulator (kernels/README.md)
+// Measured: Zen 4, 2026-11-28, GCC 12, whole convolutions of 64 and 128 channels at 56x56, u8: 149 and 165 % of the peak of vpdpbusd zmm
+//   for the products of a direct one, 1.5 and 1.7 times as fast; other shapes in kernels/README.md
 #include "kernels/x86/winograd.inl.h"
 #include "kernels/x86/zmm.inl.h"
 

@@ -274,6 +274,24 @@ OCTAVO_INLINE void tile_of_bytes(const DwconvArgs& g, const Channels<V>& k, int6
   }
 }
 
+// The same with s32 or f32 output.
+template <class V, int R, int X, bool kTail, class Add>
+OCTAVO_INLINE void tile_of_words(const DwconvArgs& g, const Channels<V>& k, int64_t row, int64_t x, const Add& add) {
+  typename V::T sums[4][R][X];
+  OCTAVO_UNROLL
+  for (int i = 0; i < 4 * R * X; ++i) sums[i / (R * X)][i / X % R][i % X] = k.bias[i / (R * X)];
+  add.template operator()<0>(sums[0]);
+  add.template operator()<1>(sums[1]);
+  add.template operator()<2>(sums[2]);
+  add.template operator()<3>(sums[3]);
+  OCTAVO_UNROLL
+  for (int i = 0; i < R * X; ++i) {
+    const int r = i / X, j = i % X;
+    const Place place(g, k.channel * 4, row + r, x + j);
+    store_words<V, kTail>({sums[0][r][j], sums[1][r][j], sums[2][r][j], sums[3][r][j]}, k, *g.epi, place.r, place.c);
+  }
+}
+
 // R output rows x `pixels` pixels, from pixel x of row `row` on, whose first column is the strip's first.
 // kThree: 3 columns of 3 rows, next to each other.
 template <class V, int kNr, int R, bool kThree, bool kPlain, bool kTail>
@@ -338,9 +356,12 @@ inline void tiles(const DwconvArgs& g, const Window& window, const Weights<V>& w
 // Vectors of the strip, and groups of weights for the output row below: 16 KB and 4 KB of zmm.
 constexpr int kStrip = 64, kBelow = 16;
 
-// A plain 3x3 window of stride S without a strip: R output rows x X pixels at a time, whose columns are in registers. Returns
-// how many pixels it did: fewer than X may be left.
-template <class V, int kNr, int R, int X, int S, bool kTail, bool kFlip>
+// What the outputs of a call are: bytes of sums that fit and no residual, other bytes, s32 or f32.
+enum class Outputs { plain_bytes, bytes, words };
+
+// A 3x3 window of stride S without a strip: R output rows x X pixels at a time, whose columns are in registers. Returns how many pixels
+// it did: fewer than X may be left.
+template <class V, int kNr, int R, int X, int S, Outputs kOutputs, bool kTail, bool kFlip>
 [[gnu::noinline]] int64_t three_by_three(const DwconvArgs& g, const Weights<V>& all_weights, const Channels<V>& all_k,
                                          int64_t row) {
   using T = typename V::T;
@@ -372,7 +393,7 @@ template <class V, int kNr, int R, int X, int S, bool kTail, bool kFlip>
   for (; x + X <= g.n; x += X) {
     const Weights<V>& weights = reread(all_weights);
     columns(kOld, kColumns);
-    tile_of_bytes<V, R, X, true, kTail>(g, reread(all_k), row, x, [&]<int q>(auto& acc) __attribute__((always_inline)) {
+    const auto add = [&]<int q>(T(&acc)[R][X]) __attribute__((always_inline)) {
       OCTAVO_UNROLL
       for (int z = 0; z < 3; ++z) {
         OCTAVO_UNROLL
@@ -383,7 +404,12 @@ template <class V, int kNr, int R, int X, int S, bool kTail, bool kFlip>
           for (int i = 0; i < X; ++i) acc[r][i] = V::dot(acc[r][i], d[i * S + z][q], w);
         }
       }
-    });
+    };
+    if constexpr (kOutputs == Outputs::words) {
+      tile_of_words<V, R, X, kTail>(g, reread(all_k), row, x, add);
+    } else {
+      tile_of_bytes<V, R, X, kOutputs == Outputs::plain_bytes, kTail>(g, reread(all_k), row, x, add);
+    }
     OCTAVO_UNROLL
     for (int i = 0; i < kOld; ++i) {
       OCTAVO_UNROLL
@@ -431,7 +457,8 @@ inline void channels_of(const DwconvArgs& g, const char* w, int64_t channel, int
   }
   const int64_t at_once = more / g.stride_w + 1;
   const bool bytes = g.epi->out == DType::u8 || g.epi->out == DType::s8;
-  const bool three = V::kThreeByThree && g.kh == 3 && g.kw == 3 && g.dilation_w == 1 && g.stride_w <= 2 && k.plain && bytes;
+  const Outputs outputs = !bytes ? Outputs::words : k.plain ? Outputs::plain_bytes : Outputs::bytes;
+  const bool three = V::kThreeByThree && g.kh == 3 && g.kw == 3 && g.dilation_w == 1 && g.stride_w <= 2;
   const bool pairs = g.m > 1 && g.stride_h == 1 && g.kh % V::kGroup != 0 && !window.turned &&
                      window.kw * window.groups <= kBelow && !(three && (V::kThreeByThree == 1 || g.stride_w == 2));
   if (pairs)
@@ -447,10 +474,15 @@ inline void channels_of(const DwconvArgs& g, const char* w, int64_t channel, int
     int64_t x = 0;
     if constexpr (V::kThreeByThree > 0)
       if (three) {
-        constexpr int X = V::kThreeByThree;
-        x = rows == 2         ? three_by_three<V, kNr, X, X, 1, kTail, kFlip>(g, weights, k, row)  // 2 x 2 or (never) 1 x 1
-            : g.stride_w == 1 ? three_by_three<V, kNr, 1, X, 1, kTail, kFlip>(g, weights, k, row)
-                              : three_by_three<V, kNr, 1, X, 2, kTail, kFlip>(g, weights, k, row);
+        const auto run = [&]<Outputs kOutputs>() {
+          constexpr int X = V::kThreeByThree;
+          return rows == 2         ? three_by_three<V, kNr, X, X, 1, kOutputs, kTail, kFlip>(g, weights, k, row)  // 2 x 2 or (never) 1 x 1
+                 : g.stride_w == 1 ? three_by_three<V, kNr, 1, X, 1, kOutputs, kTail, kFlip>(g, weights, k, row)
+                                   : three_by_three<V, kNr, 1, X, 2, kOutputs, kTail, kFlip>(g, weights, k, row);
+        };
+        x = outputs == Outputs::plain_bytes ? run.template operator()<Outputs::plain_bytes>()
+            : outputs == Outputs::bytes     ? run.template operator()<Outputs::bytes>()
+                                            : run.template operator()<Outputs::words>();
       }
     for (; x < g.n; x += at_once) {
       const int64_t pixels = g.n - x < at_once ? g.n - x : at_once;

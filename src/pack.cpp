@@ -151,8 +151,11 @@ struct Packer {
   // One element at a time: the rows that do not fill a word, and layouts of no vector's shape.
   void elements(int64_t p_begin, int64_t p_end) const {
     for (int64_t t = 0; t < w.taps; ++t)
-      for (int64_t p = p_begin; p < p_end; ++p)
-        for (int64_t j = 0; j < w.n; ++j) *target(t, p, j) = packed(*source(t, p, j), flip);
+      for (int64_t p = p_begin; p < p_end; ++p) {
+        const S* s = source(t, p, 0);
+        D* d = target(t, p, 0);
+        for (int64_t j = 0; j < w.n; ++j, s += w.col_stride, d += f.kr) *d = packed(*s, flip);
+      }
   }
 
   // Elements of a word are neighbours. A block of rows at a time, so that the words written stay in L1.
@@ -189,7 +192,12 @@ struct Packer {
         D* d = word<KR>(t, p, 0);
         int64_t j = 0;
         for (; j + kChunk <= w.n; j += kChunk) interleave<KR>(s + j, w.row_stride, flip, d + j * KR);
-        for (; j < w.n; ++j) copy_word<KR>(s + j, w.row_stride, flip, d + j * KR);
+        if (j == w.n) continue;
+        if (w.n >= kChunk) {  // the last ones once more
+          interleave<KR>(s + w.n - kChunk, w.row_stride, flip, d + (w.n - kChunk) * KR);
+        } else {
+          for (; j < w.n; ++j) copy_word<KR>(s + j, w.row_stride, flip, d + j * KR);
+        }
       }
   }
 

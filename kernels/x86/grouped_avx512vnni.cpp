@@ -1,9 +1,9 @@
-// grouped_{u8s8,s8s8}_avx512vnni_126x16x4, grouped_f32f32_avx512vnni_126x16x1: a few channels a group, columns of several groups
+// grouped_{u8s8,s8s8}_avx512vnni_120x16x4, grouped_f32f32_avx512vnni_120x16x1: a few channels a group, columns of several groups
 // acc[i][j] = bias[j] + sum_t sum_p A_t[i][(j / group_n) * k + p] * B_t[p][j]
 // A: one load brings the words (four bytes, or a float) of all groups of a vector; a permutation gives each column its group's
 // B: [k/4][16][4] s8:  k0..3 of column 0 | k0..3 of column 1 | ... | k0..3 of column 15;  f32: [k][16]
 // C: s32, f32, u8, s8; columns beyond n masked. Groups of rows as in stream.inl.h
-// Registers, of 32: 7 accumulators, 7 of the group before, 3 of B, A, 2 permutations, and for s8s8 the constant 0x80
+// Registers, of 32: 8 accumulators, 8 of the group before, 3 of B, A, 2 permutations, and for s8s8 the constant 0x80
 // Needs AVX-512 F, BW, DQ, VL, VNNI. Exact as brgemm
 // Measured: Zen 4, 2026-11-21, GCC 12, whole 3x3 convolutions, % of vpdpbusd zmm (f32: of FMA): 56x56x128, 4 channels a group, u8 37,
 //   s8 32, f32 44; 28x28x256, 8 a group, u8 42. vpermd shares a port with the product: 1.32 cycles for both, so 75 at most
@@ -14,7 +14,7 @@
 namespace octavo::OCTAVO_ISA {
 namespace {
 
-constexpr int kGroup = 7;  // images of 7, 14, 28, 56 and 112 columns are whole groups
+constexpr int kGroup = 8;
 constexpr int kTaps = 3;
 static_assert(kGroup * 2 + kTaps + 1 + 2 + 1 <= 32, "accumulators of two groups of rows, B, A, permutations, the constant 0x80");
 
@@ -64,6 +64,10 @@ OCTAVO_INLINE bool neighbours(const BrgemmArgs& g, int64_t t) {
   if (t + kTaps > g.batch) return false;
   const char* a = static_cast<const char*>(g.a[t]);
   return g.a[t + 1] == a + g.a_stride_bytes && g.a[t + 2] == a + 2 * g.a_stride_bytes;
+}
+// Of a window of stride 2 every second one.
+OCTAVO_INLINE bool second_neighbours(const BrgemmArgs& g, int64_t t) {
+  return t + kTaps <= g.batch && g.a[t + 2] == static_cast<const char*>(g.a[t]) + g.a_stride_bytes;
 }
 
 // All words of Taps taps of M rows: row i of tap t is row i + t. Integers: word by word. One pointer walks over the rows: GCC would
@@ -126,6 +130,11 @@ OCTAVO_INLINE void multiply_groups(typename K::Acc (&acc)[1][M][1], const Brgemm
         multiply_words<K, M, kTaps>(acc, words, a, g.a_stride_bytes, b);
       }
       t += kTaps;
+    } else if (K::a_bytes == 1 && M > 1 && second_neighbours(g, t)) {
+      const char *b[2] = {b_of(t), b_of(t + 2)}, *between[1] = {b_of(t + 1)};
+      multiply_words<K, M, 2>(acc, words, a, g.a_stride_bytes, b);
+      multiply_words<K, M, 1>(acc, words, static_cast<const char*>(g.a[t + 1]) + a_offset, g.a_stride_bytes, between);
+      t += kTaps;
     } else {
       const char* b[1] = {b_of(t)};
       multiply_words<K, M, 1>(acc, words, a, g.a_stride_bytes, b);
@@ -134,19 +143,26 @@ OCTAVO_INLINE void multiply_groups(typename K::Acc (&acc)[1][M][1], const Brgemm
   }
 }
 
-// Groups of M rows. What is left is computed with some rows before it, once more, or one by one where these hold the residual.
-template <class K, int M = kGroup>
-OCTAVO_INLINE void brgemm_grouped(const BrgemmArgs& g) {
-  const auto multiply = []<int Rows>(typename K::Acc (&acc)[1][Rows][1], const BrgemmArgs& args, ptrdiff_t a_offset) OCTAVO_LAMBDA {
-    multiply_groups<K, Rows>(acc, args, a_offset);
+// Rows from `row` on in groups of M. What is left is computed with some rows before it, once more, or in groups of half as many where
+// there are none, or these hold the residual.
+template <class K, int M>
+OCTAVO_INLINE void groups_of_rows(const BrgemmArgs& g, int row = 0) {
+  const auto multiply = [](typename K::Acc (&acc)[1][M][1], const BrgemmArgs& args, ptrdiff_t a_offset) OCTAVO_LAMBDA {
+    multiply_groups<K, M>(acc, args, a_offset);
   };
-  const int groups = g.m / M, rest = g.m % M;
-  if (groups) stream<K, M, 1>(g, 0, groups, multiply);
-  if (rest && groups && !g.epi->residual) {
-    stream<K, M, 1>(g, g.m - M, 1, multiply);
-  } else if (rest) {
-    stream<K, 1, 1>(g, groups * M, rest, multiply);
-  }
+  const int groups = (g.m - row) / M, rest = (g.m - row) % M;
+  if (groups) stream<K, M, 1>(g, row, groups, multiply);
+  if (!rest) return;
+  if (g.m > M && !g.epi->residual) return stream<K, M, 1>(g, g.m - M, 1, multiply);
+  if constexpr (M > 1) groups_of_rows<K, M / 2>(g, row + groups * M);
+}
+
+// Images of 7, 14, 28, 56 columns are whole groups of seven, others of eight.
+template <class K>
+OCTAVO_INLINE void brgemm_grouped(const BrgemmArgs& g) {
+  constexpr int kFewer = kGroup - 1;
+  const auto rounded = [&g](int rows) { return (g.m + rows - 1) / rows * rows; };
+  rounded(kFewer) < rounded(kGroup) ? groups_of_rows<K, kFewer>(g) : groups_of_rows<K, kGroup>(g);
 }
 
 }  // namespace
@@ -155,7 +171,7 @@ OCTAVO_INLINE void brgemm_grouped(const BrgemmArgs& g) {
 using namespace octavo;
 using namespace octavo::OCTAVO_ISA;
 extern "C" {
-void octavo_grouped_u8s8_avx512vnni_126x16x4(const BrgemmArgs* g) { brgemm_grouped<Grouped<DotU8<ZmmVnni, kGroup>>>(*g); }
-void octavo_grouped_s8s8_avx512vnni_126x16x4(const BrgemmArgs* g) { brgemm_grouped<Grouped<DotS8<ZmmVnni, kGroup>>>(*g); }
-void octavo_grouped_f32f32_avx512vnni_126x16x1(const BrgemmArgs* g) { brgemm_grouped<Grouped<Fma<Zmm, kGroup>>>(*g); }
+void octavo_grouped_u8s8_avx512vnni_120x16x4(const BrgemmArgs* g) { brgemm_grouped<Grouped<DotU8<ZmmVnni, kGroup>>>(*g); }
+void octavo_grouped_s8s8_avx512vnni_120x16x4(const BrgemmArgs* g) { brgemm_grouped<Grouped<DotS8<ZmmVnni, kGroup>>>(*g); }
+void octavo_grouped_f32f32_avx512vnni_120x16x1(const BrgemmArgs* g) { brgemm_grouped<Grouped<Fma<Zmm, kGroup>>>(*g); }
 }

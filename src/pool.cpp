@@ -1,5 +1,5 @@
 // Max and average pools: the pointers to the real input pixels under the window of an output pixel, then one routine for it and for
-// those beside it whose windows have as many.
+// those beside and below it whose windows have them in the same places.
 #include <algorithm>
 #include <cmath>
 #include <exception>
@@ -22,32 +22,37 @@ struct PoolPlan::Impl {
   const EltwiseKernels* kernels = nullptr;
 
   size_t workspace_bytes() const noexcept { return align_up(size_t(d.window.kh * d.window.kw) * sizeof(void*)); }
-  void pool(const TapRow& row, void* out) const noexcept;
+  void pool(const TapRows& rows, void* out) const noexcept;
   void run(const ConvArgs& v, int64_t begin, int64_t end, void* workspace) const noexcept;
 };
 
-void PoolPlan::Impl::pool(const TapRow& row, void* out) const noexcept {
-  if (d.kind == PoolKind::max) return kernels->max_taps(row, out, d.dtype);
-  const int64_t divisor = d.count_include_pad ? d.window.kh * d.window.kw : int64_t(row.taps);
-  if (d.dtype == DType::f32) return kernels->avg_taps_f32(row, static_cast<float*>(out), float(divisor));
+void PoolPlan::Impl::pool(const TapRows& rows, void* out) const noexcept {
+  if (d.kind == PoolKind::max) return kernels->max_taps(rows, out, d.dtype);
+  const int64_t divisor = d.count_include_pad ? d.window.kh * d.window.kw : int64_t(rows.taps);
+  if (d.dtype == DType::f32) return kernels->avg_taps_f32(rows, static_cast<float*>(out), float(divisor));
   const float m = float(double(d.in_q.scale) / (double(divisor) * double(d.out_q.scale)));
   const int32_t zp = d.out_q.zero_point;
   const QResult result{out, d.dtype, zp, float(qmin_of(d.dtype) - zp), float(qmax_of(d.dtype) - zp)};
-  kernels->avg_taps_quantized(row, d.dtype, d.in_q.zero_point, m, result);
+  kernels->avg_taps_quantized(rows, d.dtype, d.in_q.zero_point, m, result);
 }
 
-// A tile is one row of output pixels.
+// A tile is one row of output pixels. A few of the same kind are one call.
 void PoolPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* workspace) const noexcept {
+  constexpr int64_t kRows = 16;  // what the columns at an edge read is still in a cache when the others come
   const Window& w = d.window;
   const void** taps = static_cast<const void**>(workspace);
   const ptrdiff_t tap_step = ptrdiff_t(w.dilation_w) * v.a_pixel_stride_bytes, in_row = ptrdiff_t(w.iw) * v.a_pixel_stride_bytes;
-  const ptrdiff_t step = ptrdiff_t(w.stride_w) * v.a_pixel_stride_bytes;
-  char* out = static_cast<char*>(v.c) + begin * ow * v.c_pixel_stride_bytes;
-  int64_t image = begin / oh, y = begin % oh;
-  for (int64_t tile = begin; tile < end; ++tile) {
-    const int64_t iy = y * w.stride_h - w.pad_top;
-    const TapRange ys = valid_taps(iy, w.kh, w.dilation_h, w.ih);
+  const ptrdiff_t step = ptrdiff_t(w.stride_w) * v.a_pixel_stride_bytes, out_row = ow * v.c_pixel_stride_bytes;
+  const auto taps_of_row = [&](int64_t y) { return valid_taps(y * w.stride_h - w.pad_top, w.kh, w.dilation_h, w.ih); };
+  char* out = static_cast<char*>(v.c) + begin * out_row;
+  int64_t image = begin / oh, y = begin % oh, rows = 1;
+  for (int64_t tile = begin; tile < end; tile += rows) {
+    const int64_t iy = y * w.stride_h - w.pad_top, most = std::min({kRows, end - tile, oh - y});
+    const TapRange ys = taps_of_row(y);
+    for (rows = 1; rows < most; ++rows)
+      if (const TapRange next = taps_of_row(y + rows); next.begin != ys.begin || next.end != ys.end) break;
     const char* in = static_cast<const char*>(v.a) + (image * w.ih + iy + ys.begin * w.dilation_h) * in_row;
+    char* c_row = out;
     for (const ColumnTaps& c : columns) {
       const char* row = in + (c.begin * w.stride_w - w.pad_left + c.taps.begin * w.dilation_w) * v.a_pixel_stride_bytes;
       const void** tap = taps;
@@ -55,10 +60,13 @@ void PoolPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* wo
         const char* pixel = row;
         for (int64_t kx = c.taps.begin; kx < c.taps.end; ++kx, pixel += tap_step) *tap++ = pixel;
       }
-      pool({taps, size_t(tap - taps), step, v.c_pixel_stride_bytes, size_t(c.end - c.begin), size_t(d.channels)}, out);
-      out += (c.end - c.begin) * v.c_pixel_stride_bytes;
+      pool({taps, size_t(tap - taps), step, v.c_pixel_stride_bytes, size_t(c.end - c.begin), size_t(d.channels), size_t(rows),
+            w.stride_h * in_row, out_row},
+           c_row);
+      c_row += (c.end - c.begin) * v.c_pixel_stride_bytes;
     }
-    if (++y == oh) y = 0, ++image;
+    out += rows * out_row;
+    if ((y += rows) == oh) y = 0, ++image;
   }
 }
 

@@ -295,7 +295,7 @@ TEST_F(Calls, Eltwise) {
       t.softmax(fx, fz, n);
       t.layer_norm(fx, fx, fy, fz, n, 1e-5f);
       t.rms_norm(fx, fy, fz, n, 1e-5f);
-      const TapRow row{taps, 2, 0, 0, 1, n};
+      const TapRows row{taps, 2, 0, 0, 1, n};
       for (DType type : {DType::u8, DType::s8, DType::f32}) t.max_taps(row, fz, type);
       t.avg_taps_f32(row, fz, 2);
       t.avg_taps_quantized(row, DType::u8, 3, 0.5f, r);

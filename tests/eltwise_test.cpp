@@ -74,7 +74,7 @@ struct Bytes {
   size_t n;
 };
 
-TapRow one_pixel(const void* const* taps, size_t count, size_t channels) { return {taps, count, 0, 0, 1, channels}; }
+TapRows one_pixel(const void* const* taps, size_t count, size_t channels) { return {taps, count, 0, 0, 1, channels}; }
 
 constexpr size_t kMost = 70;
 

@@ -32,12 +32,14 @@ struct QResult {
   float lo, hi;
 };
 
-// The windows of a row of output pixels that have the same number of real pixels under them.
-struct TapRow {
-  const void* const* in;             // [taps] real pixels under the window of the first output pixel
-  size_t taps;                       // at least 1
-  ptrdiff_t in_step, out_step;       // bytes from one output pixel to the next, and between their windows
-  size_t pixels, channels;
+// The windows of rows of output pixels that have the same number of real pixels under them, in the same places. Steps in bytes.
+struct TapRows {
+  const void* const* in;                  // [taps] real pixels under the window of the first output pixel
+  size_t taps;                            // at least 1
+  ptrdiff_t in_step, out_step;            // from the window of one output pixel of a row to the next, and between these pixels
+  size_t pixels, channels;                // of a row, of a pixel
+  size_t rows = 1;
+  ptrdiff_t in_row_step = 0, out_row_step = 0;  // the same from one row to the next
 };
 
 enum class Binary : uint8_t { add, sub, mul, div, max, min, pow };
@@ -92,11 +94,11 @@ struct EltwiseKernels {
                           float* y, size_t n, float lo, float hi);
 
   // Pools of NHWC pixels: out[x][c] = max_t in[t][x][c]; u8, s8, f32.
-  void (*max_taps)(const TapRow& row, void* out, DType dtype);
+  void (*max_taps)(const TapRows& rows, void* out, DType dtype);
   // out[x][c] = (sum_t in[t][x][c]) / divisor, summed in the order t.
-  void (*avg_taps_f32)(const TapRow& row, float* out, float divisor);
+  void (*avg_taps_f32)(const TapRows& rows, float* out, float divisor);
   // acc = sum_t (in[t][x][c] - zp) in int32; v = float(acc) * m; result as QResult says (out.data: the first pixel).
-  void (*avg_taps_quantized)(const TapRow& row, DType dtype, int32_t zp, float m, const QResult& out);
+  void (*avg_taps_quantized)(const TapRows& rows, DType dtype, int32_t zp, float m, const QResult& out);
 
   // out[j][i] = in[i][j], elements of 1 or 4 bytes; strides in elements. NCHW <-> NHWC.
   void (*transpose)(const void* in, ptrdiff_t in_stride, void* out, ptrdiff_t out_stride, size_t rows, size_t cols, size_t elem_bytes);

@@ -5,8 +5,8 @@
 // C: s32, f32, u8, s8; columns beyond n masked. Groups of rows as in stream.inl.h
 // Registers, of 32: 8 accumulators, 8 of the group before, 3 of B, A, 2 permutations, and for s8s8 the constant 0x80
 // Needs AVX-512 F, BW, DQ, VL, VNNI. Exact as brgemm
-// Measured: Zen 4, 2026-11-21, GCC 12, whole 3x3 convolutions, % of vpdpbusd zmm (f32: of FMA): 56x56x128, 4 channels a group, u8 37,
-//   s8 32, f32 44; 28x28x256, 8 a group, u8 42. vpermd shares a port with the product: 1.32 cycles for both, so 75 at most
+// Measured: Zen 4, 2026-11-28, GCC 12, whole 3x3 convolutions, % of vpdpbusd zmm (f32: of FMA): 56x56x128, 4 channels a group, u8 40,
+//   s8 39, f32 55; 28x28x256, 8 a group, u8 55, f32 60. vpermd shares a port with the product; three taps share it, where the stride is 1
 #include "kernels/stream.inl.h"
 #include "kernels/x86/dot.inl.h"
 #include "kernels/x86/zmm.inl.h"

@@ -1,9 +1,9 @@
 // Depthwise float convolution on a vocabulary V: F, N, load(p), load(p, n), store(p, v), store(p, v, n), set, fma, add, min, max.
 //   acc[x][c] = sum of rows[y][x*stride + z*dilation][c] * w[y][z][c], one fma each from 0, in the order y, z
-// Weights: blocks of V::N channels, [taps][N]. kPixels outputs share every weight that is read; windows of 3, 5 and 7 columns next to
-// each other also share the pixels. A few blocks of channels of the same pixels come one behind the other, so that memory is read and
-// written in runs; all rows of a call for these come before the next channels: what several output rows see is in L1 by then. Strides
-// are multiples of 4 bytes.
+// Weights: blocks of V::N channels, [taps][N]. kPixels outputs share every weight that is read; windows of 3, 5 and 7 columns next
+// to each other also share the pixels. A few blocks of channels of the same pixels come one behind the other, so that memory is
+// read and written in runs; all rows of a call for these come before the next channels: what several output rows see is in L1 by
+// then. Strides are multiples of 4 bytes.
 
 constexpr int kPixels = 4;
 constexpr int kBlocks = 4;
@@ -120,8 +120,8 @@ OCTAVO_INLINE void f32_shared(const F32Row<V>& r, const F32Block& b, int64_t x) 
   store_f32<V, kPixels, kTail>(acc, r, b, x);
 }
 
-// Channels [begin, end) of all pixels of a row. K: 3 for windows of 3x3, else 0. KW: the columns of a window whose pixels are shared,
-// 0: they are not.
+// Channels [begin, end) of all pixels of a row. K: 3 for windows of 3x3, else 0. KW: the columns of a window whose pixels are
+// shared, 0: they are not.
 template <class V, int K, int KW>
 [[gnu::noinline]] void f32_row(const DwconvArgs& g, int64_t row, const float* w, int64_t begin, int64_t end) {
   const F32Row<V> r(g, row);
@@ -141,10 +141,8 @@ template <class V, int K, int KW>
   };
   int64_t x = 0;
   for (; x + kPixels <= r.n; x += kPixels) all.template operator()<kPixels>(x);
-  if (x < r.n && x > 0 && !r.residual) {  // which may be what was written
-    all.template operator()<kPixels>(r.n - kPixels);
-    return;
-  }
+  // The last ones with some before them once more, unless the residual may be what was written.
+  if (x < r.n && x > 0 && !r.residual) return all.template operator()<kPixels>(r.n - kPixels);
   for (; x < r.n; ++x) all.template operator()<1>(x);
 }
 

@@ -72,7 +72,9 @@ OCTAVO_INLINE void tile_of(const BrgemmArgs& g, int row, int rows) {
 // many bits a cycle in registers of either size.
 template <class K>
 struct HalfLast : K {
-  static OCTAVO_INLINE typename K::Acc dot_last(typename K::Acc acc, typename K::B a, typename K::B b) { return K::dot_half(acc, a, b); }
+  using Acc = typename K::Acc;
+  using B = typename K::B;
+  static OCTAVO_INLINE Acc dot_last(Acc acc, B a, B b) { return K::dot_half(acc, a, b); }
 };
 
 // Groups of M rows, by S, and the rows that are left over as one tile, or as two where one would be too low to hide a latency.
@@ -93,7 +95,8 @@ OCTAVO_INLINE void stream_rows(const BrgemmArgs& g) {
   if (rest) tile_of<K, M, NV>(g, row, rest);
 }
 
-// Any number of rows. M: rows in a group of two vectors; a group of one has twice as many. H: K, with values of A in lower halves only.
+// Any number of rows. M: rows in a group of two vectors; a group of one has twice as many. H: K, with values of A in lower halves
+// only.
 template <class K, int M, class H>
 OCTAVO_INLINE void brgemm_stream(const BrgemmArgs& g) {
   static_assert(K::nv == 2);

@@ -340,8 +340,9 @@ ConvBlocks winograd_blocks(const Window& w, const Weights& weights, std::string*
 
 namespace {
 
-// How many pixels are taken as one, so that few channels fill registers of 32 bytes. Times as fast, 8 and 16 channels: Zen 3, AVX2, 2 and
-// 1.6; Zen 4, AVX-512, images of 28x28 and more, 3x3 1.6 to 1.9 and 1.3, 5x5 2.1 to 2.3 and 1.5. (Registers of 64 bytes gain less there.)
+// How many pixels are taken as one, so that few channels fill registers of 32 bytes. Times as fast, 8 and 16 channels: Zen 3, AVX2,
+// 2 and 1.6; Zen 4, AVX-512, images of 28x28 and more, 3x3 1.6 to 1.9 and 1.3, 5x5 2.1 to 2.3 and 1.5. (Registers of 64 bytes gain
+// less there.)
 int64_t folded_pixels(const ConvDesc& d, const KernelInfo& kernel) {
   constexpr int64_t kFolded = 32;
   const bool folds = kernel.nr >= kFolded && kernel.kr > 1 && d.ic == d.oc && d.oc < kFolded && kFolded % d.oc == 0 &&
@@ -352,8 +353,9 @@ int64_t folded_pixels(const ConvDesc& d, const KernelInfo& kernel) {
 }  // namespace
 
 DepthwiseBlocks depthwise_blocks(const ConvDesc& d, const KernelInfo& kernel, std::string* why) {
-  // A pixel at an edge takes as long as so many others for each column of its window: int8 kernels put the rows of a column together,
-  // for all windows of a row that see it, and an edge's see others. (587 shapes on Zen 4, AVX-512 and AVX2: 1 % off the best.)
+  // A pixel at an edge takes as long as so many others for each column of its window: int8 kernels put the rows of a column
+  // together, for all windows of a row that see it, and an edge's see others. (587 shapes on Zen 4, AVX-512 and AVX2: 1 % off the
+  // best.)
   const int64_t edge_pixels = (d.a == DType::f32 ? 1 : 9) * d.window.kw;
   const Window& w = d.window;
   const int64_t oh = w.oh(), ow = w.ow();

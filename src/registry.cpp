@@ -31,7 +31,7 @@ using enum DType;
 // In priority order: among the eligible rows of an (op, a, b) the first one wins.
 constexpr KernelInfo kKernels[] = {
     // name, needs, a, b, mr, {nr kr bytes a_offset unpack_order by_column}, run, rows (1)
-    // or group (0), panels (1); or words, transform, read: those of avx2 measured in one, of the others reckoned (kernels/README.md)
+    // or group (0), panels (1); or words, transform, read: measured, but for those of avxvnni (kernels/README.md)
 #if defined(__x86_64__)
     brgemm("brgemm_u8s8_avx512vnni_14x32x4", Isa::avx512vnni, u8, s8, 14, {32, 4, 1, 0},
            octavo_brgemm_u8s8_avx512vnni_14x32x4),

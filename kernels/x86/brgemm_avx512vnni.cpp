@@ -11,6 +11,7 @@
 // Measured: Zen 4, 2026-11-20, % of vpdpbusd zmm (f32: of FMA), full tile in cache, GCC 12 / Clang 19:
 //   u8s8 k=64 s32 87 / 90, u8 83 / 80; k=256 s32 95 / 96, u8 94 / 93; k=1024 s32 98 / 98, u8 97 / 97; s8s8 the same +-1
 //   f32 k=64 96 / 95, k=256 98 / 97, k=1024 98 / 98
+//   2026-11-28, GCC 12, columns that end in half a register: 3136x24x144 u8 88, 4096x8x256 u8 69; f32 8 columns, k=96 69
 #include "kernels/stream.inl.h"
 #include "kernels/x86/dot.inl.h"
 #include "kernels/x86/ymm.inl.h"
@@ -27,9 +28,11 @@ struct ZmmVnni : Zmm {
         _mm256_dpbusd_epi32(_mm512_castsi512_si256(acc), _mm512_castsi512_si256(a), _mm512_castsi512_si256(b)));
   }
   static OCTAVO_INLINE F dot_half(F acc, F a, F b) {
-    return _mm512_castps256_ps512(_mm256_fmadd_ps(_mm512_castps512_ps256(a), _mm512_castps512_ps256(b), _mm512_castps512_ps256(acc)));
+    return _mm512_castps256_ps512(
+        _mm256_fmadd_ps(_mm512_castps512_ps256(a), _mm512_castps512_ps256(b), _mm512_castps512_ps256(acc)));
   }
 };
+// The same where values of A are used in lower halves only: two such loads take as long as one of a whole register.
 struct HalfVnni : ZmmVnni {
   using ZmmVnni::splat;
   static OCTAVO_INLINE F splat(float x) { return _mm512_castps256_ps512(_mm256_set1_ps(x)); }
@@ -55,11 +58,17 @@ using namespace octavo;
 using namespace octavo::OCTAVO_ISA;
 extern "C" {
 void octavo_brgemm_u8s8_avx512vnni_14x32x4(const BrgemmArgs* g) { brgemm<DotU8<ZmmVnni, kMr>>(*g); }
-void octavo_brgemm_u8s8_avx512vnni_120x32x4(const BrgemmArgs* g) { brgemm_stream<DotU8<ZmmVnni, kMr>, kGroup, DotU8<HalfVnni, kMr>>(*g); }
+void octavo_brgemm_u8s8_avx512vnni_120x32x4(const BrgemmArgs* g) {
+  brgemm_stream<DotU8<ZmmVnni, kMr>, kGroup, DotU8<HalfVnni, kMr>>(*g);
+}
 void octavo_brgemm_s8s8_avx512vnni_14x32x4(const BrgemmArgs* g) { brgemm<DotS8<ZmmVnni, kMr>>(*g); }
-void octavo_brgemm_s8s8_avx512vnni_120x32x4(const BrgemmArgs* g) { brgemm_stream<DotS8<ZmmVnni, kMr>, kGroup, DotS8<HalfVnni, kMr>>(*g); }
+void octavo_brgemm_s8s8_avx512vnni_120x32x4(const BrgemmArgs* g) {
+  brgemm_stream<DotS8<ZmmVnni, kMr>, kGroup, DotS8<HalfVnni, kMr>>(*g);
+}
 void octavo_brgemm_f32f32_avx512vnni_14x32x1(const BrgemmArgs* g) { brgemm<Fma<Zmm, kMr>>(*g); }
-void octavo_brgemm_f32f32_avx512vnni_120x32x1(const BrgemmArgs* g) { brgemm_stream<Fma<ZmmVnni, kMr>, kGroup, Fma<HalfVnni, kMr>>(*g); }
+void octavo_brgemm_f32f32_avx512vnni_120x32x1(const BrgemmArgs* g) {
+  brgemm_stream<Fma<ZmmVnni, kMr>, kGroup, Fma<HalfVnni, kMr>>(*g);
+}
 void octavo_brgemm_u8s8_avx512vnni_6x16x4_ymm(const BrgemmArgs* g) { brgemm<DotU8<YmmVnni, kYmmMrU8>>(*g); }
 void octavo_brgemm_s8s8_avx512vnni_5x16x4_ymm(const BrgemmArgs* g) { brgemm<DotS8<YmmVnni, kYmmMrS8>>(*g); }
 }

@@ -359,8 +359,8 @@ constexpr int kStrip = 64, kBelow = 16;
 // What the outputs of a call are: bytes of sums that fit and no residual, other bytes, s32 or f32.
 enum class Outputs { plain_bytes, bytes, words };
 
-// A 3x3 window of stride S without a strip: R output rows x X pixels at a time, whose columns are in registers. Returns how many pixels
-// it did: fewer than X may be left.
+// A 3x3 window of stride S without a strip: R output rows x X pixels at a time, whose columns are in registers. Returns how many
+// pixels it did: fewer than X may be left.
 template <class V, int kNr, int R, int X, int S, Outputs kOutputs, bool kTail, bool kFlip>
 [[gnu::noinline]] int64_t three_by_three(const DwconvArgs& g, const Weights<V>& all_weights, const Channels<V>& all_k,
                                          int64_t row) {
@@ -475,8 +475,8 @@ inline void channels_of(const DwconvArgs& g, const char* w, int64_t channel, int
     if constexpr (V::kThreeByThree > 0)
       if (three) {
         const auto run = [&]<Outputs kOutputs>() {
-          constexpr int X = V::kThreeByThree;
-          return rows == 2         ? three_by_three<V, kNr, X, X, 1, kOutputs, kTail, kFlip>(g, weights, k, row)  // 2 x 2 or (never) 1 x 1
+          constexpr int X = V::kThreeByThree;  // 2 x 2 or (never) 1 x 1
+          return rows == 2         ? three_by_three<V, kNr, X, X, 1, kOutputs, kTail, kFlip>(g, weights, k, row)
                  : g.stride_w == 1 ? three_by_three<V, kNr, 1, X, 1, kOutputs, kTail, kFlip>(g, weights, k, row)
                                    : three_by_three<V, kNr, 1, X, 2, kOutputs, kTail, kFlip>(g, weights, k, row);
         };

@@ -5,8 +5,9 @@
 // C: s32, f32, u8, s8; columns beyond n masked. Groups of rows as in stream.inl.h
 // Registers, of 32: 8 accumulators, 8 of the group before, 3 of B, A, 2 permutations, and for s8s8 the constant 0x80
 // Needs AVX-512 F, BW, DQ, VL, VNNI. Exact as brgemm
-// Measured: Zen 4, 2026-11-28, GCC 12, whole 3x3 convolutions, % of vpdpbusd zmm (f32: of FMA): 56x56x128, 4 channels a group, u8 40,
-//   s8 39, f32 55; 28x28x256, 8 a group, u8 55, f32 60. vpermd shares a port with the product; three taps share it, where the stride is 1
+// Measured: Zen 4, 2026-11-28, GCC 12, whole 3x3 convolutions, % of vpdpbusd zmm (f32: of FMA): 56x56x128, 4 channels a group,
+//   u8 40, s8 39, f32 55; 28x28x256, 8 a group, u8 55, f32 60. vpermd shares a port with the product; where the stride is 1,
+//   three taps share it
 #include "kernels/stream.inl.h"
 #include "kernels/x86/dot.inl.h"
 #include "kernels/x86/zmm.inl.h"
@@ -147,7 +148,7 @@ OCTAVO_INLINE void multiply_groups(typename K::Acc (&acc)[1][M][1], const Brgemm
 // there are none, or these hold the residual.
 template <class K, int M>
 OCTAVO_INLINE void groups_of_rows(const BrgemmArgs& g, int row = 0) {
-  const auto multiply = [](typename K::Acc (&acc)[1][M][1], const BrgemmArgs& args, ptrdiff_t a_offset) OCTAVO_LAMBDA {
+  const auto multiply = [](typename K::Acc(&acc)[1][M][1], const BrgemmArgs& args, ptrdiff_t a_offset) OCTAVO_LAMBDA {
     multiply_groups<K, M>(acc, args, a_offset);
   };
   const int groups = (g.m - row) / M, rest = (g.m - row) % M;

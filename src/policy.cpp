@@ -353,10 +353,10 @@ int64_t folded_pixels(const ConvDesc& d, const KernelInfo& kernel) {
 }  // namespace
 
 DepthwiseBlocks depthwise_blocks(const ConvDesc& d, const KernelInfo& kernel, std::string* why) {
-  // A pixel at an edge takes as long as so many others for each column of its window: int8 kernels put the rows of a column
-  // together, for all windows of a row that see it, and an edge's see others. (587 shapes on Zen 4, AVX-512 and AVX2: 1 % off the
-  // best.)
-  const int64_t edge_pixels = (d.a == DType::f32 ? 1 : 9) * d.window.kw;
+  // A pixel at an edge takes as long as so many halves of others for each column of its window: int8 kernels put the rows of a column
+  // together, for all windows of a row that see it, and an edge's see others; with a stride few see the same. (587 shapes of bytes and
+  // of floats on Zen 4, AVX-512 and AVX2: 1 % off the best.)
+  const int64_t edge_halves = (d.a == DType::f32 ? 2 : d.window.stride_w > 1 ? 3 : 18) * d.window.kw;
   const Window& w = d.window;
   const int64_t oh = w.oh(), ow = w.ow();
   DepthwiseBlocks b;
@@ -368,7 +368,7 @@ DepthwiseBlocks depthwise_blocks(const ConvDesc& d, const KernelInfo& kernel, st
   // An edge is one column of pixels at least, its strip no wider than a stride holds.
   const bool can = d.ic == d.oc && inner >= 1 && w.stride_h * in_cols(w, edge) <= INT32_MAX;
   const int64_t fold = folded_pixels(d, kernel);
-  const bool pays = !padded || (ow - inner) * edge_pixels <= ow;
+  const bool pays = !padded || (ow - inner) * edge_halves <= 2 * ow;
   b.in_place = can && (!padded || d.choice.in_place.value_or(pays));
   say(why, "%s%s: %s%lld of %lld columns see no padding",
       b.in_place ? "from the input in place" : "from padded copies of the input rows",

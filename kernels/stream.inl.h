@@ -8,7 +8,8 @@
 namespace octavo::OCTAVO_ISA {
 namespace {
 
-// `groups` groups of M rows from a row on. multiply(acc, g, a_offset): as multiply_taps().
+// `groups` groups of M rows from a row on. multiply(acc, g, a_offset): as multiply_taps(). K::rereads (or absent): the constants of
+// the epilogue are read from memory for each group, where products need all registers.
 template <class K, int M, int NV, class Multiply>
 [[gnu::noinline]] void stream(const BrgemmArgs& g, int row, int groups, const Multiply& multiply) {
   using Acc = typename K::Acc;
@@ -41,6 +42,11 @@ template <class K, int M, int NV, class Multiply>
     char* c = static_cast<char*>(g.c) + row * g.c_stride_bytes;
     const char* residual = nullptr;
     if constexpr (Out::residual) residual = static_cast<const char*>(g.epi->residual) + row * g.epi->residual_stride_bytes;
+    const auto finish = [&]() OCTAVO_LAMBDA {
+      const Out* out = &epilogue;
+      if constexpr (requires { K::rereads; }) asm volatile("" : "+r"(out));
+      (*out)(done, c, residual);
+    };
     {
       Acc acc[1][M][NV];
       next(acc);
@@ -49,12 +55,12 @@ template <class K, int M, int NV, class Multiply>
     for (int left = groups - 1; left > 0; --left) {
       Acc acc[1][M][NV];
       next(acc);
-      epilogue(done, c, residual);
+      finish();
       c += M * g.c_stride_bytes;
       if constexpr (Out::residual) residual += M * g.epi->residual_stride_bytes;
       keep(acc);
     }
-    epilogue(done, c, residual);
+    finish();
   };
   live == K::lanes ? with_epilogue<K, NV, true>(g, part, run) : with_epilogue<K, NV, false>(g, part, run);
 }

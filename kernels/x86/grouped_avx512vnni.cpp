@@ -1,9 +1,9 @@
-// grouped_{u8s8,s8s8}_avx512vnni_120x16x4, grouped_f32f32_avx512vnni_120x16x1: a few channels a group, columns of several groups
+// grouped_{u8s8,s8s8}_avx512vnni_126x16x4, grouped_f32f32_avx512vnni_126x16x1: a few channels a group, columns of several groups
 // acc[i][j] = bias[j] + sum_t sum_p A_t[i][(j / group_n) * k + p] * B_t[p][j]
 // A: one load brings the words (four bytes, or a float) of all groups of a vector; a permutation gives each column its group's
 // B: [k/4][16][4] s8:  k0..3 of column 0 | k0..3 of column 1 | ... | k0..3 of column 15;  f32: [k][16]
 // C: s32, f32, u8, s8; columns beyond n masked. Groups of rows as in stream.inl.h
-// Registers, of 32: 8 accumulators, 8 of the group before, 3 of B, A, 2 permutations, and for s8s8 the constant 0x80
+// Registers, of 32: 7 accumulators, 7 of the group before, 3 of B, A, 2 permutations, and for s8s8 the constant 0x80
 // Needs AVX-512 F, BW, DQ, VL, VNNI. Exact as brgemm
 // Measured: Zen 4, 2026-11-28, GCC 12, whole 3x3 convolutions, % of vpdpbusd zmm (f32: of FMA): 56x56x128, 4 channels a group,
 //   u8 40, s8 39, f32 55; 28x28x256, 8 a group, u8 55, f32 60. vpermd shares a port with the product; where the stride is 1,
@@ -15,9 +15,8 @@
 namespace octavo::OCTAVO_ISA {
 namespace {
 
-constexpr int kGroup = 8;
-constexpr int kTaps = 3;
-static_assert(kGroup * 2 + kTaps + 1 + 2 + 1 <= 32, "accumulators of two groups of rows, B, A, permutations, the constant 0x80");
+constexpr int kGroup = 7, kFewer = 6;
+static_assert(kGroup * 2 + 3 + 1 + 2 + 1 <= 32, "accumulators of two groups of rows, B, A, permutations, the constant 0x80");
 
 struct ZmmVnni : Zmm {
   static OCTAVO_INLINE I dpbusd(I acc, I a, I b) { return _mm512_dpbusd_epi32(acc, a, b); }
@@ -27,6 +26,7 @@ struct ZmmVnni : Zmm {
 template <class Dot>
 struct Grouped : Dot {
   static constexpr int nv = 1;
+  static constexpr bool rereads = true;  // stream.inl.h
 };
 
 // The words of a row: of all groups of the vector, and then one for each column, of its group.
@@ -60,27 +60,33 @@ class Words {
   __m512i first_;
 };
 
-// Columns of a window of stride 1: kTaps taps whose rows are one apart. What is spread for one of them serves all.
-OCTAVO_INLINE bool neighbours(const BrgemmArgs& g, int64_t t) {
-  if (t + kTaps > g.batch) return false;
-  const char* a = static_cast<const char*>(g.a[t]);
-  return g.a[t + 1] == a + g.a_stride_bytes && g.a[t + 2] == a + 2 * g.a_stride_bytes;
+// The weights of tap t, `bytes` for each tap.
+OCTAVO_INLINE const char* tap_weights(const BrgemmArgs& g, int64_t t, ptrdiff_t bytes) {
+  return static_cast<const char*>(g.b) + (g.b_offsets ? g.b_offsets[t] : t * bytes);
 }
-// Of a window of stride 2 every second one.
-OCTAVO_INLINE bool second_neighbours(const BrgemmArgs& g, int64_t t) {
-  return t + kTaps <= g.batch && g.a[t + 2] == static_cast<const char*>(g.a[t]) + g.a_stride_bytes;
+// Whether Taps taps from t on see neighbouring rows, and their weights are as far apart as taps are: the columns of a window
+// of stride 1. What is spread for one of them serves all.
+template <int Taps>
+OCTAVO_INLINE bool neighbours(const BrgemmArgs& g, int64_t t, ptrdiff_t bytes) {
+  if (t + Taps > g.batch) return false;
+  for (int i = 1; i < Taps; ++i)
+    if (g.a[t + i] != static_cast<const char*>(g.a[t]) + i * g.a_stride_bytes ||
+        tap_weights(g, t + i, bytes) != tap_weights(g, t, bytes) + i * bytes)
+      return false;
+  return true;
 }
 
-// All words of Taps taps of M rows: row i of tap t is row i + t. Integers: word by word. One pointer walks over the rows: GCC would
-// hoist the loads of several, and spill them.
+// All words of Taps taps of M rows: row i of tap t is row i + t, and its weights are t * next bytes behind b. Integers: word by
+// word. One pointer walks over the rows: GCC would hoist the loads of several, and spill them.
 template <class K, int M, int Taps>
 OCTAVO_INLINE void multiply_words(typename K::Acc (&acc)[1][M][1], const Words<K>& words, const char* row, ptrdiff_t stride,
-                                  const char* (&b)[Taps]) {
+                                  const char* b, ptrdiff_t next) {
   __m512i columns = words.first();
-  for (int s = words.count; s > 0; --s) {
+  for (int s = words.count; s > 0; --s, b += K::vector_bytes) {
+    asm("" : "+r"(s));  // GCC would count up to where b ends, and spill that
     typename K::B w[Taps];
     OCTAVO_UNROLL
-    for (int t = 0; t < Taps; ++t, b[t - 1] += K::vector_bytes) w[t] = K::load_b(b[t]);
+    for (int t = 0; t < Taps; ++t) K::keep(w[t] = K::load_b(b + t * next));
     const char* a = row;
     OCTAVO_UNROLL
     for (int i = 0; i < M + Taps - 1; ++i, a += stride) {
@@ -97,17 +103,19 @@ OCTAVO_INLINE void multiply_words(typename K::Acc (&acc)[1][M][1], const Words<K
 // Floats, which are added in the order tap, word: row by row.
 template <class K, int M, int Taps>
 OCTAVO_INLINE void multiply_rows(typename K::Acc (&acc)[1][M][1], const Words<K>& words, const char* a, ptrdiff_t stride,
-                                 const char* const (&b)[Taps]) {
+                                 const char* first, ptrdiff_t next) {
   OCTAVO_UNROLL
   for (int i = 0; i < M + Taps - 1; ++i, a += stride) {
     asm("" : "+r"(a));
     const __m512i row = words.load(a);
     __m512i columns = words.first();
-    for (int64_t s = 0; s < words.count * int64_t(K::vector_bytes); s += K::vector_bytes) {
+    const char* b = first;
+    for (int s = words.count; s > 0; --s, b += K::vector_bytes) {
+      asm("" : "+r"(s));
       const typename K::B x = Words<K>::spread(row, columns);
       OCTAVO_UNROLL
       for (int t = 0; t < Taps; ++t)
-        if (i - t >= 0 && i - t < M) acc[0][i - t][0] = K::dot(acc[0][i - t][0], x, K::load_b(b[t] + s));
+        if (i - t >= 0 && i - t < M) acc[0][i - t][0] = K::dot(acc[0][i - t][0], x, K::load_b(b + t * next));
       columns = _mm512_add_epi32(columns, _mm512_set1_epi32(1));
     }
   }
@@ -117,35 +125,26 @@ OCTAVO_INLINE void multiply_rows(typename K::Acc (&acc)[1][M][1], const Words<K>
 template <class K, int M>
 OCTAVO_INLINE void multiply_groups(typename K::Acc (&acc)[1][M][1], const BrgemmArgs& g, ptrdiff_t a_offset) {
   const Words<K> words(g);
-  const ptrdiff_t tap_bytes = words.count * K::vector_bytes;
-  const auto b_of = [&](int64_t t) OCTAVO_LAMBDA {
-    return static_cast<const char*>(g.b) + (g.b_offsets ? g.b_offsets[t] : t * tap_bytes);
-  };
+  const ptrdiff_t bytes = words.count * K::vector_bytes, stride = g.a_stride_bytes;
+  const auto a_of = [&](int64_t t) OCTAVO_LAMBDA { return static_cast<const char*>(g.a[t]) + a_offset; };
   for (int64_t t = 0; t < g.batch;) {
-    const char* a = static_cast<const char*>(g.a[t]) + a_offset;
-    if (M > 1 && neighbours(g, t)) {
-      const char* b[kTaps] = {b_of(t), b_of(t + 1), b_of(t + 2)};
+    const char* b = tap_weights(g, t, bytes);
+    if (M > 1 && neighbours<3>(g, t, bytes)) {
       if constexpr (K::a_bytes == 4) {
-        multiply_rows<K, M, kTaps>(acc, words, a, g.a_stride_bytes, b);
+        multiply_rows<K, M, 3>(acc, words, a_of(t), stride, b, bytes);
       } else {
-        multiply_words<K, M, kTaps>(acc, words, a, g.a_stride_bytes, b);
+        multiply_words<K, M, 3>(acc, words, a_of(t), stride, b, bytes);
       }
-      t += kTaps;
-    } else if (K::a_bytes == 1 && M > 1 && second_neighbours(g, t)) {
-      const char *b[2] = {b_of(t), b_of(t + 2)}, *between[1] = {b_of(t + 1)};
-      multiply_words<K, M, 2>(acc, words, a, g.a_stride_bytes, b);
-      multiply_words<K, M, 1>(acc, words, static_cast<const char*>(g.a[t + 1]) + a_offset, g.a_stride_bytes, between);
-      t += kTaps;
+      t += 3;
     } else {
-      const char* b[1] = {b_of(t)};
-      multiply_words<K, M, 1>(acc, words, a, g.a_stride_bytes, b);
+      multiply_words<K, M, 1>(acc, words, a_of(t), stride, b, 0);
       ++t;
     }
   }
 }
 
-// Rows from `row` on in groups of M. What is left is computed with some rows before it, once more, or in groups of half as many where
-// there are none, or these hold the residual.
+// Rows from `row` on in groups of M. What is left is computed with some rows before it, once more, or in groups of half as many
+// where there are none, or these hold the residual.
 template <class K, int M>
 OCTAVO_INLINE void groups_of_rows(const BrgemmArgs& g, int row = 0) {
   const auto multiply = [](typename K::Acc(&acc)[1][M][1], const BrgemmArgs& args, ptrdiff_t a_offset) OCTAVO_LAMBDA {
@@ -158,10 +157,9 @@ OCTAVO_INLINE void groups_of_rows(const BrgemmArgs& g, int row = 0) {
   if constexpr (M > 1) groups_of_rows<K, M / 2>(g, row + groups * M);
 }
 
-// Images of 7, 14, 28, 56 columns are whole groups of seven, others of eight.
+// Images of 7, 14, 28, 56 columns are whole groups of seven, others fill groups of six better.
 template <class K>
 OCTAVO_INLINE void brgemm_grouped(const BrgemmArgs& g) {
-  constexpr int kFewer = kGroup - 1;
   const auto rounded = [&g](int rows) { return (g.m + rows - 1) / rows * rows; };
   rounded(kFewer) < rounded(kGroup) ? groups_of_rows<K, kFewer>(g) : groups_of_rows<K, kGroup>(g);
 }
@@ -172,7 +170,7 @@ OCTAVO_INLINE void brgemm_grouped(const BrgemmArgs& g) {
 using namespace octavo;
 using namespace octavo::OCTAVO_ISA;
 extern "C" {
-void octavo_grouped_u8s8_avx512vnni_120x16x4(const BrgemmArgs* g) { brgemm_grouped<Grouped<DotU8<ZmmVnni, kGroup>>>(*g); }
-void octavo_grouped_s8s8_avx512vnni_120x16x4(const BrgemmArgs* g) { brgemm_grouped<Grouped<DotS8<ZmmVnni, kGroup>>>(*g); }
-void octavo_grouped_f32f32_avx512vnni_120x16x1(const BrgemmArgs* g) { brgemm_grouped<Grouped<Fma<Zmm, kGroup>>>(*g); }
+void octavo_grouped_u8s8_avx512vnni_126x16x4(const BrgemmArgs* g) { brgemm_grouped<Grouped<DotU8<ZmmVnni, kGroup>>>(*g); }
+void octavo_grouped_s8s8_avx512vnni_126x16x4(const BrgemmArgs* g) { brgemm_grouped<Grouped<DotS8<ZmmVnni, kGroup>>>(*g); }
+void octavo_grouped_f32f32_avx512vnni_126x16x1(const BrgemmArgs* g) { brgemm_grouped<Grouped<Fma<Zmm, kGroup>>>(*g); }
 }

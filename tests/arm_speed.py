@@ -45,7 +45,7 @@ ROWS = [
     Row('brgemm_u8s8_neondot_', 'neoverse-n1', 99, 75, 92),
     Row('brgemm_s8s8_neondot_', 'neoverse-n1', 99, 75, 92),
     Row('brgemm_u8s8_neondot_', 'cortex-a76', 99, 51, 75),
-    Row('brgemm_s8s8_neondot_', 'cortex-a76', 99, 52, 77),
+    Row('brgemm_s8s8_neondot_', 'cortex-a76', 99, 50, 74),
     Row('brgemm_u8s8_neoni8mm_', 'neoverse-n2', 99, 60, 85),
     Row('brgemm_u8s8_neoni8mm_', 'neoverse-v1', 98, 58, 84),
     Row('brgemm_u8s8_neoni8mm_', 'neoverse-v2', 98, 59, 84),

@@ -5,7 +5,7 @@
 // Registers, of 32: 6 x 4 accumulators, 3 of A, 2 of B
 // Needs dotprod. SDOT sums four s8*s8 into s32 without saturation: exact
 // Modelled: llvm-mca 19 (tests/arm_speed.py), % of two SDOT a cycle, GCC 12: inner loop n1, a76 100; a whole call with 8-bit output,
-//   the copy of A and the epilogue in it, n1 k=64 75, k=256 92. The bound at k=64: 384 SDOT and 102 others on the same pipes
+//   the copy of A and the epilogue in it, n1 k=64 u8 75, s8 76; k=256 92. The bound at k=64: 384 SDOT and 102 others on the same pipes
 //   for 6x16 sums (3 for each register: float, scale, round; 24 to narrow; 6 to store; the constants' share): 78. At k=256: 93
 #include "kernels/arm/blocks.inl.h"
 #include "kernels/arm/neon.inl.h"
@@ -32,8 +32,13 @@ struct Sdot : Neon {
   template <int Second, int M, int NV>
   static OCTAVO_INLINE void step(const Registers<Acc, M * NV>& acc, const Registers<B, (M + 1) / 2>& x, const char* b) {
     each<NV>([&]<int v>(Int<v>) OCTAVO_LAMBDA {
-      B w;  // single LDRs: with the pairs that GCC makes the loop takes 4 % longer on the model of Cortex-A76
-      asm("ldr %q0, %1" : "=w"(w) : "m"(*reinterpret_cast<const B*>(b + 16 * v)));
+      B w;
+      // By itself: where GCC pairs it with the next, the loop of s8 takes 4 % longer on the model of Cortex-A76.
+      if constexpr (v == 0) {
+        asm("ldr %q0, %1" : "=w"(w) : "m"(*reinterpret_cast<const B*>(b)));
+      } else {
+        w = load_b<v>(b);
+      }
       each<M>([&]<int i>(Int<i>) OCTAVO_LAMBDA {
         Acc& sum = acc.template at<i * NV + v>();
         sum = vdotq_laneq_s32(sum, w, x.template at<i / 2>(), i % 2 * 2 + Second);

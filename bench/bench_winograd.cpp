@@ -25,14 +25,14 @@ struct Image {
 class Call {
  public:
   Call(const KernelInfo& kernel, const Image& s)
-      : kernel_(kernel), s_(s), space_(kernel.format, 1, s.k, s.size, s.size), cols_(4 * space_.tiles_x + 2) {
+      : kernel_(kernel), s_(s), across_((s.size + 3) / 4), cols_(4 * across_ + 2) {
     const PackFormat& f = kernel.format;
     const size_t place = panel_bytes(f, s.k), panel = kWinogradPlaces * place;
-    a_ = aligned(size_t((4 * space_.tiles_y + 2) * cols_ * s.k));
+    a_ = aligned(size_t(cols_ * cols_ * s.k));
     tap_ = a_.get();
-    for (int64_t i = 0; i < (4 * space_.tiles_y + 2) * cols_ * s.k; ++i) a_[size_t(i)] = char(pixel(i));
+    for (int64_t i = 0; i < cols_ * cols_ * s.k; ++i) a_[size_t(i)] = char(pixel(i));
     b_ = aligned(panel * size_t((s.n + f.nr - 1) / f.nr));
-    workspace_ = aligned(space_.bytes);
+    workspace_ = aligned(WinogradSpace(f, 1, s.k, across_ * across_, across_).bytes);
     c_ = aligned(size_t(s.size * s.size * s.n));
     bias_.assign(size_t(s.n), 100);
     scale_.assign(size_t(s.n), 1.0f / 64);
@@ -50,7 +50,7 @@ class Call {
     epi_.out = DType::u8, epi_.zp = 7, epi_.lo = -7, epi_.hi = 248;
     g_.a = &tap_, g_.a_pixel_stride_bytes = s.k, g_.a_row_stride_bytes = cols_ * s.k;
     g_.b = b_.get(), g_.b_panel_stride = ptrdiff_t(panel);
-    g_.k = s.k, g_.n = s.n, g_.h = g_.w = s.size;
+    g_.k = s.k, g_.n = s.n, g_.h = g_.w = s.size, g_.tiles = across_ * across_;
     g_.c = c_.get(), g_.c_pixel_stride_bytes = s.n, g_.c_row_stride_bytes = s.size * s.n;
     g_.workspace = workspace_.get(), g_.epi = &epi_;
   }
@@ -77,8 +77,7 @@ class Call {
 
   const KernelInfo& kernel_;
   Image s_;
-  WinogradSpace space_;
-  int64_t cols_;
+  int64_t across_, cols_;  // tiles of a row; pixels that they see
   AlignedBuffer a_, b_, c_, workspace_;
   const void* tap_ = nullptr;
   std::vector<int32_t> bias_;

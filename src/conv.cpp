@@ -57,7 +57,10 @@ Expected<ConvPlan> ConvPlan::create(const ConvDesc& d) noexcept try {
   if (d.a != DType::f32) sums = impl->variant_sums();
   weights.epilogue = Epilogue(d.numerics, d.a, d.oc, sums.get(), int64_t(impl->variants.size()), (*kernel)->format.a_offset,
                               largest_weight_sum(weights), *functions);
-  if (!impl->algorithm.flat) impl->blocks = impl->cut_into_blocks();
+  if (impl->algorithm.winograd)
+    impl->tile_runs = winograd_runs(impl->w, weights);
+  else if (!impl->algorithm.flat)
+    impl->blocks = conv_blocks(impl->w, impl->pixel_bytes(), weights);
   return ConvPlan(std::move(impl));
 } catch (const std::exception&) {
   return Status::error(Code::out_of_memory, "ConvPlan::create: no memory for the weights of %lld channels",
@@ -88,7 +91,9 @@ std::string ConvPlan::describe() const {
   explain_kernel(kernel(), i.weights.kernel_asked, &why);
   conv_algorithm(i.d, kernel(), &why);
   short_sums(i.weights, &why);
-  i.algorithm.flat ? void(flat_blocks(i.weights, i.oh * i.ow, &why)) : void(i.cut_into_blocks(&why));
+  i.algorithm.flat       ? void(flat_blocks(i.weights, i.oh * i.ow, &why))
+  : i.algorithm.winograd ? void(winograd_runs(i.w, i.weights, &why))
+                         : void(conv_blocks(i.w, i.pixel_bytes(), i.weights, &why));
   return std::string(kernel().name) + ": " + std::to_string(i.weights.taps) + " taps of k=" + std::to_string(i.weights.k) + ", " +
          std::to_string(i.weights.panel_count()) + " panels, " + std::to_string(packed_bytes()) + " bytes packed, workspace " +
          std::to_string(workspace_bytes()) + " bytes. " + why;

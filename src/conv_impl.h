@@ -40,6 +40,7 @@ struct ConvPlan::Impl {
   detail::Weights weights;
   detail::ConvAlgorithm algorithm;
   detail::ConvBlocks blocks;
+  detail::TileRuns tile_runs;  // algorithm.winograd
   std::vector<int32_t> row_variants;  // [oh]: the first variant of each output row, one for each of algorithm.columns; empty: 0
   std::vector<detail::Taps> variants;
   std::vector<detail::WinogradPiece> pieces;  // algorithm.winograd
@@ -59,21 +60,18 @@ struct ConvPlan::Impl {
     return algorithm.flat ? 0 : detail::align_up(taps * sizeof(void*));
   }
   size_t fill_bytes() const noexcept { return sees_nothing() ? size_t(std::max(pixel_bytes(), weights.k)) : 0; }
-  WinogradSpace winograd_space(int64_t rows, int64_t cols) const noexcept {
-    return WinogradSpace(weights.kernel->format, int64_t(pieces.size()), weights.k, rows, cols);
+  WinogradSpace winograd_space(int64_t tiles, int64_t across) const noexcept {
+    return WinogradSpace(weights.kernel->format, int64_t(pieces.size()), weights.k, tiles, across);
   }
-  // The input that the tiles of such a space see.
-  detail::Region winograd_input(const WinogradSpace& s) const noexcept;
-  // A function follows a call, which is a whole region here.
+  // The input that so many rows and columns of tiles see.
+  detail::Region winograd_input(int64_t rows, int64_t cols) const noexcept;
+  // A function follows a call, which is a whole run here.
   size_t scratch_bytes() const noexcept {
     if (!algorithm.winograd) return weights.scratch_bytes();
-    return weights.epilogue.function().scratch_bytes(blocks.band_rows * blocks.segment_cols * types.out);
+    return weights.epilogue.function().scratch_bytes(16 * tile_runs.rows * tile_runs.cols * types.out);
   }
   size_t workspace_bytes() const noexcept;
 
-  detail::ConvBlocks cut_into_blocks(std::string* why = nullptr) const {
-    return algorithm.winograd ? detail::winograd_blocks(w, weights, why) : detail::conv_blocks(w, pixel_bytes(), weights, why);
-  }
   // conv_pack.cpp
   void make_panels(const ConvDesc& d);
   detail::PackedShape packed_shape(const ConvDesc& d) const noexcept;
@@ -84,20 +82,23 @@ struct ConvPlan::Impl {
   int64_t tiles(int64_t batch) const noexcept {
     if (batch < 1) return 0;
     if (algorithm.flat) return detail::flat_blocks(weights, batch * oh * ow).blocks * weights.panel_count();
-    return batch * blocks.phases_y * blocks.phases_x * blocks.bands * blocks.segments * weights.panel_count();
+    if (algorithm.winograd)
+      return batch * tile_runs.phases_y * tile_runs.phases_x * tile_runs.lines * tile_runs.runs * weights.panel_count();
+    return batch * blocks.bands * blocks.segments * weights.panel_count();
   }
   // conv_run.cpp
   void run(const ConvArgs& v, int64_t begin, int64_t end, void* workspace) const noexcept;
   // always_inline: a call between these and run() costs small layers half a per cent.
   [[gnu::always_inline]] inline detail::Source copy(const char* image, ptrdiff_t pixel_stride, const detail::Region& out,
                                                     char* to) const noexcept;
-  void run_winograd(const ConvArgs& v, int64_t block, int64_t begin, int64_t end, const char** taps, char* space,
-                    float* scratch) const noexcept;
-  void run_tiles(const ConvArgs& v, int64_t image, const detail::Region& out, int64_t begin, int64_t end, WinogradArgs& g,
-                 float* scratch) const noexcept;
   [[gnu::always_inline]] inline void run_panels(const ConvArgs& v, int64_t image, const detail::Region& out, int64_t begin,
                                                 int64_t end, const detail::Source& in, const char** taps,
                                                 float* scratch) const noexcept;
+  // conv_winograd.cpp: panels of a run of tiles
+  void run_winograd(const ConvArgs& v, int64_t run, int64_t begin, int64_t end, const char** taps, char* space,
+                    float* scratch) const noexcept;
+  void run_tiles(const ConvArgs& v, int64_t image, const detail::Region& out, int64_t begin, int64_t end, WinogradArgs& g,
+                 float* scratch) const noexcept;
 };
 
 }  // namespace octavo

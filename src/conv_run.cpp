@@ -9,23 +9,14 @@ using namespace detail;
 
 size_t ConvPlan::Impl::workspace_bytes() const noexcept {
   if (algorithm.winograd) {
-    const WinogradSpace s = winograd_space(blocks.band_rows, blocks.segment_cols);
-    const Region seen = winograd_input(s);
-    return scratch_bytes() + pointer_bytes() + s.bytes + align_up(size_t(seen.rows * seen.cols * pixel_bytes()));
+    const Region seen = winograd_input(tile_runs.rows, tile_runs.cols);
+    return scratch_bytes() + pointer_bytes() + winograd_space(tile_runs.most, tile_runs.cols).bytes +
+           align_up(size_t(seen.rows * seen.cols * pixel_bytes()));
   }
   if (!algorithm.copy) return scratch_bytes() + pointer_bytes() + align_up(fill_bytes());
   return scratch_bytes() + pointer_bytes() +
          align_up(size_t(seen_rows(w, blocks.band_rows) * in_cols(w, blocks.segment_cols) * pixel_bytes()) +
                   weights.kernel->format.kr);
-}
-
-Region ConvPlan::Impl::winograd_input(const WinogradSpace& s) const noexcept {
-  Region r{0, 0, 0, 0};
-  for (const WinogradPiece& p : pieces) {
-    r.rows = std::max(r.rows, p.y + (4 * s.tiles_y + 1) * w.stride_h + 1);
-    r.cols = std::max(r.cols, p.x + (4 * s.tiles_x + 1) * w.stride_w + 1);
-  }
-  return r;
 }
 
 // A padded copy of what a region of output pixels sees. Kernel rows that are far from each other are copied each by itself.
@@ -84,59 +75,6 @@ void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* wo
         run_panels(v, image, out, p, next, in, taps, scratch);
       }
   }
-}
-
-// Panels of a block, whose tiles may hang over it, and over the image.
-void ConvPlan::Impl::run_winograd(const ConvArgs& v, int64_t block, int64_t begin, int64_t end, const char** taps, char* space,
-                                  float* scratch) const noexcept {
-  const int64_t segment = block % blocks.segments, band = block / blocks.segments % blocks.bands,
-                phase = block / (blocks.segments * blocks.bands), image = phase / (blocks.phases_y * blocks.phases_x);
-  Region out;
-  out.step_y = w.dilation_h, out.step_x = w.dilation_w;
-  out.y = phase / blocks.phases_x % blocks.phases_y + band * blocks.band_rows * out.step_y;
-  out.x = phase % blocks.phases_x + segment * blocks.segment_cols * out.step_x;
-  out.rows = std::min(blocks.band_rows, ceil_div(oh - out.y, out.step_y));
-  out.cols = std::min(blocks.segment_cols, ceil_div(ow - out.x, out.step_x));
-  if (out.rows <= 0 || out.cols <= 0) return;
-  const char* data = static_cast<const char*>(v.a) + image * w.ih * w.iw * v.a_pixel_stride_bytes;
-  const WinogradSpace s = winograd_space(out.rows, out.cols);
-  Region seen = winograd_input(s);
-  seen.y = out.y * w.stride_h - w.pad_top, seen.x = out.x * w.stride_w - w.pad_left;
-  seen.step_y = out.step_y, seen.step_x = out.step_x;
-  char* const copy = space + winograd_space(blocks.band_rows, blocks.segment_cols).bytes;
-  copy_padded(w, seen, data, v.a_pixel_stride_bytes, pixel_bytes(), fill, copy);
-  WinogradArgs g;
-  g.a = reinterpret_cast<const void* const*>(taps);
-  g.a_pixel_stride_bytes = w.stride_w * pixel_bytes(), g.a_row_stride_bytes = w.stride_h * seen.cols * pixel_bytes();
-  g.batch = int64_t(pieces.size()), g.k = weights.k;
-  g.h = int32_t(out.rows), g.w = int32_t(out.cols);
-  g.workspace = space;
-  for (int64_t next; begin < end; begin = next) {  // the panels of a group
-    const ptrdiff_t group = weights.panels[size_t(begin)].a_offset;
-    next = begin + 1;
-    while (next < end && weights.panels[size_t(next)].a_offset == group) ++next;
-    for (size_t t = 0; t < pieces.size(); ++t) taps[t] = copy + (pieces[t].y * seen.cols + pieces[t].x) * pixel_bytes() + group;
-    run_tiles(v, image, out, begin, next, g, scratch);
-  }
-}
-
-void ConvPlan::Impl::run_tiles(const ConvArgs& v, int64_t image, const Region& out, int64_t begin, int64_t end, WinogradArgs& g,
-                               float* scratch) const noexcept {
-  const Panel &first = weights.panels[size_t(begin)], &last = weights.panels[size_t(end - 1)];
-  EpilogueArgs epi = weights.epilogue.args(first.column);
-  const int64_t pixel = (image * oh + out.y) * ow + out.x;
-  g.b = weights.panel(begin), g.b_panel_stride = ptrdiff_t(weights.all_taps_bytes());
-  g.n = last.column + last.n - first.column;
-  g.c = static_cast<char*>(v.c) + pixel * v.c_pixel_stride_bytes + first.column * ptrdiff_t(size_of(types.c));
-  g.c_pixel_stride_bytes = out.step_x * v.c_pixel_stride_bytes, g.c_row_stride_bytes = out.step_y * ow * v.c_pixel_stride_bytes;
-  if (v.residual) {
-    epi.residual = static_cast<const char*>(v.residual) + pixel * v.residual_pixel_stride_bytes +
-                   first.column * ptrdiff_t(size_of(epi.residual_dtype));
-    epi.residual_stride_bytes = out.step_x * v.residual_pixel_stride_bytes;
-    g.residual_row_stride_bytes = out.step_y * ow * v.residual_pixel_stride_bytes;
-  }
-  g.epi = &epi;
-  weights.call(g, scratch);
 }
 
 // Panels that one call takes.

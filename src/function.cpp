@@ -48,9 +48,13 @@ void FunctionCalls::run(const KernelInfo& kernel, WinogradArgs& g, float* scratc
     g.c_row_stride_bytes = g.w * g.c_pixel_stride_bytes;
   }
   kernel.winograd(&g);
-  for (int64_t y = 0; y < g.h; ++y)
-    finish(reinterpret_cast<float*>(static_cast<char*>(g.c) + y * g.c_row_stride_bytes), g.c_pixel_stride_bytes, g.w, g.n,
-           static_cast<char*>(all.c) + y * all.c_row_stride_bytes, all.c_pixel_stride_bytes);
+  each_tile_row(g, [&](int64_t row, int64_t first, int64_t tiles) {
+    const int64_t x = 4 * first, pixels = std::min<int64_t>(4 * tiles, g.w - x);
+    for (int64_t y = 4 * row; y < std::min<int64_t>(4 * row + 4, g.h); ++y)
+      finish(reinterpret_cast<float*>(static_cast<char*>(g.c) + y * g.c_row_stride_bytes + x * g.c_pixel_stride_bytes),
+             g.c_pixel_stride_bytes, pixels, g.n,
+             static_cast<char*>(all.c) + y * all.c_row_stride_bytes + x * all.c_pixel_stride_bytes, all.c_pixel_stride_bytes);
+  });
   g = all;
 }
 

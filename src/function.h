@@ -27,6 +27,7 @@ class FunctionCalls {
   }
   // One call. `scratch` holds as many elements as it computes. The arguments are as they were afterwards.
   void run(const KernelInfo& kernel, BrgemmArgs& g, float* scratch) const noexcept;
+  // The same; room for all pixels of h rows of w.
   void run(const KernelInfo& kernel, WinogradArgs& g, float* scratch) const noexcept;
   // In as many calls as leave their results in L1; rows[0, pointers) are those that the call reads.
   void run(const KernelInfo& kernel, DwconvArgs& g, const char** rows, int64_t pointers, float* scratch) const noexcept;

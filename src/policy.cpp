@@ -310,32 +310,31 @@ ConvBlocks conv_blocks(const Window& w, int64_t pixel_bytes, const Weights& weig
   return b;
 }
 
-// V of a band, and P of a panel, stay in L2 while panels pass over them; each of a panel's places is read for all tiles of a band.
-ConvBlocks winograd_blocks(const Window& w, const Weights& weights, std::string* why) {
+// V of a run, and P of a panel, stay in L2 beside the weights that pass over them; each of a panel's places is read for all tiles of a
+// run. Runs are even in number, so that two threads share none, which both of them would transform.
+TileRuns winograd_runs(const Window& w, const Weights& weights, std::string* why) {
   constexpr int64_t kLeastTiles = 24;
-  ConvBlocks b;
-  b.phases_y = std::min(w.dilation_h, w.oh()), b.phases_x = std::min(w.dilation_w, w.ow());
-  const int64_t oh = ceil_div(w.oh(), b.phases_y), ow = ceil_div(w.ow(), b.phases_x);
-  const int64_t tiles_x = ceil_div(ow, 4), tiles_y = ceil_div(oh, 4), most = weights.caches.l2 / 2;
-  const PackFormat& format = weights.kernel->format;
-  const auto bytes = [&](int64_t tiles_high, int64_t tiles_wide) {
-    return int64_t(WinogradSpace(format, weights.taps / kWinogradPlaces, weights.k, 4 * tiles_high, 4 * tiles_wide).bytes);
+  TileRuns r;
+  r.phases_y = std::min(w.dilation_h, w.oh()), r.phases_x = std::min(w.dilation_w, w.ow());
+  const int64_t ow = ceil_div(w.ow(), r.phases_x), across = ceil_div(ow, 4), down = ceil_div(ceil_div(w.oh(), r.phases_y), 4);
+  const int64_t all = down * across, most = weights.caches.l2 / 4;
+  const auto bytes = [&](int64_t tiles) {
+    return int64_t(WinogradSpace(weights.kernel->format, weights.taps / kWinogradPlaces, weights.k, tiles, across).bytes);
   };
-  int64_t high = 1, wide = tiles_x;
-  while (wide > kLeastTiles && bytes(1, wide) > most) wide = ceil_div(wide, 2);
-  while (high < tiles_y && (high * wide < kLeastTiles || bytes(high + 1, wide) <= most)) ++high;
-  if (weights.choice.block_rows) high = std::min(tiles_y, ceil_div(*weights.choice.block_rows, 4));
-  b.bands = ceil_div(tiles_y, high);
-  b.band_rows = 4 * ceil_div(tiles_y, b.bands);
-  b.bands = ceil_div(oh, b.band_rows);
-  b.segment_cols = 4 * wide;
-  b.segments = ceil_div(ow, b.segment_cols);
-  if (b.phases_y * b.phases_x > 1)
+  int64_t fits = std::min(all, kLeastTiles);
+  while (fits < all && bytes(fits + 1) <= most) ++fits;
+  if (weights.choice.block_rows) fits = std::clamp<int64_t>(across * std::min(*weights.choice.block_rows, 4 * down) / 4, 1, all);
+  r.lines = fits < across ? down : 1;
+  const int64_t line = all / r.lines, wanted = (2 * line + fits) / (2 * fits);
+  r.runs = wanted > 1 ? std::min(line, (wanted + 1) / 2 * 2) : 1;
+  r.most = ceil_div(line, r.runs);
+  r.rows = r.lines > 1 ? 1 : r.runs == 1 ? down : std::min(down, ceil_div(r.most - 1, across) + 1);
+  r.cols = r.rows > 1 ? across : r.most;
+  if (r.phases_y * r.phases_x > 1)
     say(why, "every %lldth row and %lldth column of pixels by itself", ll(w.dilation_h), ll(w.dilation_w));
-  say(why, "%lldx%lld blocks of %lldx%lld pixels%s: %lld bytes of transformed tiles and products (of %lld, half of L2)", ll(b.bands),
-      ll(b.segments), ll(b.band_rows), ll(b.segment_cols), asked(weights.choice.block_rows.has_value()),
-      ll(bytes(b.band_rows / 4, wide)), ll(most));
-  return b;
+  say(why, "%lldx%lld tiles, runs of up to %lld%s%s: %lld bytes transformed and of products (of %lld, 1/4 of L2)", ll(down), ll(across),
+      ll(r.most), r.lines > 1 ? " of one row" : "", asked(weights.choice.block_rows.has_value()), ll(bytes(r.most)), ll(most));
+  return r;
 }
 
 namespace {

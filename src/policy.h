@@ -73,14 +73,21 @@ ConvAlgorithm conv_algorithm(const ConvDesc&, const KernelInfo&, std::string* wh
 
 // How an output image is cut into bands of rows and segments of columns. A tile of the plan is one of these and one panel.
 struct ConvBlocks {
-  int64_t phases_y = 1, phases_x = 1;  // winograd: every dilation-th output pixel by itself, of which these are cut
   int64_t band_rows = 1, bands = 1, segment_cols = 1, segments = 1;
   int64_t group = 1;        // panels of a call, if its kernel takes several
   bool rows_first = false;  // all panels pass over a row of pixels before the next row does; else all rows over a panel
 };
 ConvBlocks conv_blocks(const Window&, int64_t pixel_bytes, const Weights&, std::string* why = nullptr);
-// The same of whole tiles.
-ConvBlocks winograd_blocks(const Window&, const Weights&, std::string* why = nullptr);
+
+// How the tiles of a winograd kernel are shared out to runs, none of which has more than one tile more than another. A tile of the plan
+// is a run and a panel.
+struct TileRuns {
+  int64_t phases_y = 1, phases_x = 1;  // every dilation-th output pixel is an image by itself
+  int64_t lines = 1, runs = 1;         // of each image; of each line, which is all tiles, row by row, or a row of them
+  int64_t most = 1;                    // tiles of a run
+  int64_t rows = 1, cols = 1;          // of tiles, that enclose any run
+};
+TileRuns winograd_runs(const Window&, const Weights&, std::string* why = nullptr);
 
 struct DepthwiseBlocks {
   bool in_place = false;                   // from the image, its edges by themselves; else from padded copies

@@ -89,13 +89,13 @@ std::vector<ColumnTaps> column_taps(const Window& w) {
 }
 
 void copy_padded(const Window& w, const Region& r, const char* image, ptrdiff_t pixel_stride, int64_t pixel_bytes, int fill,
-                 char* out) noexcept {
+                 char* out, ptrdiff_t out_row) noexcept {
   const auto columns_before = [&r](int64_t x) {
     return std::clamp<int64_t>(ceil_div(std::max<int64_t>(x - r.x, 0), r.step_x), 0, r.cols);
   };
   const int64_t left = columns_before(0), real = columns_before(w.iw) - left, right = r.cols - left - real;
   const ptrdiff_t step = r.step_x * pixel_stride;
-  for (int64_t i = 0; i < r.rows; ++i, out += r.cols * pixel_bytes) {
+  for (int64_t i = 0; i < r.rows; ++i, out += out_row) {
     const int64_t y = r.y + i * r.step_y;
     if (y < 0 || y >= w.ih || real <= 0) {
       std::memset(out, fill, size_t(r.cols * pixel_bytes));

@@ -79,8 +79,13 @@ struct Region {
   int64_t y = 0, x = 0, rows = 0, cols = 0;
   int64_t step_y = 1, step_x = 1;
 };
-// Copies a region of an image to dense pixels of pixel_bytes. What lies outside of the image is filled with `fill`.
-void copy_padded(const Window&, const Region&, const char* image, ptrdiff_t pixel_stride, int64_t pixel_bytes, int fill,
-                 char* out) noexcept;
+// Copies a region of an image to dense pixels of pixel_bytes, in rows out_row bytes apart. What lies outside of the image is filled
+// with `fill`.
+void copy_padded(const Window&, const Region&, const char* image, ptrdiff_t pixel_stride, int64_t pixel_bytes, int fill, char* out,
+                 ptrdiff_t out_row) noexcept;
+inline void copy_padded(const Window& w, const Region& r, const char* image, ptrdiff_t pixel_stride, int64_t pixel_bytes, int fill,
+                        char* out) noexcept {
+  copy_padded(w, r, image, pixel_stride, pixel_bytes, fill, out, r.cols * pixel_bytes);
+}
 
 }  // namespace octavo::detail

@@ -24,6 +24,7 @@ struct Case {
   DType out = DType::u8;
   bool residual = false;
   Operands operands = Operands::random;
+  int64_t first = 0, tiles = 0;  // of a run; 0: all
 };
 
 // G w G^t of one channel with another, as the contract has it: [6][6].
@@ -44,11 +45,13 @@ class Rig {
  public:
   void check(const KernelInfo& kernel, const Case& s) {
     const PackFormat& f = kernel.format;
-    const WinogradSpace space(f, s.batch, s.k, s.h, s.w);
-    const int64_t rows = 4 * space.tiles_y + 2, cols = 4 * space.tiles_x + 2, panels = (s.n + f.nr - 1) / f.nr;
+    const int64_t across = (s.w + 3) / 4, down = (s.h + 3) / 4, panels = (s.n + f.nr - 1) / f.nr;
+    const int64_t tiles = s.tiles > 0 ? s.tiles : across * down, last = s.first + tiles - 1;
+    const WinogradSpace space(f, s.batch, s.k, tiles, across);
 
-    const ptrdiff_t pixel = ptrdiff_t(s.k + noise_.integer(0, 1) * 3), row = cols * pixel + noise_.integer(0, 1) * 5;
-    const size_t tap_bytes = size_t((rows - 1) * row + (cols - 1) * pixel + s.k), a_bytes = size_t(s.batch) * tap_bytes;
+    const ptrdiff_t pixel = ptrdiff_t(s.k + noise_.integer(0, 1) * 3), row = (4 * across + 2) * pixel + noise_.integer(0, 1) * 5;
+    // To the last pixel that the run's last tile sees.
+    const size_t tap_bytes = size_t((4 * (last / across) + 5) * row + (4 * (last % across) + 5) * pixel + s.k), a_bytes = size_t(s.batch) * tap_bytes;
     char* a = a_.right(a_bytes);
     std::vector<const void*> taps;
     for (int64_t t = 0; t < s.batch; ++t) taps.push_back(a + size_t(t) * tap_bytes);
@@ -107,7 +110,7 @@ class Rig {
     WinogradArgs g;
     g.a = taps.data(), g.batch = s.batch, g.a_pixel_stride_bytes = pixel, g.a_row_stride_bytes = row;
     g.b = b, g.b_panel_stride = ptrdiff_t(panel);
-    g.k = s.k, g.n = s.n, g.h = s.h, g.w = s.w;
+    g.k = s.k, g.n = s.n, g.h = s.h, g.w = s.w, g.first = s.first, g.tiles = tiles;
     g.c = c, g.c_pixel_stride_bytes = c_pixel, g.c_row_stride_bytes = g.residual_row_stride_bytes = c_row;
     g.workspace = workspace_.right(space.bytes, 64);
     g.epi = &e;
@@ -116,7 +119,7 @@ class Rig {
     std::vector<char> expected(c_bytes, 0x5a);
     for (int y = 0; y < s.h; ++y)
       for (int x = 0; x < s.w; ++x)
-        for (int64_t j = 0; j < s.n; ++j) {
+        for (int64_t j = 0, tile = y / 4 * across + x / 4; j < s.n && tile >= s.first && tile <= last; ++j) {
           int64_t sum = bias[size_t(j)];
           for (int64_t q = 0; q < depth; ++q)
             for (int i = 0; i < 9; ++i) {
@@ -128,7 +131,7 @@ class Rig {
         }
     for (size_t i = 0; i < c_bytes; ++i)
       ASSERT_EQ(int(uint8_t(expected[i])), int(uint8_t(c[i])))
-          << kernel.name << " h=" << s.h << " w=" << s.w << " batch=" << s.batch << " k=" << s.k << " n=" << s.n
+          << kernel.name << " h=" << s.h << " w=" << s.w << " first=" << s.first << " tiles=" << tiles << " batch=" << s.batch << " k=" << s.k << " n=" << s.n
           << " out=" << name_of(s.out) << " residual=" << s.residual << " operands=" << int(s.operands) << " byte " << i
           << " of rows of " << c_row;
   }
@@ -169,6 +172,23 @@ TEST_P(Winograd, TilesDepthsAndColumns) {
           rig.check(*GetParam(), {h, w, batch, k, n, out, i % 3 == 0 && out != DType::s32});
           if (HasFatalFailure()) return;
         }
+}
+
+// Every run of tiles of an image leaves the other pixels as they are.
+TEST_P(Winograd, Runs) {
+  size_t turn = 0;
+  for (const int h : {4, 7, 12})
+    for (const int w : {3, 8, 13}) {
+      const int64_t across = (w + 3) / 4, all = across * ((h + 3) / 4);
+      for (int64_t first = 0; first < across; ++first)
+        for (int64_t tiles = 1; tiles <= all - first; ++tiles) {
+          if (!test::taken(turn++)) continue;
+          const DType out = kOutputs[turn % std::size(kOutputs)];
+          const bool residual = turn % 3 == 0 && out != DType::s32;
+          rig.check(*GetParam(), {h, w, 1, 5, 20, out, residual, Operands::random, first, tiles});
+          if (HasFatalFailure()) return;
+        }
+    }
 }
 
 // The largest sums of the deepest products, in places whose own sums overflow many times.

@@ -146,14 +146,16 @@ constexpr int64_t dwconv_slots(const PackFormat& f, int64_t kh, int64_t kw) {  /
 // The points are 0, 1, -1, 2, -1/2 and infinity, of which 900 = 4 * 225 comes; with -2 for -1/2 it would be 64 * 9. 225 has an
 // inverse modulo 2^32, so that whatever overflows on the way, acc - bias is exact as long as it fits 30 bits. A direct convolution
 // with no more than kWinogradProducts products to a sum does, whatever its operands are.
-//   a        a[t]: input pixel (0, 0) of tile (0, 0). All that tiles see must be there, padding too: align4(h) + 2 rows of
-//            align4(w) + 2 pixels. A larger kernel is several of 3x3 on shifted pixels; one with a stride, on every so manieth
+// Tiles lie in rows of ceil(w/4), the last of a row and the last row cut off at w and h. A call computes a run of `tiles`: from tile
+// `first` of the first row on, then the next rows.
+//   a        a[t]: input pixel (0, 0) of the first row of tiles. All that tiles of the run see must be there, padding too: 6x6
+//            pixels of each. A larger kernel is several of 3x3 on shifted pixels; one with a stride, on every so manieth
 //   b        panels of nr columns, b_panel_stride bytes apart: of each the 36 places [batch] of panel_bytes(format, k); 64-byte
 //            aligned
 //   C        pixel x of row y at (char*)c + y*c_row_stride_bytes + x*c_pixel_stride_bytes; n contiguous elements of
 //            EpilogueArgs::out
 //   residual the same with residual_row_stride_bytes and EpilogueArgs::residual_stride_bytes
-// batch, k, n, h, w >= 1, any number. Nothing else is read or written but the workspace: WinogradSpace::bytes, 64-byte aligned.
+// batch, k, n, h, w >= 1, any number; first in [0, ceil(w/4)), tiles in [1, ceil(w/4) * ceil(h/4) - first]. Nothing else is read or written but the workspace: WinogradSpace::bytes, 64-byte aligned.
 constexpr int8_t kWinogradG[6][3] = {{15, 0, 0}, {-5, -5, -5}, {5, -5, 5}, {1, 2, 4}, {-4, 2, -1}, {0, 0, 15}};
 constexpr int kWinogradPlaces = 36;
 constexpr int64_t kWinogradProducts = ((int64_t(1) << 29) - 1) / (128 * 128);  // |a + a_offset| and |w| are at most 128
@@ -164,6 +166,7 @@ struct WinogradArgs {
   ptrdiff_t b_panel_stride = 0;
   int64_t batch = 1, k = 0, n = 0;
   int32_t h = 0, w = 0;
+  int64_t first = 0, tiles = 0;
   void* c = nullptr;
   ptrdiff_t c_pixel_stride_bytes = 0, c_row_stride_bytes = 0;
   ptrdiff_t residual_row_stride_bytes = 0;
@@ -172,22 +175,33 @@ struct WinogradArgs {
 };
 using WinogradFn = void (*)(const WinogradArgs*);
 
+// f(y, x, n) for each row of tiles of a run: the n from tile x on.
+template <class F>
+constexpr void each_tile_row(const WinogradArgs& g, const F& f) {
+  const int64_t across = (int64_t(g.w) + 3) / 4;
+  int64_t x = g.first, left = g.tiles;
+  for (int64_t y = 0; left > 0; ++y, x = 0) {
+    const int64_t n = across - x < left ? across - x : left;
+    f(y, x, n);
+    left -= n;
+  }
+}
+
 // Where things lie in the workspace: V, [36][tiles] rows of [batch][k rounded up to kr] words, the last k to whole registers; P of a
-// panel, [36][tiles][nr]; and of a row of tiles the columns of T d, [4 * tiles + 2][6] registers. The 36 planes are an odd number of
-// cache lines apart, so that what one tile has in them does not compete for a line of L1.
+// panel, [36][tiles][nr]; and of a row of tiles, `across` at most, the columns of T d, [4 * across + 2][6] registers. The 36 planes are
+// an odd number of cache lines apart, so that what one tile has in them does not compete for a line of L1.
 struct WinogradSpace {
-  int64_t tiles_y, tiles_x;
   size_t row, v_plane, p_plane;  // bytes
   size_t p, columns, bytes;      // where P and the columns begin; of everything
-  constexpr WinogradSpace(const PackFormat& f, int64_t batch, int64_t k, int64_t h, int64_t w) : tiles_y(up(h, 4)), tiles_x(up(w, 4)) {
+  constexpr WinogradSpace(const PackFormat& f, int64_t batch, int64_t k, int64_t tiles, int64_t across) {
     constexpr int64_t kLine = 64, kRegisterWords = 32;
     const auto odd_lines = [](int64_t lines) { return size_t((lines | 1) * kLine); };
     row = size_t(up((batch - 1) * up(k, f.kr) * f.kr + up(k, kRegisterWords) * kRegisterWords, kRegisterWords) * kLine);
-    v_plane = odd_lines(tiles_y * tiles_x * int64_t(row) / kLine);
-    p_plane = odd_lines(up(tiles_y * tiles_x * f.nr * 4, kLine));
+    v_plane = odd_lines(tiles * int64_t(row) / kLine);
+    p_plane = odd_lines(up(tiles * f.nr * 4, kLine));
     p = kWinogradPlaces * v_plane;
     columns = p + kWinogradPlaces * p_plane;
-    bytes = columns + size_t((4 * tiles_x + 2) * 6 * kLine);
+    bytes = columns + size_t((4 * (tiles < across ? tiles : across) + 2) * 6 * kLine);
   }
 
  private:

@@ -72,13 +72,16 @@ template <class V, bool Flip>
 [[gnu::noinline]] void all_tiles_to_v(const WinogradArgs& g, const WinogradSpace& s) {
   constexpr int kWords = V::vector_bytes / 2;
   char* space = static_cast<char*>(g.workspace);
-  for (int64_t y = 0; y < s.tiles_y; ++y)
+  char* to = space;
+  each_tile_row(g, [&](int64_t y, int64_t x, int64_t n) OCTAVO_LAMBDA {
     for (int64_t t = 0; t < g.batch; ++t) {  // what a register of one has too much is of the next, which comes after it
-      const char* a = static_cast<const char*>(g.a[t]) + 4 * y * g.a_row_stride_bytes;
-      char* v = space + size_t(y * s.tiles_x) * s.row + size_t(t * pairs_of(g.k)) * 4;
+      const char* a = static_cast<const char*>(g.a[t]) + 4 * y * g.a_row_stride_bytes + 4 * x * g.a_pixel_stride_bytes;
+      char* v = to + size_t(t * pairs_of(g.k)) * 4;
       for (int64_t p = 0; p < g.k; p += kWords, a += kWords, v += V::vector_bytes)
-        tiles_to_v<V, Flip>(a, g, int(g.k - p < kWords ? g.k - p : kWords), s.tiles_x, space + s.columns, v, s.row, s.v_plane);
+        tiles_to_v<V, Flip>(a, g, int(g.k - p < kWords ? g.k - p : kWords), n, space + s.columns, v, s.row, s.v_plane);
     }
+    to += size_t(n) * s.row;
+  });
 }
 
 // M tiles and NV vectors of a panel's columns of one place: P = sum over pairs of channels.
@@ -130,7 +133,7 @@ OCTAVO_INLINE void some_products(const char* a, ptrdiff_t row, const char* b, in
 template <class V, int M, int NV>
 [[gnu::noinline]] void panel_products(const WinogradArgs& g, const WinogradSpace& s, const char* b) {
   constexpr int kTileBytes = kPanelVectors * V::vector_bytes;
-  const int64_t pairs = g.batch * pairs_of(g.k), tiles = s.tiles_y * s.tiles_x;
+  const int64_t pairs = g.batch * pairs_of(g.k), tiles = g.tiles;
   const char* v = static_cast<char*>(g.workspace);
   char* p = static_cast<char*>(g.workspace) + s.p;
   for (int place = 0; place < kWinogradPlaces; ++place, b += pairs * kTileBytes, v += s.v_plane, p += s.p_plane) {
@@ -143,7 +146,7 @@ template <class V, int M, int NV>
   }
 }
 
-// The pixels of all tiles, NV vectors of columns. `args` says which columns, and how pixels of a row lie.
+// The pixels of the run, NV vectors of columns. `args` says which columns, and how pixels of a row lie.
 template <class V, int NV>
 [[gnu::noinline]] void tiles_to_pixels(const WinogradArgs& g, const WinogradSpace& s, const BrgemmArgs& args) {
   using I = typename V::I;
@@ -155,8 +158,8 @@ template <class V, int NV>
   const I inverse = V::splat(kInverse);
   const auto run = [&]<class Out>(const Out& epilogue) OCTAVO_LAMBDA {
     const char* tile = static_cast<const char*>(g.workspace) + s.p;
-    for (int64_t y = 0; y < s.tiles_y; ++y)
-      for (int64_t x = 0; x < s.tiles_x; ++x, tile += kPanelVectors * V::vector_bytes) {
+    each_tile_row(g, [&](int64_t y, int64_t x, int64_t n) OCTAVO_LAMBDA {
+      for (const int64_t end = x + n; x < end; ++x, tile += kPanelVectors * V::vector_bytes) {
         I half[NV][4][6];  // S P
         OCTAVO_UNROLL
         for (int v = 0; v < NV; ++v) {
@@ -198,6 +201,7 @@ template <class V, int NV>
           if constexpr (Out::residual) residual += g.residual_row_stride_bytes;
         }
       }
+    });
   };
   live == V::lanes ? with_epilogue<V, NV, true>(args, part, run) : with_epilogue<V, NV, false>(args, part, run);
 }
@@ -206,7 +210,7 @@ template <class V, int NV>
 template <class V, bool Flip, int M>
 OCTAVO_INLINE void winograd(const WinogradArgs& g, const PackFormat& format) {
   constexpr int kColumns = kPanelVectors * V::lanes;
-  const WinogradSpace s(format, g.batch, g.k, g.h, g.w);
+  const WinogradSpace s(format, g.batch, g.k, g.tiles, (int64_t(g.w) + 3) / 4);
   all_tiles_to_v<V, Flip>(g, s);
   BrgemmArgs all;
   all.c = g.c, all.c_stride_bytes = g.c_pixel_stride_bytes, all.epi = g.epi;

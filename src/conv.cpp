@@ -6,6 +6,8 @@
 // taps. Where the policy finds fewer products cheaper, tiles of 4x4 pixels of padded copies take the place of all that.
 #include "octavo/conv.h"
 
+#include <algorithm>
+#include <cmath>
 #include <exception>
 
 #include "src/conv_impl.h"
@@ -13,6 +15,23 @@
 
 namespace octavo {
 using namespace detail;
+
+namespace {
+
+// Whether sums depend on products of floats with padding: those with infinities and NaN do, and a bias of -0 keeps the sign of a sum
+// that is 0.
+bool padding_counts(const ConvDesc& d) noexcept {
+  const Window& w = d.window;
+  if (d.a != DType::f32 || !(w.pad_top || w.pad_left || w.pad_bottom || w.pad_right)) return false;
+  if (const float* bias = d.numerics.bias_f32)
+    if (std::any_of(bias, bias + d.oc, [](float b) { return b == 0 && std::signbit(b); })) return true;
+  if (!d.packed) return !all_finite(static_cast<const float*>(d.w), size_t(d.oc * (d.ic / d.groups) * w.kh * w.kw));
+  if (d.packed->bytes() == 0) return false;
+  const char *panels = panels_of(*d.packed), *end = static_cast<const char*>(d.packed->data()) + d.packed->bytes();
+  return !all_finite(reinterpret_cast<const float*>(panels), size_t(end - panels) / sizeof(float));
+}
+
+}  // namespace
 
 Expected<ConvPlan> ConvPlan::create(const ConvDesc& d) noexcept try {
   if (Status s = check_conv(d); !s.ok()) return s;
@@ -32,7 +51,7 @@ Expected<ConvPlan> ConvPlan::create(const ConvDesc& d) noexcept try {
   impl->macs = impl->oh * impl->ow * d.oc * (d.ic / d.groups) * d.window.kh * d.window.kw;
   impl->types = {d.ic, d.oc, d.a, d.numerics.out, d.numerics.residual_dtype, d.numerics.has_residual};
   impl->fill = d.a == DType::f32 ? 0 : d.numerics.a.zero_point;
-  impl->algorithm = conv_algorithm(d, **kernel);
+  impl->algorithm = conv_algorithm(d, **kernel, padding_counts(d));
   if (impl->algorithm.winograd) impl->pieces = winograd_pieces(d.window);
   Weights& weights = impl->weights;
   weights.kernel = *kernel;
@@ -89,7 +108,7 @@ std::string ConvPlan::describe() const {
   const Impl& i = *impl_;
   std::string why;
   explain_kernel(kernel(), i.weights.kernel_asked, &why);
-  conv_algorithm(i.d, kernel(), &why);
+  conv_algorithm(i.d, kernel(), i.algorithm.whole, &why);
   short_sums(i.weights, &why);
   i.algorithm.flat       ? void(flat_blocks(i.weights, i.oh * i.ow, &why))
   : i.algorithm.winograd ? void(winograd_runs(i.w, i.weights, &why))

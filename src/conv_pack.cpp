@@ -99,7 +99,7 @@ void ConvPlan::Impl::make_variants() {
     for (const ColumnTaps& c : algorithm.columns) variants.push_back({taps, c.taps});
   };
   add({0, w.kh});
-  if (types.a == DType::f32 || algorithm.winograd || !(w.pad_top || w.pad_bottom)) return;
+  if (algorithm.whole || algorithm.winograd || !(w.pad_top || w.pad_bottom)) return;
   for (int64_t y = 0; y < oh; ++y) {
     TapRange r = valid_taps(y * w.stride_h - w.pad_top, w.kh, w.dilation_h, w.ih);
     if (algorithm.copy && r.begin == r.end) r = {0, w.kh};  // the copy has padding for all of them

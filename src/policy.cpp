@@ -199,7 +199,7 @@ void cut_columns(const ConvDesc& d, const KernelInfo& kernel, ConvAlgorithm& c, 
   for (const ColumnTaps& i : cut) rows += std::max(i.end - i.begin, least_rows(kernel)) * (i.taps.end - i.taps.begin);
   const int64_t all = std::max(w.ow(), least_rows(kernel)) * w.kw;
   const bool padded_columns = w.pad_left || w.pad_right;
-  const char* refused = d.a == DType::f32             ? "floats multiply padding too"
+  const char* refused = c.whole                     ? "weights that are not finite, or a bias of -0, multiply padding too"
                         : c.fused && padded_columns ? "kernel rows are whole"
                       : cut.size() > kMostPieces    ? "an output row would have too many pieces"
                                                     : nullptr;
@@ -217,12 +217,13 @@ void cut_columns(const ConvDesc& d, const KernelInfo& kernel, ConvAlgorithm& c, 
 
 }  // namespace
 
-ConvAlgorithm conv_algorithm(const ConvDesc& d, const KernelInfo& kernel, std::string* why) {
+ConvAlgorithm conv_algorithm(const ConvDesc& d, const KernelInfo& kernel, bool whole, std::string* why) {
   const PackFormat& format = kernel.format;
   const Window& w = d.window;
   const int64_t icg = d.ic / d.groups, ocg = d.oc / d.groups;
   const bool padded = w.pad_top || w.pad_left || w.pad_bottom || w.pad_right;
   ConvAlgorithm c;
+  c.whole = whole;
   c.columns = {{0, w.ow(), {0, w.kw}}};
   if (why) winograd_kernel(d, kernel, why);
   if (kernel.op == Op::winograd) {

@@ -65,11 +65,13 @@ struct ConvAlgorithm {
   bool winograd = false;  // tiles of 4x4 pixels by F(4x4, 3x3), from a copy
   bool copy = false;      // taps point into a copy of the input rows, with the padding filled in
   bool fused = false;     // one tap is a whole kernel row
+  bool whole = false;     // taps on padding are computed too, wherever they are
   int64_t merged = 1;     // groups that share a panel
   int64_t taps = 1, k = 0;
   std::vector<ColumnTaps> columns;  // of an output row, by the kernel columns that take part: one entry if all do everywhere
 };
-ConvAlgorithm conv_algorithm(const ConvDesc&, const KernelInfo&, std::string* why = nullptr);
+// whole: results depend on taps that fall on padding.
+ConvAlgorithm conv_algorithm(const ConvDesc&, const KernelInfo&, bool whole, std::string* why = nullptr);
 
 // How an output image is cut into bands of rows and segments of columns. A tile of the plan is one of these and one panel.
 struct ConvBlocks {

@@ -1,5 +1,10 @@
 #include "octavo/conv.h"
 
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <vector>
+
 #include "conv_test_util.h"
 
 namespace octavo {
@@ -62,6 +67,34 @@ TEST(Conv, NamedShapesEqualReference) {
     for (DType a : {DType::u8, DType::s8, DType::f32})
       for (DType out : {DType::s32, DType::f32, DType::u8})
         if (a != DType::f32 || out == DType::f32) check_conv<ConvPlan>(noise, nullptr, a, out, s);
+}
+
+// What floats are on padding shows: 0 times an infinite weight, and a bias of -0 behind products that are too small for a float.
+TEST(Conv, FloatsOnPaddingEqualReference) {
+  constexpr float kTiny = 1e-30f, kInfinity = std::numeric_limits<float>::infinity();
+  std::vector<float> a(7 * 7 * 20, kTiny), w(24 * 20 * 3 * 3), c(7 * 7 * 24), expected(c.size());
+  for (size_t i = 0; i < w.size(); ++i) w[i] = i % 9 < 6 ? -kTiny : kTiny;
+  for (const bool infinite : {false, true})
+    for (const float bias : {0.0f, -0.0f}) {
+      w[1] = infinite ? kInfinity : -kTiny;
+      const std::vector<float> biases(24, bias);
+      ConvDesc d;
+      d.window = window(7, 3, 1, 1), d.ic = 20, d.oc = 24, d.a = DType::f32, d.w = w.data();
+      d.numerics.out = DType::f32, d.numerics.bias_f32 = biases.data();
+      ConvArgs args;
+      args.batch = 1, args.a = a.data(), args.c = c.data();
+      const Expected<ConvPlan> plan = ConvPlan::create(d);
+      ASSERT_TRUE(bool(plan)) << plan.status().text();
+      GuardedBuffer workspace(plan->workspace_bytes() + 64);
+      ASSERT_TRUE(plan->run(args, workspace.right(plan->workspace_bytes(), 64), single_thread()).ok());
+      args.c = expected.data();
+      reference::conv(d, args);
+      for (size_t i = 0; i < c.size(); ++i)
+        ASSERT_TRUE((std::isnan(c[i]) && std::isnan(expected[i])) ||
+                    std::bit_cast<uint32_t>(expected[i]) == std::bit_cast<uint32_t>(c[i]))
+            << "infinite=" << infinite << " bias " << bias << " element " << i << ": " << expected[i] << " and " << c[i] << ", "
+            << plan->describe();
+    }
 }
 
 class ConvErrors : public ::testing::Test {

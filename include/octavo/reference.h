@@ -156,7 +156,8 @@ inline ptrdiff_t pixel_stride(ptrdiff_t given, int64_t channels, DType t) {
 // Output channel o of pixel (y, x) of image b:
 //   acc = seed[o] + sum_{ky, kx, i} (in(b, y*stride_h - pad_top + ky*dilation_h, x*..., group(o)*ic/groups + i) - a_zp)
 //                                   * W[o][i][ky][kx]
-// Padding is real zero. f32: one fma for each (ky, kx, i), in order, from 0; padding takes part with the value 0.
+// Padding is real zero. f32: one fma for each (ky, kx, i), in order, from 0; padding takes part with the value 0 (which shows
+// only where a weight is not finite, or in the sign of 0).
 inline void conv_element(const ConvDesc& d, const ConvArgs& v, int64_t b, int64_t y, int64_t x, int64_t o) {
   const Window& w = d.window;
   const ptrdiff_t a_stride = pixel_stride(v.a_pixel_stride_bytes, d.ic, d.a);

@@ -79,7 +79,7 @@ Expected<ConvPlan> ConvPlan::create(const ConvDesc& d) noexcept try {
   if (impl->algorithm.winograd)
     impl->tile_runs = winograd_runs(impl->w, weights);
   else if (!impl->algorithm.flat)
-    impl->blocks = conv_blocks(impl->w, impl->pixel_bytes(), weights);
+    impl->blocks = conv_blocks(impl->w, impl->pixel_bytes(), impl->algorithm.copy, weights);
   return ConvPlan(std::move(impl));
 } catch (const std::exception&) {
   return Status::error(Code::out_of_memory, "ConvPlan::create: no memory for the weights of %lld channels",
@@ -112,7 +112,7 @@ std::string ConvPlan::describe() const {
   short_sums(i.weights, &why);
   i.algorithm.flat       ? void(flat_blocks(i.weights, i.oh * i.ow, &why))
   : i.algorithm.winograd ? void(winograd_runs(i.w, i.weights, &why))
-                         : void(conv_blocks(i.w, i.pixel_bytes(), i.weights, &why));
+                         : void(conv_blocks(i.w, i.pixel_bytes(), i.algorithm.copy, i.weights, &why));
   return std::string(kernel().name) + ": " + std::to_string(i.weights.taps) + " taps of k=" + std::to_string(i.weights.k) + ", " +
          std::to_string(i.weights.panel_count()) + " panels, " + std::to_string(packed_bytes()) + " bytes packed, workspace " +
          std::to_string(workspace_bytes()) + " bytes. " + why;

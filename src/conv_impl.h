@@ -43,6 +43,7 @@ struct ConvPlan::Impl {
   detail::TileRuns tile_runs;  // algorithm.winograd
   std::vector<int32_t> row_variants;  // [oh]: the first variant of each output row, one for each of algorithm.columns; empty: 0
   std::vector<detail::Taps> variants;
+  size_t row_variant(int64_t y) const noexcept { return row_variants.empty() ? 0 : size_t(row_variants[size_t(y)]); }
   std::vector<detail::WinogradPiece> pieces;  // algorithm.winograd
   std::vector<ptrdiff_t> b_offsets;           // where columns are cut: of the taps of each of algorithm.columns, kh * kw apart
 

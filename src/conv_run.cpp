@@ -86,58 +86,67 @@ void ConvPlan::Impl::run_panels(const ConvArgs& v, int64_t image, const Region& 
   const int64_t taps_x = one_tap_a_row ? 1 : w.kw;
   BrgemmArgs g;
   g.a = reinterpret_cast<const void* const*>(taps);
-  g.c_stride_bytes = v.c_pixel_stride_bytes;
   g.k = algorithm.fused && !one_tap_a_row ? types.in : weights.k;
   g.n = int32_t(last.column - panel.column) + last.n;
   g.b_panel_stride = ptrdiff_t(weights.all_taps_bytes());
   g.group_n = weights.group_n;
   const size_t tap_bytes = panel_bytes(weights.kernel->format, g.k);
   const char* nothing = reinterpret_cast<const char*>(taps) + pointer_bytes();
-  for (int64_t y = 0; y < out.rows; ++y) {
-    const ptrdiff_t row = in.origin + y * w.stride_h * in.row + panel.a_offset;
-    const size_t row_variant = row_variants.empty() ? 0 : size_t(row_variants[size_t(out.y + y)]);
-    for (size_t i = 0; i < algorithm.columns.size(); ++i) {
-      const int64_t x = std::max(out.x, algorithm.columns[i].begin), x_end = std::min(out.x + out.cols, algorithm.columns[i].end);
-      if (x >= x_end) continue;
-      const size_t variant = row_variant + i;
-      const Taps& used = variants[variant];
-      EpilogueArgs epi = weights.epilogue.args(panel.column, int64_t(variant));
-      g.epi = &epi;
-      g.a_stride_bytes = w.stride_w * in.pixel;
-      g.b = weights.panel(begin);
-      const char** tap = taps;
-      g.b_offsets = nullptr;
-      if (used.none()) {
-        g.a_stride_bytes = 0;
-        for (int64_t kx = 0; kx < (algorithm.fused ? taps_x : 1); ++kx) *tap++ = nothing;
-      } else if (cut()) {
-        g.b_offsets = &b_offsets[i * size_t(w.kh * w.kw) + size_t(used.rows.begin * (used.cols.end - used.cols.begin))];
-        for (int64_t ky = used.rows.begin; ky < used.rows.end; ++ky)
-          for (int64_t kx = used.cols.begin; kx < used.cols.end; ++kx)
-            *tap++ = in.data + (row + ky * in.tap_row + ((x - out.x) * w.stride_w + kx * w.dilation_w) * in.pixel);
-      } else {
-        g.b = weights.panel(begin) + size_t(used.rows.begin * taps_x) * tap_bytes;
-        for (int64_t ky = used.rows.begin; ky < used.rows.end; ++ky)
-          for (int64_t kx = 0; kx < taps_x; ++kx) *tap++ = in.data + (row + ky * in.tap_row + kx * w.dilation_w * in.pixel);
-      }
-      g.batch = tap - taps;
-      const int64_t pixel = (image * oh + out.y + y) * ow + x;
-      char* c = static_cast<char*>(v.c) + pixel * v.c_pixel_stride_bytes + panel.column * ptrdiff_t(size_of(types.c));
-      if (v.residual) {
-        epi.residual = static_cast<const char*>(v.residual) + pixel * v.residual_pixel_stride_bytes +
-                       panel.column * ptrdiff_t(size_of(epi.residual_dtype));
-        epi.residual_stride_bytes = v.residual_pixel_stride_bytes;
-      }
-      const KernelInfo& kernel = call_kernel(weights, x_end - x);
-      const int64_t most = call_rows(weights, kernel, w.stride_w * in.pixel, g.a_stride_bytes, g.c_stride_bytes);
-      for (int64_t left = x_end - x; left > 0; left -= g.m) {
-        g.m = int32_t(next_call(kernel, most, left));
-        g.c = c;
-        weights.call(kernel, g, scratch);
-        c += g.m * v.c_pixel_stride_bytes;
-        if (epi.residual) epi.residual = static_cast<const char*>(epi.residual) + g.m * v.residual_pixel_stride_bytes;
-        for (const char** j = taps; j < tap; ++j) *j += g.m * g.a_stride_bytes;
-      }
+  // `count` pixels from column x of row y on, along the row or down, which see the taps of a variant.
+  const auto line = [&](size_t column, int64_t y, int64_t x, int64_t count, bool down) {
+    const ptrdiff_t row = in.origin + y * w.stride_h * in.row + (x - out.x) * w.stride_w * in.pixel + panel.a_offset;
+    const size_t variant = row_variant(out.y + y) + column;
+    const Taps& used = variants[variant];
+    EpilogueArgs epi = weights.epilogue.args(panel.column, int64_t(variant));
+    g.epi = &epi;
+    g.a_stride_bytes = down ? w.stride_h * in.row : w.stride_w * in.pixel;
+    g.b = weights.panel(begin);
+    const char** tap = taps;
+    g.b_offsets = nullptr;
+    if (used.none()) {
+      g.a_stride_bytes = 0;
+      for (int64_t kx = 0; kx < (algorithm.fused ? taps_x : 1); ++kx) *tap++ = nothing;
+    } else if (cut()) {
+      g.b_offsets = &b_offsets[column * size_t(w.kh * w.kw) + size_t(used.rows.begin * (used.cols.end - used.cols.begin))];
+      for (int64_t ky = used.rows.begin; ky < used.rows.end; ++ky)
+        for (int64_t kx = used.cols.begin; kx < used.cols.end; ++kx)
+          *tap++ = in.data + (row + ky * in.tap_row + kx * w.dilation_w * in.pixel);
+    } else {
+      g.b = weights.panel(begin) + size_t(used.rows.begin * taps_x) * tap_bytes;
+      for (int64_t ky = used.rows.begin; ky < used.rows.end; ++ky)
+        for (int64_t kx = 0; kx < taps_x; ++kx) *tap++ = in.data + (row + ky * in.tap_row + kx * w.dilation_w * in.pixel);
+    }
+    g.batch = tap - taps;
+    const int64_t pixel = (image * oh + out.y + y) * ow + x, step = down ? ow : 1;
+    g.c_stride_bytes = step * v.c_pixel_stride_bytes;
+    char* c = static_cast<char*>(v.c) + pixel * v.c_pixel_stride_bytes + panel.column * ptrdiff_t(size_of(types.c));
+    if (v.residual) {
+      epi.residual = static_cast<const char*>(v.residual) + pixel * v.residual_pixel_stride_bytes +
+                     panel.column * ptrdiff_t(size_of(epi.residual_dtype));
+      epi.residual_stride_bytes = step * v.residual_pixel_stride_bytes;
+    }
+    const KernelInfo& kernel = call_kernel(weights, count);
+    const int64_t most = call_rows(weights, kernel, w.stride_w * in.pixel, g.a_stride_bytes, g.c_stride_bytes);
+    for (int64_t left = count; left > 0; left -= g.m) {
+      g.m = int32_t(next_call(kernel, most, left));
+      g.c = c;
+      weights.call(kernel, g, scratch);
+      c += g.m * g.c_stride_bytes;
+      if (epi.residual) epi.residual = static_cast<const char*>(epi.residual) + g.m * epi.residual_stride_bytes;
+      for (const char** j = taps; j < tap; ++j) *j += g.m * g.a_stride_bytes;
+    }
+  };
+  for (size_t i = 0; i < algorithm.columns.size(); ++i) {
+    const int64_t x = std::max(out.x, algorithm.columns[i].begin), x_end = std::min(out.x + out.cols, algorithm.columns[i].end);
+    if (x_end - x >= std::min(out.rows, least_rows(*weights.kernel))) {
+      for (int64_t y = 0; y < out.rows; ++y) line(i, y, x, x_end - x, false);
+      continue;
+    }
+    // A narrow piece: rows whose windows have the same rows in the image go together, a column at a time.
+    for (int64_t y = 0, end; y < out.rows; y = end) {
+      end = y + 1;
+      while (end < out.rows && row_variant(out.y + end) == row_variant(out.y + y)) ++end;
+      for (int64_t at = x; at < x_end; ++at) line(i, y, at, end - y, true);
     }
   }
 }

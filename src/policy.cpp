@@ -33,10 +33,12 @@ int64_t l2_weights(const Caches& c) { return c.l2 / 2; }     // all of B, beside
 int64_t l2_group(const Caches& c) { return c.l2 / 4; }       // a few panels, while rows pass over them
 int64_t l2_rows(const Caches& c) { return c.l2 / 8; }        // rows of A or input rows, while panels pass over them
 
-// A tile takes as long as one of a third of its height at least: its loads of B are those of a full one.
-int64_t least_rows(const KernelInfo& k) { return ceil_div(k.group > 0 ? k.group : k.mr, 3); }
-
 }  // namespace
+
+int64_t least_rows(const KernelInfo& k) noexcept {
+  constexpr int64_t kEnough = 3;
+  return std::min(kEnough, ceil_div(k.group > 0 ? k.group : k.mr, 3));
+}
 
 Status check_choice(const Choice& c) noexcept {
   if (c.block_rows)
@@ -189,30 +191,51 @@ const KernelInfo* winograd_kernel(const ConvDesc& d, const KernelInfo& kernel, s
 
 namespace {
 
-// Where padding is cut off: pixels are computed from the image, those that see the same kernel columns together. That costs tiles of
-// few rows at the edges, and saves products with padding, and copies.
+// What the output pixels take of rows of a tile and kernel columns if each sees those of its columns that are in the image: pieces of
+// output rows, or, where these are short and rows do not come one by one, pieces of output columns that see the same kernel rows.
+int64_t cut_products(const Window& w, const std::vector<ColumnTaps>& pieces, int64_t least, bool one_by_one) {
+  int64_t down = 0;  // of a column
+  for (int64_t y = 0, end; y < w.oh(); y = end) {
+    const auto taps = [&w](int64_t at) { return valid_taps(at * w.stride_h - w.pad_top, w.kh, w.dilation_h, w.ih); };
+    end = y + 1;
+    while (end < w.oh() && taps(end) == taps(y)) ++end;
+    down += std::max(end - y, least);
+  }
+  int64_t products = 0;
+  for (const ColumnTaps& i : pieces) {
+    const int64_t n = i.end - i.begin;
+    const int64_t across = w.oh() * std::max(n, least);
+    products += (n >= least || one_by_one ? across : n * down) * (i.taps.end - i.taps.begin);
+  }
+  return products;
+}
+
+// Where padding is cut off, pixels are computed from the image, those that see the same kernel columns together. That costs tiles of
+// few rows at the edges, and saves products with padding, and copies. Kernel rows that are one tap are whole: to take them apart must
+// save more.
 void cut_columns(const ConvDesc& d, const KernelInfo& kernel, ConvAlgorithm& c, std::string* why) {
   constexpr size_t kMostPieces = 16;
+  constexpr int64_t kSmall = 12 << 10;  // weights that stay in L1, under one row after the other
   const Window& w = d.window;
-  std::vector<ColumnTaps> cut = column_taps(w);
-  int64_t rows = 0;
-  for (const ColumnTaps& i : cut) rows += std::max(i.end - i.begin, least_rows(kernel)) * (i.taps.end - i.taps.begin);
-  const int64_t all = std::max(w.ow(), least_rows(kernel)) * w.kw;
-  const bool padded_columns = w.pad_left || w.pad_right;
-  const char* refused = c.whole                     ? "weights that are not finite, or a bias of -0, multiply padding too"
-                        : c.fused && padded_columns ? "kernel rows are whole"
-                      : cut.size() > kMostPieces    ? "an output row would have too many pieces"
-                                                    : nullptr;
-  if (refused || !d.choice.in_place.value_or(rows <= all)) {
-    c.copy = true;
+  std::vector<ColumnTaps> pieces = column_taps(w);
+  const bool apart = c.fused && (w.pad_left || w.pad_right);
+  const int64_t least = least_rows(kernel), all = w.oh() * std::max(w.ow(), least) * w.kw;
+  const int64_t weights = w.kh * w.kw * (d.ic / d.groups) * d.oc * int64_t(size_of(d.a));
+  const int64_t cut = cut_products(w, pieces, least, weights <= kSmall), most = apart ? all - all / 16 : all;
+  const char* refused = c.whole                                              ? "weights that are not finite, or a bias of -0, show it"
+                        : apart && (d.choice.fused || d.ic % kernel.kr != 0) ? "kernel rows are whole"
+                        : pieces.size() > kMostPieces                        ? "an output row would have too many pieces"
+                                                                             : nullptr;
+  c.copy = refused || !d.choice.in_place.value_or(cut <= most);
+  if (c.copy)
     say(why, "padded copies of the input rows%s: %s", refused ? "" : asked(d.choice.in_place.has_value()),
-        refused ? refused : "pieces of an output row would cost more than padding");
-    if (!refused) say(why, "%lld products of rows and taps against %lld", ll(rows), ll(all));
-    return;
-  }
-  say(why, "from the input in place%s, padding cut off: %lld products of rows and taps for an output row against %lld",
-      asked(d.choice.in_place.has_value()), ll(rows), ll(all));
-  c.columns = std::move(cut);
+        refused ? refused : "to leave padding out would cost more");
+  else
+    say(why, "from the input in place%s, padding cut off", asked(d.choice.in_place.has_value()));
+  if (!refused) say(why, "%lld products of rows and kernel columns against %lld", ll(cut), ll(most));
+  if (c.copy) return;
+  c.fused = c.fused && !apart;
+  c.columns = std::move(pieces);
 }
 
 }  // namespace
@@ -249,9 +272,9 @@ ConvAlgorithm conv_algorithm(const ConvDesc& d, const KernelInfo& kernel, bool w
       say(why, "%lld groups to a panel: %lld channels a group, within half of %lld", ll(c.merged), ll(ocg), ll(width));
     // The bytes of a kernel row are contiguous where a panel takes all channels.
     c.fused = c.merged == d.groups && w.kw > 1 && w.dilation_w == 1 && d.choice.fused.value_or(true);
-    if (c.fused) say(why, "a kernel row is one tap: its %lld values are contiguous", ll(w.kw * d.ic));
   }
   if (padded) cut_columns(d, kernel, c, why);
+  if (c.fused) say(why, "a kernel row is one tap: its %lld values are contiguous", ll(w.kw * d.ic));
   if (c.fused && !c.copy && d.ic % format.kr != 0) {
     c.copy = true;
     c.columns = {{0, w.ow(), {0, w.kw}}};
@@ -264,20 +287,21 @@ ConvAlgorithm conv_algorithm(const ConvDesc& d, const KernelInfo& kernel, bool w
   return c;
 }
 
-ConvBlocks conv_blocks(const Window& w, int64_t pixel_bytes, const Weights& weights, std::string* why) {
-  constexpr int64_t kTiles = 16, kMinRows = 4, kMinPixelTiles = 4;
+ConvBlocks conv_blocks(const Window& w, int64_t pixel_bytes, bool copy, const Weights& weights, std::string* why) {
+  constexpr int64_t kTiles = 16, kMinRows = 4, kMinPixelTiles = 4, kTileMacs = 400'000;
   const Caches& caches = weights.caches;
   const std::optional<int64_t>& choice = weights.choice.block_rows;
   const int64_t oh = w.oh(), ow = w.ow(), mr = weights.kernel->mr, panels = weights.panel_count();
-  // Panels that all stay in L1 leave the input rows of an output row there for each other.
+  // Panels that all stay in L1 leave the input rows of an output row there for each other, which helps where the image does not stay
+  // there anyway. Those of a grouped kernel see other channels each.
   ConvBlocks b;
   const int64_t bytes = panels * int64_t(weights.all_taps_bytes());
   const std::optional<bool>& order = weights.choice.rows_first;
-  b.rows_first = order.value_or(bytes <= l1_panels(caches));
+  const bool shared = panels > 1 && weights.kernel->op != Op::grouped && w.ih * w.iw * pixel_bytes > caches.l1 / 4;
+  b.rows_first = order.value_or(shared && bytes <= l1_panels(caches));
   b.group = std::clamp<int64_t>(l2_group(caches) / int64_t(weights.all_taps_bytes()), 1, kMaxGroup);
   // The input of a band and segment stays in L2 while the panels pass over it; in L1, with the output, beside panels that do too.
   const int64_t c_bytes = (weights.panels.back().column + weights.panels.back().n) * int64_t(size_of(weights.epilogue.out()));
-  const int64_t most = b.rows_first ? l1_rows(caches) : l2_rows(caches);
   const auto input = [&](int64_t rows, int64_t cols) {
     return std::min(seen_rows(w, rows), w.ih + w.pad_top + w.pad_bottom) * in_cols(w, cols) * pixel_bytes +
            (b.rows_first ? rows * cols * c_bytes : 0);
@@ -287,9 +311,17 @@ ConvBlocks conv_blocks(const Window& w, int64_t pixel_bytes, const Weights& weig
     const int64_t cols_that_fit = l2_rows(caches) / (seen_rows(w, 1) * pixel_bytes);
     b.segment_cols = std::clamp((cols_that_fit - in_cols(w, 1)) / w.stride_w + 1, std::min(ow, kMinPixelTiles * mr), ow);
   }
-  while (b.band_rows < oh && input(b.band_rows + 1, b.segment_cols) <= most) ++b.band_rows;
-  // Enough tiles for a few threads.
-  const int64_t wanted = ceil_div(kTiles, panels);
+  const auto grow = [&](int64_t most) {
+    while (b.band_rows < oh && input(b.band_rows + 1, b.segment_cols) <= most) ++b.band_rows;
+  };
+  // Neighbouring bands copy the same rows: where that is more than half of those of a band, bands take more than L1.
+  if (b.rows_first) grow(l1_rows(caches));
+  const bool l1 = b.rows_first && (!copy || 2 * seen_rows(w, b.band_rows) <= 3 * b.band_rows * w.stride_h);
+  const int64_t most = l1 ? l1_rows(caches) : l2_rows(caches);
+  grow(most);
+  // Enough tiles for a few threads, if there is enough work for them.
+  const int64_t macs = oh * ow * weights.taps * weights.k * (weights.panels.back().column + weights.panels.back().n);
+  const int64_t wanted = ceil_div(std::clamp<int64_t>(macs / kTileMacs, 1, kTiles), panels);
   if (oh > 1) {
     b.band_rows = std::min(b.band_rows, std::max(kMinRows, ceil_div(oh, wanted)));
   } else {
@@ -304,7 +336,7 @@ ConvBlocks conv_blocks(const Window& w, int64_t pixel_bytes, const Weights& weig
   b.segments = ceil_div(ow, b.segment_cols);
   say(why, "%lldx%lld blocks of %lldx%lld pixels%s: %lld bytes of %s each (of %lld, %s), %lld tiles an image", ll(b.bands),
       ll(b.segments), ll(b.band_rows), ll(b.segment_cols), asked(choice.has_value()), ll(input(b.band_rows, b.segment_cols)),
-      b.rows_first ? "input and output" : "input", ll(most), b.rows_first ? "3/4 of L1" : "1/8 of L2",
+      b.rows_first ? "input and output" : "input", ll(most), l1 ? "3/4 of L1" : "1/8 of L2",
       ll(b.bands * b.segments * panels));
   say(why, "%s%s: weights of %lld bytes, of %lld (3/8 of L1)", b.rows_first ? "all panels for a row" : "all rows for a panel",
       asked(order.has_value()), ll(bytes), ll(l1_panels(caches)));

@@ -38,6 +38,10 @@ const KernelInfo& call_kernel(const Weights&, int64_t rows) noexcept;
 // The most rows that one call should take, where rows of A are a_stride bytes and rows of C c_bytes apart.
 int64_t call_rows(const Weights&, const KernelInfo&, int64_t k_bytes, ptrdiff_t a_stride, int64_t c_bytes) noexcept;
 
+// A tile takes as long as one of so many rows at least: of a third of its height, whose loads of B are those of a full one, or of as many
+// as have enough sums to wait for none.
+int64_t least_rows(const KernelInfo&) noexcept;
+
 // Cuts `rows` into calls: the next one's rows.
 int64_t next_call(const KernelInfo&, int64_t most, int64_t rows) noexcept;
 
@@ -79,7 +83,7 @@ struct ConvBlocks {
   int64_t group = 1;        // panels of a call, if its kernel takes several
   bool rows_first = false;  // all panels pass over a row of pixels before the next row does; else all rows over a panel
 };
-ConvBlocks conv_blocks(const Window&, int64_t pixel_bytes, const Weights&, std::string* why = nullptr);
+ConvBlocks conv_blocks(const Window&, int64_t pixel_bytes, bool copy, const Weights&, std::string* why = nullptr);
 
 // How the tiles of a winograd kernel are shared out to runs, none of which has more than one tile more than another. A tile of the plan
 // is a run and a panel.

@@ -96,7 +96,7 @@ Status ConvPlan::run(const ConvArgs& v, int64_t tile_begin, int64_t tile_end, vo
 }
 
 Status ConvPlan::run(const ConvArgs& v, void* workspace, const Parallel& parallel) const noexcept {
-  return run_all(*impl_, v, tiles(v.batch), workspace, parallel);
+  return run_all(*impl_, v, {tiles(v.batch), impl_->weights.panel_count(), impl_->algorithm.copy}, workspace, parallel);
 }
 
 const KernelInfo& ConvPlan::kernel() const noexcept { return *impl_->weights.kernel; }

@@ -308,7 +308,7 @@ Status ConvTransposePlan::run(const ConvArgs& v, void* workspace, const Parallel
   if (Status s = impl_->check(v); !s.ok()) return s;
   if (Status s = check_workspace(workspace, workspace_bytes()); !s.ok()) return s;
   const ConvArgs dense = with_strides(impl_->types, v);
-  run_parallel(parallel, tiles(v.batch), double(v.batch) * double(impl_->macs), workspace, workspace_bytes(),
+  run_parallel(parallel, {tiles(v.batch)}, double(v.batch) * double(impl_->macs), workspace, workspace_bytes(),
                [&](int64_t begin, int64_t end, void* own) { impl_->run(dense, begin, end, static_cast<char*>(own)); });
   return {};
 }

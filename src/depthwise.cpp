@@ -328,7 +328,7 @@ Status DepthwisePlan::run(const ConvArgs& v, int64_t tile_begin, int64_t tile_en
 }
 
 Status DepthwisePlan::run(const ConvArgs& v, void* workspace, const Parallel& parallel) const noexcept {
-  return run_all(*impl_, v, tiles(v.batch), workspace, parallel);
+  return run_all(*impl_, v, {tiles(v.batch)}, workspace, parallel);
 }
 
 const KernelInfo& DepthwisePlan::kernel() const noexcept { return *impl_->kernel; }

@@ -111,8 +111,9 @@ Status GemmPlan::run(const GemmArgs& g, void* workspace, const Parallel& paralle
   if (Status s = impl_->check(g); !s.ok()) return s;
   if (Status s = check_workspace(workspace, workspace_bytes()); !s.ok()) return s;
   const FlatBlocks blocks = flat_blocks(impl_->weights, g.m);
-  run_parallel(parallel, blocks.blocks * impl_->weights.panel_count(), double(g.m) * double(impl_->n) * double(impl_->k),
-               workspace, workspace_bytes(),
+  const int64_t panels = impl_->weights.panel_count();
+  run_parallel(parallel, {blocks.blocks * panels, panels}, double(g.m) * double(impl_->n) * double(impl_->k), workspace,
+               workspace_bytes(),
                [&](int64_t begin, int64_t end, void* own) { impl_->run(g, blocks, begin, end, own); });
   return {};
 }

@@ -287,7 +287,7 @@ Status MatmulPlan::run(const MatmulArgs& g, void* workspace, const Parallel& par
   if (Status s = impl_->check(g); !s.ok()) return s;
   if (Status s = check_workspace(workspace, workspace_bytes()); !s.ok()) return s;
   const double macs = double(g.batch) * double(g.heads) * double(g.m) * double(impl_->n) * double(impl_->k);
-  run_parallel(parallel, tiles(g.batch, g.heads, g.m), macs, workspace, workspace_bytes(),
+  run_parallel(parallel, {tiles(g.batch, g.heads, g.m)}, macs, workspace, workspace_bytes(),
                [&](int64_t begin, int64_t end, void* own) { impl_->run(g, begin, end, own); });
   return {};
 }

@@ -67,21 +67,32 @@ inline Status check_parallel(const Parallel& p) noexcept {
   return parallel_error(p);
 }
 
-// Runs body(begin, end, workspace of the thread) over [0, tiles) on the caller's threads.
+// Tiles of a plan, in blocks that share lines of C and, with `copies`, what is copied first.
+struct Tiles {
+  int64_t count = 0, block = 1;
+  bool copies = false;
+};
+
+// Runs body(begin, end, workspace of the thread) over all tiles on the caller's threads. Blocks stay together where there are enough to
+// go round, or as many for each thread.
 template <class Body>
-void run_parallel(const Parallel& parallel, int64_t tiles, double macs, void* workspace, size_t workspace_bytes,
+void run_parallel(const Parallel& parallel, const Tiles& tiles, double macs, void* workspace, size_t workspace_bytes,
                   const Body& body) {
-  if (parallel.threads == 1 || tiles <= 1 || macs < kMinParallelMacs) return body(int64_t(0), tiles, workspace);
+  constexpr int64_t kEnough = 16;
+  if (parallel.threads == 1 || tiles.count <= 1 || macs < kMinParallelMacs) return body(int64_t(0), tiles.count, workspace);
+  const int64_t blocks = tiles.count / tiles.block;
+  const bool whole = blocks >= kEnough * parallel.threads || (tiles.copies && blocks > 0 && blocks % parallel.threads == 0);
   struct Context {
     const Body* body;
     char* workspace;
     size_t bytes;
-  } context{&body, static_cast<char*>(workspace), workspace_bytes};
+    int64_t unit;
+  } context{&body, static_cast<char*>(workspace), workspace_bytes, whole ? tiles.block : 1};
   parallel.run(
-      parallel.context, tiles,
+      parallel.context, tiles.count / context.unit,
       [](void* arg, int64_t begin, int64_t end, int thread) {
         const Context& c = *static_cast<const Context*>(arg);
-        (*c.body)(begin, end, static_cast<void*>(c.workspace ? c.workspace + size_t(thread) * c.bytes : nullptr));
+        (*c.body)(begin * c.unit, end * c.unit, static_cast<void*>(c.workspace ? c.workspace + size_t(thread) * c.bytes : nullptr));
       },
       &context);
 }

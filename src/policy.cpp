@@ -328,9 +328,10 @@ ConvBlocks conv_blocks(const Window& w, int64_t pixel_bytes, bool copy, const We
     b.segment_cols = std::min(b.segment_cols, std::max(kMinPixelTiles * mr, ceil_div(ow, wanted)));
   }
   if (choice) b.band_rows = std::min(oh, *choice);
+  // Bands differ by a row at most, and are even in number, so that two threads share none, which both of them would copy.
   b.bands = ceil_div(oh, b.band_rows);
+  if (b.bands > 1 && !choice) b.bands = std::min(oh, (b.bands + 1) / 2 * 2);
   b.band_rows = ceil_div(oh, b.bands);
-  b.bands = ceil_div(oh, b.band_rows);
   b.segments = ceil_div(ow, b.segment_cols);
   b.segment_cols = std::min(ow, ceil_div(ceil_div(ow, b.segments), mr) * mr);
   b.segments = ceil_div(ow, b.segment_cols);

@@ -142,7 +142,7 @@ Status PoolPlan::run(const ConvArgs& v, void* workspace, const Parallel& paralle
   const ConvArgs dense = with_strides(impl_->types, v);
   const Window& w = impl_->d.window;
   const double work = double(v.batch) * double(impl_->oh * impl_->ow) * double(w.kh * w.kw) * double(impl_->d.channels);
-  run_parallel(parallel, tiles(v.batch), work, workspace, workspace_bytes(),
+  run_parallel(parallel, {tiles(v.batch)}, work, workspace, workspace_bytes(),
                [&](int64_t begin, int64_t end, void* own) { impl_->run(dense, begin, end, own); });
   return {};
 }

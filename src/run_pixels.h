@@ -17,7 +17,7 @@ Status run_tiles(const Impl& plan, const ConvArgs& v, int64_t tile_begin, int64_
 }
 // The same with all of them, on the caller's threads.
 template <class Impl>
-Status run_all(const Impl& plan, const ConvArgs& v, int64_t tiles, void* workspace, const Parallel& parallel) noexcept {
+Status run_all(const Impl& plan, const ConvArgs& v, const Tiles& tiles, void* workspace, const Parallel& parallel) noexcept {
   if (Status s = check_parallel(parallel); !s.ok()) return s;
   if (Status s = check_pixels(plan.w, plan.types, v); !s.ok()) return s;
   if (Status s = check_workspace(workspace, plan.workspace_bytes()); !s.ok()) return s;

@@ -91,4 +91,6 @@ extern const octavo::EltwiseKernels octavo_eltwise_neon;
 extern const octavo::RowMatrixKernels octavo_rowmat_scalar;
 extern const octavo::RowMatrixKernels octavo_rowmat_avx2;
 extern const octavo::RowMatrixKernels octavo_rowmat_neon;
+
+extern const octavo::PanelKernels octavo_panels_avx512vnni;
 }

@@ -1,4 +1,5 @@
-// Products of two run-time operands: the panels of B are packed into the workspace, matrix by matrix, and multiplied as a GEMM's.
+// Products of two run-time operands: the panels of B are packed into the workspace, matrix by matrix, by kernels where an ISA has them
+// (PanelKernels), and multiplied as a GEMM's.
 // u8 elements of B become s8 (xor 0x80), and their zero point loses 128. A zero point z of A is folded into the bias through the
 // column sums of B; one of B that is left would need the row sums of A: these come from one more tap, the same rows of A times
 // columns that are all -z (two taps of 64 where -z is 128).
@@ -29,6 +30,7 @@ struct MatmulPlan::Impl {
   Buffer<char> constant;       // the panel of the other taps
   Buffer<char> ones;           // [k] elements that the kernel multiplies as 1
   const RowMatrixKernels* row_kernels = nullptr;  // null: f32
+  const PanelKernels* packer = nullptr;           // null: none makes these panels
   Buffer<char> zeros;                             // a panel of one row
   MatmulBlocks plan_blocks;
 
@@ -73,10 +75,19 @@ void MatmulPlan::Impl::pack(const MatmulArgs& g, const char* from, char* to, int
   const size_t tap_bytes = weights.tap_bytes();
   // What the columns' sums are multiplied by: the zero point of A, and what the kernel adds to A.
   const int32_t offset = a == DType::f32 ? 0 : a_zp + f.a_offset;
-  WeightBlock matrix{from, weights.kernel->b, k, n, g.b_row_stride / size, g.b_col_stride / size};
-  matrix.flip = b == DType::u8;
-  pack_matrix(weights, matrix, to, nullptr);
-  if (offset != 0) sum_columns(to, bias);
+  const bool dense_rows = g.b_col_stride == size;
+  if (packer && (dense_rows || g.b_row_stride == size)) {
+    PanelArgs panels{from, dense_rows ? g.b_row_stride : g.b_col_stride, k, n, int32_t(size)};
+    panels.flip = b == DType::u8;
+    panels.panels = to, panels.panel_stride = ptrdiff_t(weights.all_taps_bytes());
+    if (offset != 0) panels.sums = bias, std::fill_n(bias, n, 0);
+    dense_rows ? packer->rows(&panels) : packer->columns(&panels);
+  } else {
+    WeightBlock matrix{from, weights.kernel->b, k, n, g.b_row_stride / size, g.b_col_stride / size};
+    matrix.flip = b == DType::u8;
+    pack_matrix(weights, matrix, to, nullptr);
+    if (offset != 0) sum_columns(to, bias);
+  }
   for (int64_t p = 0; p < weights.panel_count(); ++p, to += weights.all_taps_bytes())
     for (int64_t t = 1; t < weights.taps; ++t) std::memcpy(to + size_t(t) * tap_bytes, constant.get(), tap_bytes);
   if (a == DType::f32) return;
@@ -254,9 +265,10 @@ Expected<MatmulPlan> MatmulPlan::create(const MatmulDesc& d) noexcept try {
     }
   }
   w.short_sums = short_sums(w);
+  const Expected<Isa> isa = resolve_isa(d.use_isa, d.isa);
+  if (!isa) return isa.status();
+  impl->packer = panel_kernels(format, *isa);
   if (integer) {
-    const Expected<Isa> isa = resolve_isa(d.use_isa, d.isa);
-    if (!isa) return isa.status();
     impl->row_kernels = &row_matrix_kernels(*isa);
     impl->zeros = Buffer<char>(panel_bytes(format, 1));
   }
@@ -305,7 +317,8 @@ std::string MatmulPlan::describe() const {
   flat_blocks(i.weights, i.plan_blocks.tile_rows, &why);
   if (i.weights.taps > 1) why += "; a second product, for the zero point of B";
   return std::string(kernel().name) + ": " + std::to_string(i.k) + "x" + std::to_string(i.n) +
-         " operand packed at run time, workspace " + std::to_string(workspace_bytes()) + " bytes. " + why;
+         " operand packed at run time by " + (i.packer ? i.packer->name : "portable code") + ", workspace " +
+         std::to_string(workspace_bytes()) + " bytes. " + why;
 }
 
 }  // namespace octavo

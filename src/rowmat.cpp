@@ -1,4 +1,4 @@
-// The one list of kernels that multiply a row by a matrix as it lies.
+// The one list of kernels that take a matrix as it lies.
 #include "octavo/rowmat.h"
 
 #include "kernels/kernels.h"
@@ -22,6 +22,21 @@ const RowMatrixKernels& row_matrix_kernels(Isa isa) noexcept {
   for (const RowMatrixKernels& t : tables)
     if (covers(isa, t.needs)) return t;
   return tables.back();
+}
+
+std::span<const PanelKernels> panel_kernel_tables() noexcept {
+#if defined(__x86_64__)
+  static const PanelKernels tables[] = {octavo_panels_avx512vnni};
+  return tables;
+#else
+  return {};
+#endif
+}
+
+const PanelKernels* panel_kernels(const PackFormat& format, Isa isa) noexcept {
+  for (const PanelKernels& t : panel_kernel_tables())
+    if (covers(isa, t.needs) && t.makes(format)) return &t;
+  return nullptr;
 }
 
 }  // namespace octavo

@@ -1,4 +1,5 @@
-// Every table of kernels that multiply one row by a matrix as it lies, on tails, extremes and guard pages.
+// Every table of kernels that take a matrix as it lies, to multiply a row by it or to make panels of it: tails, extremes and guard
+// pages.
 #include "octavo/rowmat.h"
 
 #include <gtest/gtest.h>
@@ -61,6 +62,64 @@ TEST(RowMatrix, EqualsPlainSums) {
 TEST(RowMatrix, FirstEligibleTableWins) {
   EXPECT_STREQ(row_matrix_kernels(Isa::scalar).name, "rowmat_scalar");
   for (const RowMatrixKernels& t : row_matrix_tables()) EXPECT_STREQ(row_matrix_kernels(t.needs).name, t.name);
+}
+
+// Every byte of the panels, from memory that held something else; b: u8, s8 or f32.
+void check_panels(Noise& noise, const PanelKernels& table, int64_t k, int64_t n, bool dense_rows, DType b) {
+  const int64_t size = int64_t(size_of(b)), lines = dense_rows ? k : n, line = (dense_rows ? n : k) * size,
+                stride = line + size * noise.integer(0, 5), kr = table.word_bytes / size, nr = table.nr;
+  const size_t b_bytes = size_t((lines - 1) * stride + line);
+  const PackFormat format{uint8_t(nr), uint8_t(kr), uint8_t(size)};
+  ASSERT_TRUE(table.makes(format));
+  const size_t panel = panel_bytes(format, k), panels = size_t((n + nr - 1) / nr), gap = noise.integer(0, 1) ? panel : 0;
+  const bool right = noise.integer(0, 1), is_u8 = b == DType::u8, sums_wanted = b != DType::f32 && noise.integer(0, 3) > 0;
+  const auto place = [&](GuardedBuffer& buffer, size_t bytes) { return right ? buffer.right(bytes) : buffer.left(bytes); };
+  GuardedBuffer b_memory(b_bytes), to_memory(panels * (panel + gap) + 64), sums_memory(size_t(n) * 4);
+  char* b_at = place(b_memory, b_bytes);
+  noise.fill(reinterpret_cast<int8_t*>(b_at), b_bytes);
+  char* to = to_memory.right(panels * (panel + gap), 64);
+  std::memset(to, 77, panels * (panel + gap));
+  std::vector<int32_t> sums(size_t(n), 1000);
+  char* sums_at = place(sums_memory, size_t(n) * 4);
+  std::memcpy(sums_at, sums.data(), size_t(n) * 4);
+  PanelArgs g{b_at, stride, k, n, int32_t(size), is_u8, to, ptrdiff_t(panel + gap)};
+  if (sums_wanted) g.sums = reinterpret_cast<int32_t*>(sums_at);
+  dense_rows ? table.rows(&g) : table.columns(&g);
+  const std::string what = std::string(table.name) + (dense_rows ? " rows " : " columns ") + name_of(b) + " k " +
+                           std::to_string(k) + " n " + std::to_string(n);
+  std::string expected(panels * (panel + gap), char(77));
+  for (size_t p = 0; p < panels; ++p) expected.replace(p * (panel + gap), panel, panel, '\0');
+  for (int64_t p = 0; p < k; ++p)
+    for (int64_t j = 0; j < n; ++j) {
+      const char* from = b_at + (dense_rows ? p * stride + j * size : j * stride + p * size);
+      char* at = &expected[size_t(j / nr) * (panel + gap) + size_t((p / kr * nr + j % nr) * kr + p % kr) * size_t(size)];
+      std::memcpy(at, from, size_t(size));
+      if (is_u8) *at = char(*at ^ 0x80);
+      if (sums_wanted) sums[size_t(j)] += int8_t(*at);
+    }
+  ASSERT_TRUE(std::memcmp(to, expected.data(), expected.size()) == 0) << what;
+  ASSERT_TRUE(std::memcmp(sums_at, sums.data(), size_t(n) * 4) == 0) << what;
+}
+
+TEST(PanelKernels, MakeTheFormat) {
+  Noise noise(32);
+  for (const PanelKernels& table : panel_kernel_tables()) {
+    if (!covers(detected_isa(), table.needs)) continue;
+    for (bool dense_rows : {false, true})
+      for (DType b : {DType::u8, DType::s8, DType::f32})
+        for (int64_t k : {1, 2, 3, 4, 5, 7, 15, 16, 17, 31, 64, 127, 128, 129, 300})
+          for (int64_t n : {1, 2, 7, 15, 16, 17, 31, 32, 33, 48, 63, 64, 65, 77, 100}) {
+            check_panels(noise, table, k, n, dense_rows, b);
+            if (HasFatalFailure()) return;
+          }
+  }
+}
+
+TEST(PanelKernels, FirstEligibleTableWins) {
+  EXPECT_EQ(panel_kernels({32, 4, 1, 0}, Isa::scalar), nullptr);
+  EXPECT_EQ(panel_kernels({5, 3, 2, 0}, detected_isa()), nullptr);
+  for (const PanelKernels& t : panel_kernel_tables())
+    EXPECT_EQ(panel_kernels({t.nr, t.word_bytes, 1, 0}, t.needs), &t) << t.name;
 }
 
 }  // namespace

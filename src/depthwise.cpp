@@ -1,12 +1,13 @@
 // Depthwise convolution, one kernel call for as many rows of output pixels as the kernel takes, in one of two ways.
 // In place: pixels whose windows have all their columns in the image are computed from it, a row of fill standing for rows
 // outside of it. The few columns at its edges come from padded copies of narrow strips, with one kernel call for a whole
-// column of output pixels.
+// column of output pixels. Kernels of floats leave padding out: all pixels are computed from the image.
 // From copies (small or not dense images with padding): the kernel reads copies of the input rows with the padding filled
 // in, kept in a ring of as many rows as one call sees: each input row is copied once, just before it is needed. Where several
 // output channels share an input channel, the copies hold it as many times.
 // Neighbouring dense pixels of few channels are one pixel of more, whose window moves on by as many pixels (DepthwiseBlocks::fold).
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <exception>
@@ -46,6 +47,16 @@ std::vector<T> tiled(const T* p, int64_t n, int64_t times) {
   std::vector<T> all;
   for (int64_t i = 0; p && i < times; ++i) all.insert(all.end(), p, p + n);
   return all;
+}
+
+// Whether a product with padding, of which x is 0, leaves all results as they are. That of an infinite weight or NaN is NaN; other
+// products may make a sum of -0, which only a product that underflowed leaves, one of 0, and a bias of -0 shows it.
+bool padding_adds_nothing(const ConvDesc& d) {
+  const auto* w = static_cast<const float*>(d.w);
+  const float* bias = d.numerics.bias_f32;
+  return d.a == DType::f32 &&
+         std::all_of(w, w + d.oc * d.window.kh * d.window.kw, [](float x) { return std::isfinite(x); }) &&
+         (!bias || std::none_of(bias, bias + d.oc, [](float x) { return x == 0 && std::signbit(x); }));
 }
 
 // What a kernel call needs of the weights, for so many pixels taken as one.
@@ -90,7 +101,8 @@ struct DepthwisePlan::Impl {
   const KernelInfo* kernel = nullptr;
   Folded single, folded;  // of one pixel; of DepthwiseBlocks::fold pixels, if that is more
   DepthwiseBlocks blocks;
-  bool padded = false;  // in place with padding: only if the pixels are dense
+  bool padded = false;  // in place with padding that is not skipped: only if the pixels are dense
+  bool may_skip = false;
 
   static constexpr int64_t kStripRows = 16;  // output rows of a strip: of little memory, and yet of few calls
 
@@ -110,7 +122,7 @@ struct DepthwisePlan::Impl {
   }
   size_t workspace_bytes() const noexcept { return scratch_bytes() + space_bytes(); }
   size_t space_bytes() const noexcept {
-    if (!padded && blocks.in_place) return pointer_bytes();
+    if (blocks.in_place && (!padded || blocks.skips)) return pointer_bytes();
     const size_t ring = align_up(size_t(in_rows(blocks.call_rows) * in_cols(ow) * copy_pixel_bytes()));
     const size_t strip = edge() ? size_t(in_rows(std::min(oh, kStripRows)) * in_cols(edge()) * pixel_bytes()) : 0;
     return pointer_bytes() + (blocks.in_place ? std::max(ring, fill_bytes() + align_up(strip)) : ring);
@@ -233,12 +245,14 @@ void DepthwisePlan::Impl::run_in_place(const Rows& r, DwconvArgs g, EpilogueArgs
   run_edge(r, g, epi, blocks.inner_end, ow);
   g.epi = &epi;
   g.pixel_stride_bytes = pixel_stride;
+  if (blocks.skips) g.pad_left = w.pad_left, g.columns = w.iw;
   g.n = blocks.inner_end - blocks.inner_begin;
   for (int64_t y = r.y; y < r.y_end; y += g.m) {
     g.m = int32_t(std::min(blocks.call_rows, r.y_end - y));
     point(r.pointers, y, g.m, [&](int64_t iy) {
       const bool inside = iy >= 0 && iy < w.ih;
-      return inside ? r.in + (iy * w.iw + blocks.inner_begin * w.stride_w - w.pad_left) * pixel_stride : r.space;
+      const int64_t first = blocks.skips ? 0 : blocks.inner_begin * w.stride_w - w.pad_left;
+      return inside ? r.in + (iy * w.iw + first) * pixel_stride : blocks.skips ? nullptr : r.space;
     });
     const int64_t first = (y - r.y) * ow + blocks.inner_begin;
     g.c = r.c + first * g.c_stride_bytes;
@@ -266,8 +280,8 @@ void DepthwisePlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, voi
   g.c_stride_bytes = v.c_pixel_stride_bytes;
   g.c_row_stride_bytes = ow * v.c_pixel_stride_bytes;
   g.residual_row_stride_bytes = ow * v.residual_pixel_stride_bytes;
-  const bool here = blocks.in_place && (!padded || v.a_pixel_stride_bytes == pixel_bytes());
-  if (here && padded) std::memset(space, fill, fill_bytes());
+  const bool here = blocks.in_place && (!padded || blocks.skips || v.a_pixel_stride_bytes == pixel_bytes());
+  if (here && padded && !blocks.skips) std::memset(space, fill, fill_bytes());
   const int64_t first = begin / blocks.bands * oh + begin % blocks.bands * blocks.band_rows;
   const int64_t last = end / blocks.bands * oh + std::min(oh, end % blocks.bands * blocks.band_rows);
   for (int64_t row = first; row < last;) {
@@ -309,7 +323,8 @@ Expected<DepthwisePlan> DepthwisePlan::create(const ConvDesc& d) noexcept try {
   impl->types = {d.ic, d.oc, d.a, d.numerics.out, d.numerics.residual_dtype, d.numerics.has_residual};
   impl->kernel = *kernel;
   impl->padded = w.pad_top || w.pad_left || w.pad_bottom || w.pad_right;
-  impl->blocks = depthwise_blocks(d, **kernel);
+  impl->may_skip = padding_adds_nothing(d);
+  impl->blocks = depthwise_blocks(d, **kernel, impl->may_skip);
   if (d.a != DType::f32) impl->fill = d.numerics.a.zero_point;
   impl->single = Folded(d, **kernel, *functions, 1);
   if (impl->blocks.fold > 1) impl->folded = Folded(d, **kernel, *functions, impl->blocks.fold);
@@ -338,7 +353,7 @@ int64_t DepthwisePlan::macs() const noexcept { return impl_->macs; }
 std::string DepthwisePlan::describe() const {
   std::string why;
   explain_kernel(kernel(), impl_->d.kernel, &why);
-  depthwise_blocks(impl_->d, kernel(), &why);
+  depthwise_blocks(impl_->d, kernel(), impl_->may_skip, &why);
   return std::string(kernel().name) + ": depthwise, " + std::to_string(packed_bytes()) + " bytes packed, workspace " +
          std::to_string(workspace_bytes()) + " bytes. " + why;
 }

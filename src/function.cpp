@@ -63,6 +63,10 @@ void FunctionCalls::run(const KernelInfo& kernel, DwconvArgs& g, const char** ro
   const DwconvArgs all = g;
   const int64_t most = std::max<int64_t>(1, kSomeElements / (g.m * g.channels));
   const auto move = [&](int64_t pixels) {
+    if (kernel.a == DType::f32) {
+      g.pad_left -= pixels * g.stride_w;
+      return;
+    }
     for (int64_t p = 0; p < pointers; ++p) rows[p] += pixels * g.stride_w * g.pixel_stride_bytes;
   };
   for (int64_t x = 0; x < all.n; x += g.n) {

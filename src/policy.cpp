@@ -385,17 +385,18 @@ int64_t folded_pixels(const ConvDesc& d, const KernelInfo& kernel) {
 
 }  // namespace
 
-DepthwiseBlocks depthwise_blocks(const ConvDesc& d, const KernelInfo& kernel, std::string* why) {
+DepthwiseBlocks depthwise_blocks(const ConvDesc& d, const KernelInfo& kernel, bool may_skip, std::string* why) {
   // A pixel at an edge takes as long as so many halves of others for each column of its window: int8 kernels put the rows of a column
-  // together, for all windows of a row that see it, and an edge's see others; with a stride few see the same. (587 shapes of bytes and
-  // of floats on Zen 4, AVX-512 and AVX2: 0.3 to 2 % off the best.)
-  const int64_t edge_halves = (d.a == DType::f32 ? 2 : d.window.stride_w > 1 ? 3 : 18) * d.window.kw;
+  // together, for all windows of a row that see it, and an edge's see others; with a stride few see the same. (587 shapes on Zen 4,
+  // AVX-512 and AVX2: 0.3 to 2 % off the best.)
+  const int64_t edge_halves = (d.window.stride_w > 1 ? 3 : 18) * d.window.kw;
   const Window& w = d.window;
   const int64_t oh = w.oh(), ow = w.ow();
   DepthwiseBlocks b;
   const int64_t fits = w.iw - 1 - (w.kw - 1) * w.dilation_w + w.pad_left;  // the last place where a window may begin
   b.inner_begin = std::min(ow, ceil_div(w.pad_left, w.stride_w));
   b.inner_end = fits < 0 ? b.inner_begin : std::clamp(fits / w.stride_w + 1, b.inner_begin, ow);
+  if (may_skip) b.inner_begin = 0, b.inner_end = ow;
   const int64_t inner = b.inner_end - b.inner_begin, edge = std::max(b.inner_begin, ow - b.inner_end);
   const bool padded = w.pad_top || w.pad_left || w.pad_bottom || w.pad_right;
   // An edge is one column of pixels at least, its strip no wider than a stride holds.
@@ -403,9 +404,13 @@ DepthwiseBlocks depthwise_blocks(const ConvDesc& d, const KernelInfo& kernel, st
   const int64_t fold = folded_pixels(d, kernel);
   const bool pays = !padded || (ow - inner) * edge_halves <= 2 * ow;
   b.in_place = can && (!padded || d.choice.in_place.value_or(pays));
-  say(why, "%s%s: %s%lld of %lld columns see no padding",
-      b.in_place ? "from the input in place" : "from padded copies of the input rows",
-      asked(can && padded && d.choice.in_place.has_value()), d.ic == d.oc ? "" : "channels are repeated; ", ll(inner), ll(ow));
+  b.skips = b.in_place && may_skip;
+  const char* const how = asked(can && padded && d.choice.in_place.has_value());
+  if (b.skips) say(why, "from the input in place%s: products with padding are left out", how);
+  if (!b.skips)
+    say(why, "%s%s: %s%lld of %lld columns see no padding",
+        b.in_place ? "from the input in place" : "from padded copies of the input rows", how,
+        d.ic == d.oc ? "" : "channels are repeated; ", ll(inner), ll(ow));
   if ((b.in_place ? inner : ow) >= fold) b.fold = fold;
   const bool share = w.dilation_h == 1 && w.stride_h <= w.kh;
   b.row_step = share ? w.stride_h : w.kh;

@@ -96,14 +96,16 @@ struct TileRuns {
 TileRuns winograd_runs(const Window&, const Weights&, std::string* why = nullptr);
 
 struct DepthwiseBlocks {
-  bool in_place = false;                   // from the image, its edges by themselves; else from padded copies
+  bool in_place = false;                   // from the image; else from padded copies
+  bool skips = false;                      // kernels leave out what is not in the image; else edges are calls by themselves
   int64_t inner_begin = 0, inner_end = 0;  // the output columns whose windows have all their columns in the image
   int64_t call_rows = 1;                   // the most output rows of a kernel call
   int64_t row_step = 1;                    // DwconvArgs::stride_h: output rows share pointers if they share input rows
   int64_t band_rows = 1, bands = 1;        // a tile of the plan is a band of output rows
   int64_t fold = 1;                        // so many neighbouring pixels are one of as many times the channels
 };
-DepthwiseBlocks depthwise_blocks(const ConvDesc&, const KernelInfo&, std::string* why = nullptr);
+// may_skip: products with padding may be left out.
+DepthwiseBlocks depthwise_blocks(const ConvDesc&, const KernelInfo&, bool may_skip, std::string* why = nullptr);
 
 // Products of two run-time operands.
 struct MatmulBlocks {

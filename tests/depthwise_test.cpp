@@ -1,3 +1,7 @@
+#include <cstring>
+#include <limits>
+#include <vector>
+
 #include "conv_test_util.h"
 
 namespace octavo {
@@ -25,6 +29,8 @@ TEST(Depthwise, NamedShapesEqualReference) {
       depthwise(window(28, 3, 1, 1), 32, 1),
       depthwise(window(28, 3, 2, 1), 96, 1),
       depthwise(window(14, 5, 1, 2), 40, 2),
+      depthwise(window(14, 5, 2, 2), 80, 1),
+      depthwise(window(15, 7, 1, 3), 70, 1),
       depthwise(window(7, 3, 1, 1), 960, 1),
       depthwise(window(9, 3, 1, 2, 2), 65, 1),
       depthwise(window(9, 3, 1, 0), 64, 3),
@@ -44,6 +50,32 @@ TEST(Depthwise, NamedShapesEqualReference) {
     for (DType a : {DType::u8, DType::s8, DType::f32})
       for (DType out : {DType::s32, DType::f32, DType::u8, DType::s8})
         if (a != DType::f32 || out == DType::f32) check_conv<DepthwisePlan>(noise, nullptr, a, out, s);
+}
+
+// Floats: padding is 0, of which products with an infinite weight are NaN, and which makes a sum of -0 one of 0.
+TEST(Depthwise, PaddingTakesPart) {
+  constexpr int kChannels = 20, kPixels = 25;
+  constexpr float kTiny = -1e-30f, kInfinity = std::numeric_limits<float>::infinity();
+  const struct {
+    float a, w, last, bias;
+  } cases[] = {{1, 2, 3, -0.0f}, {1, 2, kInfinity, 1}, {kTiny, 1e-30f, 1e-30f, -0.0f}, {kTiny, 1e-30f, 1e-30f, 0}};
+  for (const auto& v : cases) {
+    std::vector<float> a(kPixels * kChannels, v.a), w(9 * kChannels, v.w), bias(kChannels, v.bias), c(a.size()), want(a.size());
+    w.back() = v.last;
+    ConvDesc d;
+    d.window = window(5, 3, 1, 1), d.ic = d.oc = d.groups = kChannels, d.a = d.numerics.out = DType::f32, d.w = w.data();
+    d.numerics.bias_f32 = bias.data();
+    const Expected<DepthwisePlan> plan = DepthwisePlan::create(d);
+    ASSERT_TRUE(expect_plan(plan, "floats"));
+    ConvArgs args;
+    args.batch = 1, args.a = a.data(), args.c = want.data();
+    reference::conv(d, args);
+    args.c = c.data();
+    std::vector<char> workspace(plan->workspace_bytes() + 64);
+    char* aligned = workspace.data() + (64 - reinterpret_cast<uintptr_t>(workspace.data()) % 64);
+    ASSERT_TRUE(plan->run(args, aligned, single_thread()).ok());
+    EXPECT_EQ(0, std::memcmp(c.data(), want.data(), c.size() * 4)) << v.a << " " << v.last << " " << v.bias;
+  }
 }
 
 TEST(Depthwise, Errors) {

@@ -28,6 +28,7 @@ struct Case {
   bool residual = false, extreme = false, plain = false;  // plain: no bias
   int m = 1, stride_h = 1;                                // output rows
   float gain = 1;                                         // of the scales, which are around 0.005
+  int pad = 0;                                            // floats: rows and columns on each side that are not there
 };
 
 // Weights [channels][kh][kw] to the layout at PackFormat; `bias` loses a_offset times the column sums.
@@ -66,7 +67,8 @@ struct Bench {
 
   void run(const KernelInfo& k, const Case& s) {
     const bool real = k.a == DType::f32, bytes = size_of(s.out) == 1;
-    const int64_t taps = int64_t(s.kh) * s.kw, span = (s.n - 1) * s.stride + int64_t(s.kw - 1) * s.dilation + 1;
+    const int64_t taps = int64_t(s.kh) * s.kw, seen = (s.n - 1) * s.stride + int64_t(s.kw - 1) * s.dilation + 1;
+    const int64_t pad = real && seen > 2 * s.pad ? s.pad : 0, span = seen - 2 * pad;
     const int64_t in_rows = int64_t(s.m - 1) * s.stride_h + s.kh;
     const size_t element = size_of(k.a), c_element = size_of(s.out);
     Noise noise(uint64_t(taps * 1000 + s.channels * 10 + s.n));
@@ -83,7 +85,7 @@ struct Bench {
       noise.fill(a, used);
     }
     std::vector<const void*> rows;
-    for (int64_t y = 0; y < in_rows; ++y) rows.push_back(a + y * span * pixel);
+    for (int64_t y = 0; y < in_rows; ++y) rows.push_back(y < pad || y >= in_rows - pad ? nullptr : a + y * span * pixel);
 
     std::vector<float> wf(size_t(s.channels * taps));
     std::vector<int8_t> wq(wf.size());
@@ -136,6 +138,7 @@ struct Bench {
     g.pixel_stride_bytes = pixel;
     g.kh = s.kh, g.kw = s.kw, g.stride_h = s.stride_h, g.stride_w = s.stride, g.dilation_w = s.dilation;
     g.m = s.m, g.n = s.n, g.channels = s.channels;
+    if (pad > 0) g.pad_left = pad, g.columns = span;
     g.c_row_stride_bytes = g.residual_row_stride_bytes = c_row;
     g.w = pw, g.c = out, g.c_stride_bytes = c_stride, g.epi = &e;
     k.dwconv(&g);
@@ -147,8 +150,10 @@ struct Bench {
         float sum = 0;
         for (int y = 0; y < s.kh; ++y)
           for (int z = 0; z < s.kw; ++z) {
-            const char* p = static_cast<const char*>(rows[size_t(row * s.stride_h + y)]) +
-                            (x * s.stride + z * s.dilation) * pixel + j * ptrdiff_t(element);
+            const auto* in = static_cast<const char*>(rows[size_t(row * s.stride_h + y)]);
+            const int64_t column = x * s.stride + z * s.dilation - pad;
+            if (!in || column < 0 || column >= span) continue;
+            const char* p = in + column * pixel + j * ptrdiff_t(element);
             const size_t t = size_t(j * taps + y * s.kw + z);
             if (real) {
               float v;
@@ -164,8 +169,8 @@ struct Bench {
         ASSERT_EQ(0, std::memcmp(want, out + at + j * ptrdiff_t(c_element), c_element))
             << k.name << " kh=" << s.kh << " kw=" << s.kw << " stride=" << s.stride_h << "x" << s.stride
             << " dilation=" << s.dilation << " channels=" << s.channels << " m=" << s.m << " n=" << s.n
-            << " out=" << name_of(s.out) << " residual=" << s.residual << " extreme=" << s.extreme << " row=" << row << " x=" << x
-            << " channel=" << j;
+            << " out=" << name_of(s.out) << " residual=" << s.residual << " extreme=" << s.extreme << " pad=" << pad
+            << " row=" << row << " x=" << x << " channel=" << j;
       }
       const ptrdiff_t gap_end = i + 1 == s.m * s.n ? 0 : x + 1 < s.n ? c_stride : 3 * c_stride;
       for (ptrdiff_t b = s.channels * ptrdiff_t(c_element); b < gap_end; ++b)
@@ -213,27 +218,28 @@ TEST(Dwconv, Windows) {
               const int n = kPixels[i / outs.size() % std::size(kPixels)];
               const int m = 1 + int(i % k->rows), stride_h = 1 + int(i / 2 % size_t(kh));
               bench.run(*k, {kh, kw, stride, dilation, channels, n, out, i % 3 == 0 && out != DType::s32, false, i % 5 == 0, m,
-                             stride_h});
+                             stride_h, 1, int(i / 3 % 4)});
               if (HasFatalFailure()) return;
             }
   }
 }
 
-TEST(Dwconv, EveryOutputOfThreeByThree) {
+TEST(Dwconv, EveryOutputOfSquareWindows) {
   Bench bench;
   for (const KernelInfo* k : eligible()) {
     int m = 0;  // goes round: 1 to 7, but no more than the kernel takes
     size_t turn = 0;
     for (DType out : outputs(*k))
       for (bool residual : {false, true})
-        for (int stride : {1, 2})
-          for (int64_t channels : kChannels)
-            for (int n : kPixels) {
-              if ((residual && out == DType::s32) || !test::taken(turn++)) continue;
-              m = m % std::min<int>(k->rows, 7) + 1;
-              bench.run(*k, {3, 3, stride, 1, channels, n, out, residual, false, n % 3 == 0, m, stride});
-              if (HasFatalFailure()) return;
-            }
+        for (int size : {3, 5, 7})
+          for (int stride : {1, 2})
+            for (int64_t channels : kChannels)
+              for (int n : kPixels) {
+                if ((residual && out == DType::s32) || !test::taken(turn++)) continue;
+                m = m % std::min<int>(k->rows, 7) + 1;
+                bench.run(*k, {size, size, stride, 1, channels, n, out, residual, false, n % 3 == 0, m, stride});
+                if (HasFatalFailure()) return;
+              }
   }
 }
 

@@ -77,7 +77,8 @@ using BrgemmFn = void (*)(const BrgemmArgs*);
 //   rows     [(m-1)*stride_h + kh] pointers to u8, s8 or f32 pixels: rows[r*stride_h + y] is the first pixel under kernel row y
 //            of pixel 0 of output row r. Pixels are pixel_stride_bytes apart. Padding is the caller's: rows point at pixels that
 //            hold the zero point where the image ends. So is dilation in height: rows[] lists what is seen (stride_h = kh if
-//            output rows share nothing).
+//            output rows share nothing). f32 kernels leave out products with what is not there: rows[] may hold null, and rows[i]
+//            points at the first of `columns` pixels, of which pixel 0 of C sees those from -pad_left on.
 //   w        packed by pack_dwconv() for the kernel's format, 64-byte aligned
 //   C        pixel x of row r starts at (char*)c + r*c_row_stride_bytes + x*c_stride_bytes; channels contiguous elements
 //   residual the same with residual_row_stride_bytes and EpilogueArgs::residual_stride_bytes
@@ -89,6 +90,7 @@ struct DwconvArgs {
   int32_t kh = 1, kw = 1, stride_h = 1, stride_w = 1, dilation_w = 1;
   int32_t m = 1;
   int64_t n = 0, channels = 0;
+  int64_t pad_left = 0, columns = INT64_MAX;  // f32 only
   const void* w = nullptr;
   void* c = nullptr;
   ptrdiff_t c_stride_bytes = 0, c_row_stride_bytes = 0;

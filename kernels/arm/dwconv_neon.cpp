@@ -167,6 +167,7 @@ struct Floats {
   static F add(F a, F b) { return vaddq_f32(a, b); }
   static F min(F a, F b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
   static F max(F a, F b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
+  static void keep(F& x) { __asm__("" : "+w"(x)); }
 };
 
 }  // namespace

@@ -63,9 +63,9 @@ void dwconv(const DwconvArgs& g) {
       Acc acc = sizeof(A) == 1 && e.bias ? Acc(e.bias[j]) : Acc(0);
       for (int y = 0; y < g.kh; ++y)
         for (int z = 0; z < g.kw; ++z, w += kBlock) {
-          const char* pixel =
-              static_cast<const char*>(rows[y]) + (x * g.stride_w + int64_t(z) * g.dilation_w) * g.pixel_stride_bytes;
-          const A a = get<A>(pixel, j);
+          const int64_t column = x * g.stride_w + int64_t(z) * g.dilation_w - (sizeof(A) == 1 ? 0 : g.pad_left);
+          if (sizeof(A) > 1 && (!rows[y] || column < 0 || column >= g.columns)) continue;
+          const A a = get<A>(static_cast<const char*>(rows[y]) + column * g.pixel_stride_bytes, j);
           if constexpr (sizeof(A) == 1) {
             acc = Acc(uint32_t(acc) + uint32_t(int32_t(a) * int32_t(*w)));
           } else {

@@ -43,6 +43,7 @@ struct Ps {
   static F add(F a, F b) { return _mm256_add_ps(a, b); }
   static F min(F a, F b) { return _mm256_min_ps(a, b); }
   static F max(F a, F b) { return _mm256_max_ps(a, b); }
+  static void keep(F& x) { __asm__("" : "+x"(x)); }
 };
 
 }  // namespace

@@ -154,6 +154,7 @@ struct Ps {
   static F add(F a, F b) { return _mm512_add_ps(a, b); }
   static F min(F a, F b) { return _mm512_min_ps(a, b); }
   static F max(F a, F b) { return _mm512_max_ps(a, b); }
+  static void keep(F& x) { __asm__("" : "+v"(x)); }
 };
 
 }  // namespace

@@ -274,7 +274,19 @@ OCTAVO_INLINE void tile_of_bytes(const DwconvArgs& g, const Channels<V>& k, int6
   }
 }
 
-// The same with s32 or f32 output.
+// s32 or f32 output of R output rows x X pixels from pixel x of row `row` on.
+template <class V, int R, int X, bool kTail>
+OCTAVO_INLINE void store_sums(const DwconvArgs& g, const Channels<V>& k, int64_t row, int64_t x,
+                              const typename V::T (&sums)[4][R][X]) {
+  OCTAVO_UNROLL
+  for (int i = 0; i < R * X; ++i) {
+    const int r = i / X, j = i % X;
+    const Place place(g, k.channel * 4, row + r, x + j);
+    store_words<V, kTail>({sums[0][r][j], sums[1][r][j], sums[2][r][j], sums[3][r][j]}, k, *g.epi, place.r, place.c);
+  }
+}
+
+// As tile_of_bytes() with s32 or f32 output.
 template <class V, int R, int X, bool kTail, class Add>
 OCTAVO_INLINE void tile_of_words(const DwconvArgs& g, const Channels<V>& k, int64_t row, int64_t x, const Add& add) {
   typename V::T sums[4][R][X];
@@ -284,12 +296,7 @@ OCTAVO_INLINE void tile_of_words(const DwconvArgs& g, const Channels<V>& k, int6
   add.template operator()<1>(sums[1]);
   add.template operator()<2>(sums[2]);
   add.template operator()<3>(sums[3]);
-  OCTAVO_UNROLL
-  for (int i = 0; i < R * X; ++i) {
-    const int r = i / X, j = i % X;
-    const Place place(g, k.channel * 4, row + r, x + j);
-    store_words<V, kTail>({sums[0][r][j], sums[1][r][j], sums[2][r][j], sums[3][r][j]}, k, *g.epi, place.r, place.c);
-  }
+  store_sums<V, R, X, kTail>(g, k, row, x, sums);
 }
 
 // R output rows x `pixels` pixels, from pixel x of row `row` on, whose first column is the strip's first.
@@ -327,12 +334,7 @@ template <class V, int kNr, int R, bool kTail>
   const auto tile = [&]<int X>(int64_t first) __attribute__((always_inline)) {
     typename V::T sums[4][R][X];
     dot_window<V, kNr, R, X>(window, weights, k, strip + first * pixel, pixel, sums);
-    OCTAVO_UNROLL
-    for (int i = 0; i < R * X; ++i) {
-      const int r = i / X, j = i % X;
-      const Place place(g, k.channel * 4, row + r, x + first + j);
-      store_words<V, kTail>({sums[0][r][j], sums[1][r][j], sums[2][r][j], sums[3][r][j]}, k, *g.epi, place.r, place.c);
-    }
+    store_sums<V, R, X, kTail>(g, k, row, x + first, sums);
   };
   int64_t i = 0;
   for (; i + kAtOnce <= pixels; i += kAtOnce) tile.template operator()<kAtOnce>(i);
@@ -359,16 +361,17 @@ constexpr int kStrip = 64, kBelow = 16;
 // What the outputs of a call are: bytes of sums that fit and no residual, other bytes, s32 or f32.
 enum class Outputs { plain_bytes, bytes, words };
 
-// A 3x3 window of stride S without a strip: R output rows x X pixels at a time, whose columns are in registers. Returns how many
-// pixels it did: fewer than X may be left.
+// A 3x3 window of stride S without a strip: from pixel x on, R output rows x X pixels at a time, whose columns are in registers.
+// Returns where it came to: fewer than X may be left.
 template <class V, int kNr, int R, int X, int S, Outputs kOutputs, bool kTail, bool kFlip>
 [[gnu::noinline]] int64_t three_by_three(const DwconvArgs& g, const Weights<V>& all_weights, const Channels<V>& all_k,
-                                         int64_t row) {
+                                         int64_t row, int64_t x) {
   using T = typename V::T;
   constexpr int kColumns = (X - 1) * S + 3, kOld = 3 - S, kRows = R + 2;
   const ptrdiff_t step = g.pixel_stride_bytes;
   const char* p[kRows];
-  for (int t = 0; t < kRows; ++t) p[t] = static_cast<const char*>(g.rows[row * g.stride_h + t]) + all_k.channel;
+  for (int t = 0; t < kRows; ++t)
+    p[t] = static_cast<const char*>(g.rows[row * g.stride_h + t]) + x * S * step + all_k.channel;
   const int n = all_k.n;
   T d[kColumns][4];
   const auto columns = [&](int begin, int end) __attribute__((always_inline)) {
@@ -389,7 +392,6 @@ template <class V, int kNr, int R, int X, int S, Outputs kOutputs, bool kTail, b
     }
   };
   columns(0, kOld);
-  int64_t x = 0;
   for (; x + X <= g.n; x += X) {
     const Weights<V>& weights = reread(all_weights);
     columns(kOld, kColumns);
@@ -419,25 +421,104 @@ template <class V, int kNr, int R, int X, int S, Outputs kOutputs, bool kTail, b
   return x;
 }
 
-// A window that no strip holds: one group of one column at a time.
-template <class V, int kNr, bool kTail, bool kFlip>
-inline void wide_window(const DwconvArgs& g, const Window& window, const char* w, const Channels<V>& k, int64_t end, int64_t row,
-                        int64_t x) {
+// A K x K window of stride 2 without a strip: all outputs that see a column take it while it is in registers, so that sums are kept,
+// and not columns. Weights come from memory for each. (Of stride 1 more see it; that is no faster than two output rows at a time.)
+template <class V, int kNr, int K, Outputs kOutputs, bool kTail, bool kFlip>
+[[gnu::noinline]] void rolling_sums(const DwconvArgs& g, const Weights<V>& all_weights, const Channels<V>& all_k, int64_t row) {
   using T = typename V::T;
-  T acc[4], d[4];
-  for (int q = 0; q < 4; ++q) acc[q] = k.bias[q];
-  for (int64_t z = 0; z < window.kw; ++z)
-    for (int i = 0; i < window.groups; ++i, w += 4 * kNr) {
+  constexpr int S = 2, kSums = (K - 1) / S + 1, kGroups = (K + V::kGroup - 1) / V::kGroup;
+  const ptrdiff_t step = g.pixel_stride_bytes;
+  const char* p[K];
+  for (int t = 0; t < K; ++t) p[t] = static_cast<const char*>(g.rows[row * g.stride_h + t]) + all_k.channel;
+  const int n = all_k.n;
+  T acc[kSums][4];  // of the next outputs
+  const auto columns = [&](const char* w, int begin, int end) __attribute__((always_inline)) {  // columns of the first one's window
+    OCTAVO_UNROLL
+    for (int c = begin; c < end; ++c) {
+      OCTAVO_UNROLL
+      for (int i = 0; i < kGroups; ++i) {
+        T a[V::kGroup], d[4];
+        OCTAVO_UNROLL
+        for (int t = 0; t < V::kGroup; ++t) {
+          const int y = i * V::kGroup + t;
+          if (y >= K) {
+            a[t] = a[t - 1];
+            continue;
+          }
+          a[t] = load_bytes<V, kTail>(p[y], n);
+          if constexpr (kFlip) a[t] = V::bitxor(a[t], V::set_s8(128));
+          p[y] += step;
+        }
+        interleave<V>(a, d);
+        OCTAVO_UNROLL
+        for (int o = 0; o < kSums; ++o) {
+          if (c - o * S < 0) continue;
+          OCTAVO_UNROLL
+          for (int q = 0; q < 4; ++q)
+            acc[o][q] = V::dot(acc[o][q], d[q], V::load(w + ((c - o * S) * kGroups + i) * 4 * kNr + q * kNr));
+        }
+      }
+    }
+  };
+  OCTAVO_UNROLL
+  for (int i = 0; i < kSums * 4; ++i) acc[i / 4][i % 4] = all_k.bias[i % 4];
+  columns(all_weights.w, 0, K - S);
+  for (int64_t x = 0; x < g.n; ++x) {
+    const Channels<V>& k = reread(all_k);
+    columns(reread(all_weights).w, K - S, K);
+    const auto sums = [&]<int q>(T(&out)[1][1]) __attribute__((always_inline)) { out[0][0] = acc[0][q]; };
+    if constexpr (kOutputs == Outputs::words) {
+      tile_of_words<V, 1, 1, kTail>(g, k, row, x, sums);
+    } else {
+      tile_of_bytes<V, 1, 1, kOutputs == Outputs::plain_bytes, kTail>(g, k, row, x, sums);
+    }
+    OCTAVO_UNROLL
+    for (int o = 0; o < kSums; ++o) {
+      OCTAVO_UNROLL
+      for (int q = 0; q < 4; ++q) acc[o][q] = o + 1 < kSums ? acc[o + 1 < kSums ? o + 1 : o][q] : k.bias[q];
+    }
+  }
+}
+
+// A window that no strip holds, for X pixels of which the first `skip` are not stored: one group of rows after the other. Pixels
+// share columns that are next to each other.
+template <class V, int kNr, int X, bool kTail, bool kFlip>
+[[gnu::noinline]] void wide_window(const DwconvArgs& g, const Window& window, const char* w, const Channels<V>& k, int64_t end,
+                                   int64_t row, int64_t x, int skip, typename V::T* strip) {
+  using T = typename V::T;
+  const int64_t columns = (X - 1) * g.stride_w + window.kw, at_once = window.dilation == 1 ? kStrip : 1;
+  const ptrdiff_t column = ptrdiff_t(window.groups) * 4 * kNr, back = g.stride_w * column;
+  T acc[X][4];
+  OCTAVO_UNROLL
+  for (int i = 0; i < X * 4; ++i) acc[i / 4][i % 4] = k.bias[i % 4];
+  for (int i = 0; i < window.groups; ++i, w += 4 * kNr)
+    for (int64_t begin = 0; begin < columns; begin += at_once) {
+      const int64_t last = columns - begin < at_once ? columns : begin + at_once;
       interleave_group<V, kTail, kFlip>(g, window, g.rows + row * g.stride_h, g.kh - 1, end, k, i,
-                                        x * g.stride_w + z * window.dilation, 1, d, 4);
-      for (int q = 0; q < 4; ++q) acc[q] = V::dot(acc[q], d[q], V::load(w + q * kNr));
+                                        x * g.stride_w + begin * window.dilation, last - begin, strip, 4);
+      const T* d = strip;
+      for (int64_t c = begin; c < last; ++c, d += 4) {
+        const char* at = w + c * column;
+        int64_t z = c;
+        OCTAVO_UNROLL
+        for (int o = 0; o < X; ++o, z -= g.stride_w, at -= back) {
+          __asm__("" : "+r"(z), "+r"(at));  // differences, not registers that GCC runs out of
+          if (uint64_t(z) >= uint64_t(window.kw)) continue;
+          OCTAVO_UNROLL
+          for (int q = 0; q < 4; ++q) acc[o][q] = V::dot(acc[o][q], d[q], V::load(at + q * kNr));
+        }
+      }
     }
   // The rest as if it were a window of one tap whose weight is 0.
   const Window none(1);
   alignas(64) static constexpr char kZeros[4 * kNr] = {};
-  Channels<V> sums = k;
-  for (int q = 0; q < 4; ++q) sums.bias[q] = acc[q];
-  tiles<V, kNr, 1, kTail>(g, none, {kZeros, nullptr}, sums, d, row, x, 1);
+  T sums[X][4];
+  for (int i = 0; i < X * 4; ++i) sums[i / 4][i % 4] = acc[i / 4][i % 4];
+  Channels<V> one = k;
+  for (int o = skip; o < X; ++o) {
+    for (int q = 0; q < 4; ++q) one.bias[q] = sums[o][q];
+    tiles<V, kNr, 1, kTail>(g, none, {kZeros, nullptr}, one, strip, row, x + o, 1);
+  }
 }
 
 // n <= V::kChannels channels of all pixels, from `channel` on. w: their first column in a block of kNr channels.
@@ -452,14 +533,23 @@ inline void channels_of(const DwconvArgs& g, const char* w, int64_t channel, int
   const Weights<V> weights{w, below};
   const int64_t columns = kStrip / window.groups, more = columns - window.columns(1, 1);
   if (more < 0) {
-    for (int64_t i = 0; i < g.m * g.n; ++i) wide_window<V, kNr, kTail, kFlip>(g, window, w, k, end, i / g.n, i % g.n);
+    constexpr int X = V::kPixels == 4 ? 6 : 2;
+    const bool share = window.dilation == 1 && g.n >= X;
+    for (int64_t row = 0; row < g.m; ++row)
+      for (int64_t x = 0, next; x < g.n; x = next) {
+        next = share && x + X < g.n ? x + X : share ? g.n : x + 1;
+        share ? wide_window<V, kNr, X, kTail, kFlip>(g, window, w, k, end, row, next - X, int(X - (next - x)), strip)
+              : wide_window<V, kNr, 1, kTail, kFlip>(g, window, w, k, end, row, x, 0, strip);
+      }
     return;
   }
   const int64_t at_once = more / g.stride_w + 1;
   const bool bytes = g.epi->out == DType::u8 || g.epi->out == DType::s8;
   const Outputs outputs = !bytes ? Outputs::words : k.plain ? Outputs::plain_bytes : Outputs::bytes;
   const bool three = V::kThreeByThree && g.kh == 3 && g.kw == 3 && g.dilation_w == 1 && g.stride_w <= 2;
-  const bool pairs = g.m > 1 && g.stride_h == 1 && g.kh % V::kGroup != 0 && !window.turned &&
+  const bool rolling =
+      V::kThreeByThree == 2 && g.kh == g.kw && (g.kw == 5 || g.kw == 7) && g.dilation_w == 1 && g.stride_w == 2;
+  const bool pairs = !rolling && g.m > 1 && g.stride_h == 1 && g.kh % V::kGroup != 0 && !window.turned &&
                      window.kw * window.groups <= kBelow && !(three && (V::kThreeByThree == 1 || g.stride_w == 2));
   if (pairs)
     for (int64_t i = 0; i < window.kw * window.groups; ++i)
@@ -471,20 +561,29 @@ inline void channels_of(const DwconvArgs& g, const char* w, int64_t channel, int
   for (int64_t row = 0, rows; row < g.m; row += rows) {
     const void* const* in = g.rows + row * g.stride_h;
     rows = pairs && row + 2 <= g.m ? 2 : 1;
-    int64_t x = 0;
-    if constexpr (V::kThreeByThree > 0)
-      if (three) {
-        const auto run = [&]<Outputs kOutputs>() {
-          constexpr int X = V::kThreeByThree;  // 2 x 2 or (never) 1 x 1
-          return rows == 2         ? three_by_three<V, kNr, X, X, 1, kOutputs, kTail, kFlip>(g, weights, k, row)
-                 : g.stride_w == 1 ? three_by_three<V, kNr, 1, X, 1, kOutputs, kTail, kFlip>(g, weights, k, row)
-                                   : three_by_three<V, kNr, 1, X, 2, kOutputs, kTail, kFlip>(g, weights, k, row);
+    if (three || rolling) {
+      const auto run = [&]<Outputs kOutputs>() {
+        constexpr int R = V::kThreeByThree;  // 2 x 2 or (never) 1 x 1
+        const auto pixels = [&]<int X>(int64_t x) {
+          return rows == 2         ? three_by_three<V, kNr, R, X, 1, kOutputs, kTail, kFlip>(g, weights, k, row, x)
+                 : g.stride_w == 1 ? three_by_three<V, kNr, 1, X, 1, kOutputs, kTail, kFlip>(g, weights, k, row, x)
+                                   : three_by_three<V, kNr, 1, X, 2, kOutputs, kTail, kFlip>(g, weights, k, row, x);
         };
-        x = outputs == Outputs::plain_bytes ? run.template operator()<Outputs::plain_bytes>()
-            : outputs == Outputs::bytes     ? run.template operator()<Outputs::bytes>()
-                                            : run.template operator()<Outputs::words>();
-      }
-    for (; x < g.n; x += at_once) {
+        if constexpr (R > 0) {
+          const int64_t done = three ? pixels.template operator()<R>(0) : g.n;
+          if (done < g.n) pixels.template operator()<1>(done);
+          if (three) return;
+        }
+        if constexpr (R > 1)
+          g.kw == 5 ? rolling_sums<V, kNr, 5, kOutputs, kTail, kFlip>(g, weights, k, row)
+                    : rolling_sums<V, kNr, 7, kOutputs, kTail, kFlip>(g, weights, k, row);
+      };
+      outputs == Outputs::plain_bytes ? run.template operator()<Outputs::plain_bytes>()
+      : outputs == Outputs::bytes     ? run.template operator()<Outputs::bytes>()
+                                      : run.template operator()<Outputs::words>();
+      continue;
+    }
+    for (int64_t x = 0; x < g.n; x += at_once) {
       const int64_t pixels = g.n - x < at_once ? g.n - x : at_once;
       for (int i = 0; i < window.groups; ++i)
         interleave_group<V, kTail, kFlip>(g, window, in, g.kh - 1 + int(rows) - 1, end, k, i, x * g.stride_w,

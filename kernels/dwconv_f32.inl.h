@@ -1,5 +1,5 @@
-// Depthwise float convolution on a vocabulary V: F, N, load(p), load(p, n), store(p, v), store(p, v, n), set, fma, add, min, max, keep
-// (in a register).
+// Depthwise float convolution on a vocabulary V: F, N, load(p), load(p, n), store(p, v), store(p, v, n), set, fma, add, min, max,
+// keep (in a register).
 //   acc[x][c] = sum of rows[y][x*stride + z*dilation - pad_left][c] * w[y][z][c], one fma each from 0, in the order y, z
 // Weights: blocks of V::N channels, [taps][N]. kPixels outputs share every weight that is read; windows of 3, 5 and 7 columns next
 // to each other, of stride 1 or 2, also share the pixels. A few blocks of channels of the same pixels come one behind the other, so
@@ -178,7 +178,9 @@ inline auto f32_row_of(const DwconvArgs& g) {
 
 template <class V>
 inline void dwconv_f32(const DwconvArgs& g) {
-  const auto run = g.dilation_w > 1 || g.stride_w > 2 ? f32_row<V, 0, 0, 0> : g.stride_w == 1 ? f32_row_of<V, 1>(g) : f32_row_of<V, 2>(g);
+  const auto run = g.dilation_w > 1 || g.stride_w > 2 ? f32_row<V, 0, 0, 0>
+                   : g.stride_w == 1                  ? f32_row_of<V, 1>(g)
+                                                      : f32_row_of<V, 2>(g);
   const float* w = static_cast<const float*>(g.w);
   for (int64_t c = 0; c < g.channels; c += kBlocks * V::N, w += kBlocks * ptrdiff_t(g.kh) * g.kw * V::N) {
     const int64_t end = g.channels - c < kBlocks * V::N ? g.channels : c + kBlocks * V::N;

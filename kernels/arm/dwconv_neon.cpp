@@ -1,4 +1,4 @@
-// dwconv_{u8s8,s8s8}_neon_2x16x1, dwconv_f32f32_neon_4x4x1      acc[r][x][c] = bias[c] + sum of taps; see octavo/ukernel.h
+// dwconv_{u8s8,s8s8}_neon_2x16x1, dwconv_f32f32_neon_7x4x1      acc[r][x][c] = bias[c] + sum of taps; see octavo/ukernel.h
 // A: u8 (flipped to s8), s8 or f32 pixels, channels contiguous
 // B: int8: blocks of 16 channels, [taps][16] s8.  f32: blocks of 4 channels, [taps][4]
 // C: any type
@@ -178,5 +178,5 @@ using namespace octavo::OCTAVO_ISA;
 extern "C" {
 void octavo_dwconv_u8s8_neon_2x16x1(const DwconvArgs* g) { Mla<true>::run(*g); }
 void octavo_dwconv_s8s8_neon_2x16x1(const DwconvArgs* g) { Mla<false>::run(*g); }
-void octavo_dwconv_f32f32_neon_4x4x1(const DwconvArgs* g) { dwconv_f32<Floats>(*g); }
+void octavo_dwconv_f32f32_neon_7x4x1(const DwconvArgs* g) { dwconv_f32<Floats>(*g); }
 }

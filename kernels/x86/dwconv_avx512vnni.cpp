@@ -1,13 +1,15 @@
-// dwconv_{u8s8,s8s8}_avx512vnni_4x64x4, dwconv_f32f32_avx512vnni_4x16x1      acc[x][c] = bias[c] + sum of taps
+// dwconv_{u8s8,s8s8}_avx512vnni_4x64x4, dwconv_f32f32_avx512vnni_7x16x1      acc[x][c] = bias[c] + sum of taps
 // A: u8, s8 (flipped to u8) or f32 pixels, channels contiguous
 // B: int8: blocks of 64 channels, [kw][kh/4][64][4] s8, in unpack_order:  y0..y3 of c0 | c1 c2 c3 | c16..c19 | c32..c35 | ...
 //    f32: blocks of 16 channels, [taps][16]
 // C: any type; bytes leave unpacking's order by packing
-// Registers (int8 3x3, 2 rows x 2 pixels): 16 of interleaved columns, 4 accumulators, 2 weights, up to 8 of results
+// Registers (int8 3x3, 2 rows x 2 pixels): 16 of interleaved columns, 4 accumulators, 2 weights, up to 8 of results;
+//    (5x5 of stride 2): 12 accumulators, 4 of a column, up to 8 of results;  f32: 7 accumulators, up to 7 weights, a pixel
 // Needs AVX-512 F, BW, VL, VNNI. Exact: vpdpbusd adds four products of u8 and s8 to int32 without saturation
 // Measured: Zen 4, 64 channels, 3x3: stride 1 39 % of peak (23 cycles for 64 outputs; multiplying and scaling alone take 16),
-//    stride 2 31 % (29 cycles); GCC 12 and Clang 19, November 2026. Float, whole layers at 28x28: 3x3 of 192 channels 61 %, 5x5 of 120
-//    69 %, and 7x7 of 96 at 56x56 81 %; GCC 12, 2026-11-28
+//    stride 2 31 % (29 cycles); GCC 12 and Clang 19, November 2026. Whole layers, u8, 2026-11-28, GCC 12: 5x5 of stride 2, 256
+//    channels at 28x28 24 %. Float: 3x3 of 64 channels 89 %, 5x5 94 %; whole layers, which skip padding but count it: 3x3 of 192 at 28x28
+//    74 %, 5x5 of 120 at 28x28 90 %, and 7x7 of 96 at 56x56 101 %
 #include <immintrin.h>
 
 #include <cstddef>
@@ -167,5 +169,5 @@ void octavo_dwconv_u8s8_avx512vnni_4x64x4(const DwconvArgs* g) { dwconv_int8<fal
 void octavo_dwconv_s8s8_avx512vnni_4x64x4(const DwconvArgs* g) { dwconv_int8<true>(*g); }
 void octavo_dwconv_u8s8_avx512vnni_2x32x4(const DwconvArgs* g) { dwconv_blocks_of_32<Narrow32, Narrow16, false>(*g); }
 void octavo_dwconv_s8s8_avx512vnni_2x32x4(const DwconvArgs* g) { dwconv_blocks_of_32<Narrow32, Narrow16, true>(*g); }
-void octavo_dwconv_f32f32_avx512vnni_4x16x1(const DwconvArgs* g) { dwconv_f32<Ps>(*g); }
+void octavo_dwconv_f32f32_avx512vnni_7x16x1(const DwconvArgs* g) { dwconv_f32<Ps>(*g); }
 }

@@ -421,8 +421,9 @@ template <class V, int kNr, int R, int X, int S, Outputs kOutputs, bool kTail, b
   return x;
 }
 
-// A K x K window of stride 2 without a strip: all outputs that see a column take it while it is in registers, so that sums are kept,
-// and not columns. Weights come from memory for each. (Of stride 1 more see it; that is no faster than two output rows at a time.)
+// A K x K window of stride 2 without a strip: all outputs that see a column take it while it is in registers, so that sums are
+// kept, and not columns. Weights come from memory for each. (Of stride 1 more see it; that is no faster than two output rows at a
+// time.)
 template <class V, int kNr, int K, Outputs kOutputs, bool kTail, bool kFlip>
 [[gnu::noinline]] void rolling_sums(const DwconvArgs& g, const Weights<V>& all_weights, const Channels<V>& all_k, int64_t row) {
   using T = typename V::T;

@@ -6,8 +6,9 @@
 // Registers, of 32: 7 accumulators, 7 of the group before, 3 of B, A, 2 permutations, and for s8s8 the constant 0x80
 // Needs AVX-512 F, BW, DQ, VL, VNNI. Exact as brgemm
 // Measured: Zen 4, 2026-11-28, GCC 12, whole 3x3 convolutions, % of vpdpbusd zmm (f32: of FMA): 56x56x128, 4 channels a group,
-//   u8 40, s8 39, f32 55; 28x28x256, 8 a group, u8 55, f32 60. vpermd shares a port with the product; where the stride is 1,
-//   three taps share it
+//   u8 39, s8 37, f32 52; 28x28x256, 8 a group, u8 56, f32 60; 56x56x256 of stride 2, 8 a group, u8 43. vpermd shares a port with
+//   the product; where the stride is 1, three taps share it, where it is 2, two of three do, and the loads have no mask, with which
+//   one, its vpermd and its product take 2.2 cycles instead of 1.35
 #include "kernels/stream.inl.h"
 #include "kernels/x86/dot.inl.h"
 #include "kernels/x86/zmm.inl.h"
@@ -22,10 +23,12 @@ struct ZmmVnni : Zmm {
   static OCTAVO_INLINE I dpbusd(I acc, I a, I b) { return _mm512_dpbusd_epi32(acc, a, b); }
 };
 
-// What is multiplied, for one vector of columns.
-template <class Dot>
+// What is multiplied, for one vector of columns. Step: 2 for bytes of windows of stride 2, where a vector's groups have 16 values in
+// a row; else 1.
+template <class Dot, int Step>
 struct Grouped : Dot {
-  static constexpr int nv = 1;
+  static constexpr int nv = 1, step = Step;
+  using Any = Grouped<Dot, 1>;
   static constexpr bool rereads = true;  // stream.inl.h
 };
 
@@ -42,6 +45,7 @@ class Words {
   }
   OCTAVO_INLINE __m512i load(const char* p) const {
     if constexpr (K::a_bytes == 4) return _mm512_maskz_loadu_epi32(mask_, p);
+    if constexpr (K::step == 2) return _mm512_castsi128_si512(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
     return _mm512_castsi128_si512(_mm_maskz_loadu_epi32(__mmask8(mask_), p));  // k <= group_n: no more; it crosses fewer lines
   }
   OCTAVO_INLINE __m512i first() const { return first_; }  // for each column, the first word of its group; the next is 1 more
@@ -64,13 +68,13 @@ class Words {
 OCTAVO_INLINE const char* tap_weights(const BrgemmArgs& g, int64_t t, ptrdiff_t bytes) {
   return static_cast<const char*>(g.b) + (g.b_offsets ? g.b_offsets[t] : t * bytes);
 }
-// Whether Taps taps from t on see neighbouring rows, and their weights are as far apart as taps are: the columns of a window
-// of stride 1. What is spread for one of them serves all.
-template <int Taps>
+// Whether taps t, t + Step, ... below t + 3 see neighbouring rows, and the weights of these three are as far apart as taps are: the
+// columns of a window of stride Step. What is spread for one of them serves all.
+template <int Step>
 OCTAVO_INLINE bool neighbours(const BrgemmArgs& g, int64_t t, ptrdiff_t bytes) {
-  if (t + Taps > g.batch) return false;
-  for (int i = 1; i < Taps; ++i)
-    if (g.a[t + i] != static_cast<const char*>(g.a[t]) + i * g.a_stride_bytes ||
+  if (t + 3 > g.batch) return false;
+  for (int i = 1; i < 3; ++i)
+    if ((i % Step == 0 && g.a[t + i] != static_cast<const char*>(g.a[t]) + i / Step * g.a_stride_bytes) ||
         tap_weights(g, t + i, bytes) != tap_weights(g, t, bytes) + i * bytes)
       return false;
   return true;
@@ -129,7 +133,12 @@ OCTAVO_INLINE void multiply_groups(typename K::Acc (&acc)[1][M][1], const Brgemm
   const auto a_of = [&](int64_t t) OCTAVO_LAMBDA { return static_cast<const char*>(g.a[t]) + a_offset; };
   for (int64_t t = 0; t < g.batch;) {
     const char* b = tap_weights(g, t, bytes);
-    if (M > 1 && neighbours<3>(g, t, bytes)) {
+    if constexpr (K::step == 2) {
+      const bool pair = M > 1 && neighbours<2>(g, t, bytes);
+      if (pair) multiply_words<K, M, 2>(acc, words, a_of(t), stride, b, 2 * bytes);
+      multiply_words<K, M, 1>(acc, words, a_of(t + pair), stride, b + pair * bytes, 0);
+      t += pair ? 3 : 1;
+    } else if (M > 1 && neighbours<1>(g, t, bytes)) {
       if constexpr (K::a_bytes == 4) {
         multiply_rows<K, M, 3>(acc, words, a_of(t), stride, b, bytes);
       } else {
@@ -154,14 +163,22 @@ OCTAVO_INLINE void groups_of_rows(const BrgemmArgs& g, int row = 0) {
   if (groups) stream<K, M, 1>(g, row, groups, multiply);
   if (!rest) return;
   if (g.m > M && !g.epi->residual) return stream<K, M, 1>(g, g.m - M, 1, multiply);
-  if constexpr (M > 1) groups_of_rows<K, M / 2>(g, row + groups * M);
+  if constexpr (M > 1) groups_of_rows<typename K::Any, M / 2>(g, row + groups * M);
 }
 
 // Images of 7, 14, 28, 56 columns are whole groups of seven, others fill groups of six better.
 template <class K>
-OCTAVO_INLINE void brgemm_grouped(const BrgemmArgs& g) {
+OCTAVO_INLINE void all_rows(const BrgemmArgs& g) {
   const auto rounded = [&g](int rows) { return (g.m + rows - 1) / rows * rows; };
   rounded(kFewer) < rounded(kGroup) ? groups_of_rows<K, kFewer>(g) : groups_of_rows<K, kGroup>(g);
+}
+template <class Dot>
+OCTAVO_INLINE void brgemm_grouped(const BrgemmArgs& g) {
+  if constexpr (Dot::a_bytes == 1) {
+    const bool whole = (g.n + g.group_n - 1) / g.group_n * g.k == 16;
+    if (whole && neighbours<2>(g, 0, g.k / Dot::kr * Dot::vector_bytes)) return all_rows<Grouped<Dot, 2>>(g);
+  }
+  all_rows<Grouped<Dot, 1>>(g);
 }
 
 }  // namespace
@@ -170,7 +187,7 @@ OCTAVO_INLINE void brgemm_grouped(const BrgemmArgs& g) {
 using namespace octavo;
 using namespace octavo::OCTAVO_ISA;
 extern "C" {
-void octavo_grouped_u8s8_avx512vnni_126x16x4(const BrgemmArgs* g) { brgemm_grouped<Grouped<DotU8<ZmmVnni, kGroup>>>(*g); }
-void octavo_grouped_s8s8_avx512vnni_126x16x4(const BrgemmArgs* g) { brgemm_grouped<Grouped<DotS8<ZmmVnni, kGroup>>>(*g); }
-void octavo_grouped_f32f32_avx512vnni_126x16x1(const BrgemmArgs* g) { brgemm_grouped<Grouped<Fma<Zmm, kGroup>>>(*g); }
+void octavo_grouped_u8s8_avx512vnni_126x16x4(const BrgemmArgs* g) { brgemm_grouped<DotU8<ZmmVnni, kGroup>>(*g); }
+void octavo_grouped_s8s8_avx512vnni_126x16x4(const BrgemmArgs* g) { brgemm_grouped<DotS8<ZmmVnni, kGroup>>(*g); }
+void octavo_grouped_f32f32_avx512vnni_126x16x1(const BrgemmArgs* g) { brgemm_grouped<Fma<Zmm, kGroup>>(*g); }
 }

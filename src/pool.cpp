@@ -17,7 +17,7 @@ using namespace detail;
 struct PoolPlan::Impl {
   PoolDesc d;
   int64_t oh = 0, ow = 0;
-  std::vector<ColumnTaps> columns;
+  std::vector<ColumnTaps> columns, bands;
   PixelTypes types;
   const EltwiseKernels* kernels = nullptr;
 
@@ -43,15 +43,15 @@ void PoolPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* wo
   const void** taps = static_cast<const void**>(workspace);
   const ptrdiff_t tap_step = ptrdiff_t(w.dilation_w) * v.a_pixel_stride_bytes, in_row = ptrdiff_t(w.iw) * v.a_pixel_stride_bytes;
   const ptrdiff_t step = ptrdiff_t(w.stride_w) * v.a_pixel_stride_bytes, out_row = ow * v.c_pixel_stride_bytes;
-  const auto taps_of_row = [&](int64_t y) { return valid_taps(y * w.stride_h - w.pad_top, w.kh, w.dilation_h, w.ih); };
   char* out = static_cast<char*>(v.c) + begin * out_row;
   int64_t image = begin / oh, y = begin % oh, rows = 1;
+  auto band = bands.begin();
+  while (band->end <= y) ++band;
   for (int64_t tile = begin; tile < end; tile += rows) {
-    const int64_t iy = y * w.stride_h - w.pad_top, most = std::min({kRows, end - tile, oh - y});
-    const TapRange ys = taps_of_row(y);
-    for (rows = 1; rows < most; ++rows)
-      if (const TapRange next = taps_of_row(y + rows); next.begin != ys.begin || next.end != ys.end) break;
-    const char* in = static_cast<const char*>(v.a) + (image * w.ih + iy + ys.begin * w.dilation_h) * in_row;
+    rows = std::min({kRows, end - tile, band->end - y});
+    const TapRange ys = band->taps;
+    const int64_t iy = y * w.stride_h - w.pad_top + ys.begin * w.dilation_h;
+    const char* in = static_cast<const char*>(v.a) + (image * w.ih + iy) * in_row;
     char* c_row = out;
     for (const ColumnTaps& c : columns) {
       const char* row = in + (c.begin * w.stride_w - w.pad_left + c.taps.begin * w.dilation_w) * v.a_pixel_stride_bytes;
@@ -66,7 +66,8 @@ void PoolPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* wo
       c_row += (c.end - c.begin) * v.c_pixel_stride_bytes;
     }
     out += rows * out_row;
-    if ((y += rows) == oh) y = 0, ++image;
+    if ((y += rows) == band->end) ++band;
+    if (y == oh) y = 0, ++image, band = bands.begin();
   }
 }
 
@@ -115,6 +116,7 @@ Expected<PoolPlan> PoolPlan::create(const PoolDesc& d) noexcept try {
   impl->oh = d.window.oh();
   impl->ow = d.window.ow();
   impl->columns = column_taps(d.window);
+  impl->bands = row_taps(d.window);
   impl->types = {d.channels, d.channels, d.dtype, d.dtype, d.dtype, false};
   impl->kernels = &eltwise(*isa);
   return PoolPlan(std::move(impl));

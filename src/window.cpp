@@ -51,13 +51,6 @@ Status check_conv(const ConvDesc& d) noexcept {
   return {};
 }
 
-ConvArgs with_strides(const PixelTypes& t, ConvArgs v) noexcept {
-  if (v.a_pixel_stride_bytes == 0) v.a_pixel_stride_bytes = t.in * ptrdiff_t(size_of(t.a));
-  if (v.c_pixel_stride_bytes == 0) v.c_pixel_stride_bytes = t.out * ptrdiff_t(size_of(t.c));
-  if (v.residual_pixel_stride_bytes == 0) v.residual_pixel_stride_bytes = t.out * ptrdiff_t(size_of(t.residual));
-  return v;
-}
-
 Status check_pixels(const Window& w, const PixelTypes& t, const ConvArgs& v) noexcept {
   if (Status s = check_at_least("batch", v.batch, 0); !s.ok()) return s;
   int64_t in, out;
@@ -86,6 +79,11 @@ std::vector<ColumnTaps> column_taps(const Window& w) {
     columns.back().end = x + 1;
   }
   return columns;
+}
+std::vector<ColumnTaps> row_taps(Window w) {
+  w.iw = w.ih, w.kw = w.kh, w.stride_w = w.stride_h, w.dilation_w = w.dilation_h;
+  w.pad_left = w.pad_top, w.pad_right = w.pad_bottom;
+  return column_taps(w);
 }
 
 void copy_padded(const Window& w, const Region& r, const char* image, ptrdiff_t pixel_stride, int64_t pixel_bytes, int fill,

@@ -51,7 +51,12 @@ struct PixelTypes {
 };
 Status check_pixels(const Window&, const PixelTypes&, const ConvArgs&) noexcept;
 // The pixel strides with 0 replaced by the dense ones.
-ConvArgs with_strides(const PixelTypes&, ConvArgs) noexcept;
+inline ConvArgs with_strides(const PixelTypes& t, ConvArgs v) noexcept {
+  if (v.a_pixel_stride_bytes == 0) v.a_pixel_stride_bytes = t.in * ptrdiff_t(size_of(t.a));
+  if (v.c_pixel_stride_bytes == 0) v.c_pixel_stride_bytes = t.out * ptrdiff_t(size_of(t.c));
+  if (v.residual_pixel_stride_bytes == 0) v.residual_pixel_stride_bytes = t.out * ptrdiff_t(size_of(t.residual));
+  return v;
+}
 
 // The kernel taps [begin, end) that fall into [0, size) where tap 0 is at `first`.
 struct TapRange {
@@ -66,6 +71,8 @@ struct ColumnTaps {
   TapRange taps;
 };
 std::vector<ColumnTaps> column_taps(const Window&);
+// The same for the output rows of an image, by kernel rows.
+std::vector<ColumnTaps> row_taps(Window);
 
 // Input rows and columns that n neighbouring output ones span.
 inline int64_t in_rows(const Window& w, int64_t n) noexcept { return (n - 1) * w.stride_h + (w.kh - 1) * w.dilation_h + 1; }

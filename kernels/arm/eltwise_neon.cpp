@@ -127,13 +127,13 @@ struct Vec {
   };
   // Sums of bytes in 16 bits.
   struct Words {
-    uint16x8_t low, high;
-    Words() = default;
-    explicit Words(uint8x16_t b) : low(vmovl_u8(vget_low_u8(b))), high(vmovl_high_u8(b)) {}
+    uint16x8_t low = vdupq_n_u16(0), high = vdupq_n_u16(0);
     OCTAVO_INLINE void add(uint8x16_t b) { low = vaddw_u8(low, vget_low_u8(b)), high = vaddw_high_u8(high, b); }
-    OCTAVO_INLINE void widen(I (&v)[2]) const { v[0] = widen(low), v[1] = widen(high); }
-    static I widen(uint16x8_t w) {
-      return {vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(w))), vreinterpretq_s32_u32(vmovl_high_u16(w))};
+    OCTAVO_INLINE void add(uint8x16_t a, uint8x16_t b) { add(a), add(b); }
+    OCTAVO_INLINE void widen(F zero, F (&v)[2]) const { v[0] = floats(low) - zero, v[1] = floats(high) - zero; }
+    static F floats(uint16x8_t w) {
+      const uint16x8_t exponent = vdupq_n_u16(0x4b00);
+      return {vreinterpretq_f32_u16(vzip1q_u16(w, exponent)), vreinterpretq_f32_u16(vzip2q_u16(w, exponent))};
     }
   };
 

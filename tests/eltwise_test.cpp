@@ -363,8 +363,8 @@ TEST(Eltwise, Lut) {
 }
 
 template <class T>
-void transposes(size_t rows, size_t cols) {
-  const ptrdiff_t si = ptrdiff_t(cols) + 3, so = ptrdiff_t(rows) + 5;
+void transposes(size_t rows, size_t cols, ptrdiff_t gap) {
+  const ptrdiff_t si = ptrdiff_t(cols) + 3, so = ptrdiff_t(rows) + gap;
   GuardedBuffer in(rows * size_t(si) * sizeof(T)), out(cols * size_t(so) * sizeof(T));
   const size_t used_in = ((rows - 1) * size_t(si) + cols) * sizeof(T), used_out = ((cols - 1) * size_t(so) + rows) * sizeof(T);
   T* x = reinterpret_cast<T*>(in.right(used_in));
@@ -383,11 +383,12 @@ void transposes(size_t rows, size_t cols) {
   }
 }
 TEST(Eltwise, Transpose) {
-  for (size_t rows : {1, 3, 8, 15, 16, 17, 33})
-    for (size_t cols : {1, 2, 8, 16, 19, 40}) {
-      transposes<uint8_t>(rows, cols);
-      transposes<uint32_t>(rows, cols);
-    }
+  for (ptrdiff_t gap : {0, 5})
+    for (size_t rows : {1, 2, 3, 4, 8, 15, 16, 17, 33, 140})
+      for (size_t cols : {1, 2, 8, 16, 19, 40, 97}) {
+        transposes<uint8_t>(rows, cols, gap);
+        transposes<uint32_t>(rows, cols, gap);
+      }
 }
 
 // Largest error of op in units in the last place of the true result, over every 1021st float of [lo, hi] (where sweeps are thinned,

@@ -90,19 +90,24 @@ struct Vec : XsimdVec<xsimd::avx512bw> {
     }
   };
 
-  template <class T>
-  struct Zip {
-    using R = __m512i;
-    static constexpr int kLanes = 4;
-    static OCTAVO_INLINE R load(const T* p, ptrdiff_t stride) {
-      const auto row = [=](int l) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + l * stride)); };
-      const __m512i two = _mm512_inserti32x4(_mm512_castsi128_si512(row(0)), row(1), 1);
-      return _mm512_inserti32x4(_mm512_inserti32x4(two, row(2), 2), row(3), 3);
-    }
-    static OCTAVO_INLINE void store(T* p, R r) { _mm512_storeu_si512(p, r); }
-    static OCTAVO_INLINE R low(R a, R b) { return sizeof(T) == 1 ? _mm512_unpacklo_epi8(a, b) : _mm512_unpacklo_epi32(a, b); }
-    static OCTAVO_INLINE R high(R a, R b) { return sizeof(T) == 1 ? _mm512_unpackhi_epi8(a, b) : _mm512_unpackhi_epi32(a, b); }
-  };
+  // As of words, but of thirds of what 16 columns become, in each lane; then the lanes are put in their places.
+  using XsimdVec::interleave;
+  static OCTAVO_INLINE void interleave(const uint8_t* a, const uint8_t* b, const uint8_t* c, uint8_t* out) {
+    const auto load = [](const uint8_t* p, __m128i order) {
+      return _mm256_shuffle_epi8(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), _mm256_broadcastsi128_si256(order));
+    };
+    const __m256i x = load(a, _mm_setr_epi8(0, 11, 6, 1, 12, 7, 2, 13, 8, 3, 14, 9, 4, 15, 10, 5)),
+                  y = load(b, _mm_setr_epi8(5, 0, 11, 6, 1, 12, 7, 2, 13, 8, 3, 14, 9, 4, 15, 10)),
+                  z = load(c, _mm_setr_epi8(10, 5, 0, 11, 6, 1, 12, 7, 2, 13, 8, 3, 14, 9, 4, 15));
+    const auto blend = [](__m256i u, __m256i v, __m256i w) {
+      return _mm256_mask_blend_epi8(0x49244924, _mm256_mask_blend_epi8(0x24922492, u, v), w);
+    };
+    const __m256i part0 = blend(x, y, z), part1 = blend(y, z, x), part2 = blend(z, x, y);
+    __m256i* to = reinterpret_cast<__m256i*>(out);
+    _mm256_storeu_si256(to, _mm256_permute2x128_si256(part0, part1, 0x20));
+    _mm256_storeu_si256(to + 1, _mm256_blend_epi32(part2, part0, 0xf0));
+    _mm256_storeu_si256(to + 2, _mm256_permute2x128_si256(part1, part2, 0x31));
+  }
 
   struct Bytes {
     static constexpr int N = 64;

@@ -90,6 +90,23 @@ struct Vec : XsimdVec<xsimd::avx512bw> {
     }
   };
 
+  // Four lanes of words: lines are read and written whole.
+  struct WideWords {
+    using R = __m512i;
+    static constexpr int kLanes = 4;
+    static OCTAVO_INLINE R load(const uint32_t* p, ptrdiff_t stride) {
+      const auto two = [=](int l) { return XsimdVec::Zip<uint32_t>::load(p + l * stride, stride); };
+      return _mm512_inserti64x4(_mm512_castsi256_si512(two(0)), two(2), 1);
+    }
+    static OCTAVO_INLINE void store(uint32_t* p, R r) { _mm512_storeu_si512(p, r); }
+    static OCTAVO_INLINE R low(R a, R b) { return _mm512_unpacklo_epi32(a, b); }
+    static OCTAVO_INLINE R high(R a, R b) { return _mm512_unpackhi_epi32(a, b); }
+  };
+  static WideWords zip(uint32_t);
+  static XsimdVec::Zip<uint8_t> zip(uint8_t);
+  template <class T>
+  using Zip = decltype(zip(T()));
+
   // As of words, but of thirds of what 16 columns become, in each lane; then the lanes are put in their places.
   using XsimdVec::interleave;
   static OCTAVO_INLINE void interleave(const uint8_t* a, const uint8_t* b, const uint8_t* c, uint8_t* out) {

@@ -21,8 +21,8 @@ OCTAVO_INLINE void for_runs(const TapRows& r, Fn fn) {
   const auto blocks = [&](const Run& run) OCTAVO_LAMBDA {
     size_t c = 0;
     for (; c + kBlock <= r.channels; c += kBlock) fn(run, c, Times<kTimes>{}, typename B::All{});
-    if constexpr (kTimes > 4)
-      for (; c + 4 * B::N <= r.channels; c += 4 * B::N) fn(run, c, Times<4>{}, typename B::All{});
+    if constexpr (constexpr int kFewer = kTimes == 16 ? 4 : kTimes / 2; kFewer > 1)
+      for (; c + kFewer * B::N <= r.channels; c += kFewer * B::N) fn(run, c, Times<kFewer>{}, typename B::All{});
     for (; c + B::N <= r.channels; c += B::N) fn(run, c, Times<1>{}, typename B::All{});
     if constexpr (B::N > 1) {
       if (c == r.channels) return;
@@ -180,7 +180,7 @@ void avg_taps_f32(const TapRows& r, float* out, float divisor) {
 template <class V, int kTaps, class Load, class Finish>
 OCTAVO_INLINE void sum_bytes(const TapRows& rows, void* out, Load load, Finish finish) {
   using B = typename V::Bytes;
-  constexpr int kRegisters = B::N == 64 ? 4 : 2;  // twice as many words of each, and AVX-512 has twice as many registers
+  constexpr int kRegisters = B::N == 64 || (B::N == 32 && kTaps == 0) ? 4 : 2;  // twice as many of sums, and what finishes them
   const TapRows r = rows;
   for_runs<B, kRegisters>(r, [&](const Run& run, size_t c, auto times, auto lanes) OCTAVO_LAMBDA {
     constexpr int K = decltype(times)::N;

@@ -94,9 +94,11 @@ struct Vec : XsimdVec<xsimd::fma3<xsimd::avx2>> {
   struct Words {
     __m256i low = _mm256_setzero_si256(), high = _mm256_setzero_si256();
     OCTAVO_INLINE void add(__m256i a, __m256i b = _mm256_setzero_si256()) {
+      asm("" : "+x"(a), "+x"(b));  // loaded once, not for each unpack
       const __m256i ones = _mm256_set1_epi8(1);
       low = _mm256_add_epi16(low, _mm256_maddubs_epi16(_mm256_unpacklo_epi8(a, b), ones));
       high = _mm256_add_epi16(high, _mm256_maddubs_epi16(_mm256_unpackhi_epi8(a, b), ones));
+      asm("" : "+x"(low), "+x"(high));  // now, not after those of other registers, for all of which there are too few
     }
     OCTAVO_INLINE void widen(F zero, F (&v)[4]) const {
       const __m256i exponent = _mm256_set1_epi16(0x4b00);

@@ -77,9 +77,11 @@ struct Vec : XsimdVec<xsimd::avx512bw> {
   struct Words {
     __m512i low = _mm512_setzero_si512(), high = _mm512_setzero_si512();
     OCTAVO_INLINE void add(__m512i a, __m512i b = _mm512_setzero_si512()) {
+      asm("" : "+v"(a), "+v"(b));  // loaded once, not for each unpack
       const __m512i ones = _mm512_set1_epi8(1);
       low = _mm512_add_epi16(low, _mm512_maddubs_epi16(_mm512_unpacklo_epi8(a, b), ones));
       high = _mm512_add_epi16(high, _mm512_maddubs_epi16(_mm512_unpackhi_epi8(a, b), ones));
+      asm("" : "+v"(low), "+v"(high));  // now, not after those of other registers, for all of which there are too few
     }
     OCTAVO_INLINE void widen(F zero, F (&v)[4]) const {
       const __m512i exponent = _mm512_set1_epi16(0x4b00);

@@ -97,8 +97,9 @@ Routine unary(std::string name, Unary op, Mix mix) {
           }};
 }
 
-// Pools of images of kSide channels (256 under a window of 7x7, the whole image): a maximum or a sum, and a load, of each tap. Memory
-// is read once, whatever the taps.
+// Pools of images of kSide channels (256 under a window of 7x7, the whole image): a maximum or a sum, and a load, of each tap. Of bytes
+// a tap is a shuffle, a product and a sum (two taps at a time) or a sum of words, one of their odd bytes and a shift; a maximum, whose
+// order does not matter, is one of each new column's taps, and of the columns. Memory is read once, whatever the taps.
 Routine pool(std::string name, DType type, PoolKind kind, int64_t size, int64_t stride) {
   return {std::move(name), type == DType::f32, [=](const EltwiseKernels& t, Data& d, size_t bytes) {
             const size_t channels = size == 7 ? 256 : kSide, pixel = channels * size_of(type);
@@ -116,9 +117,10 @@ Routine pool(std::string name, DType type, PoolKind kind, int64_t size, int64_t 
             const size_t images = std::max<size_t>(1, bytes / ((in + out) * pixel));
             const double taps = double(size * size);
             const bool floats = type == DType::f32, average = kind == PoolKind::average;
+            const double maxima = double((stride + 1) * (size - 1));
             Mix mix = floats && average ? Mix{4 * taps, 4, 4 * taps} : floats ? Mix{4 * taps, 0, 4 * taps}
-                      : average ? Mix{2 * taps + 17, 0, 4 * taps + 33} : Mix{taps, 0, taps};
-            mix.loads = (floats ? 4 : 1) * taps;
+                      : average ? Mix{taps + 17, 0, 3 * taps + 28} : Mix{maxima, 0, maxima};
+            mix.loads = floats ? 4 * taps : average ? taps : double(stride * stride);
             ConvArgs args;
             args.batch = int64_t(images), args.a = d.x.data(), args.c = d.z.data();
             return Work{double(images * in * pixel), double(images * out * pixel), mix, double(images * out * channels),
@@ -181,12 +183,14 @@ std::vector<Routine> routines() {
                     const float* g = d.y.as<float>();
                     for (size_t i = 0; i < n; i += kRow) t.layer_norm(d.x.as<float>() + i, g, g, d.z.as<float>() + i, kRow, 1e-5f);
                   }),
-      per_element("transpose_u8", false, 1, 1, {5, 0, 5}, [](K t, Data& d, size_t n) { transpose(t, d, n / kSide, kSide, 1); }),
-      per_element("transpose_f32", true, 4, 4, {12, 0, 12}, [](K t, Data& d, size_t n) { transpose(t, d, n / kSide, kSide, 4); }),
-      per_element("to_nhwc_u8", false, 1, 1, {5, 0, 5}, [](K t, Data& d, size_t n) { transpose(t, d, kSide, n / kSide, 1); }),
-      per_element("to_nhwc_f32", true, 4, 4, {12, 0, 12}, [](K t, Data& d, size_t n) { transpose(t, d, kSide, n / kSide, 4); }),
-      per_element("rgb_to_nhwc_u8", false, 1, 1, {1.5, 0, 2}, [](K t, Data& d, size_t n) { transpose(t, d, 3, n / 3, 1); }),
-      per_element("rgb_to_nhwc_f32", true, 4, 4, {6, 0, 8}, [](K t, Data& d, size_t n) { transpose(t, d, 3, n / 3, 4); }),
+      // log2 of a lane's elements shuffles of each register, and a lane that is inserted from memory.
+      per_element("transpose_u8", false, 1, 1, {4, 0, 5}, [](K t, Data& d, size_t n) { transpose(t, d, n / kSide, kSide, 1); }),
+      per_element("transpose_f32", true, 4, 4, {8, 0, 12}, [](K t, Data& d, size_t n) { transpose(t, d, n / kSide, kSide, 4); }),
+      per_element("to_nhwc_u8", false, 1, 1, {4, 0, 5}, [](K t, Data& d, size_t n) { transpose(t, d, kSide, n / kSide, 1); }),
+      per_element("to_nhwc_f32", true, 4, 4, {8, 0, 12}, [](K t, Data& d, size_t n) { transpose(t, d, kSide, n / kSide, 4); }),
+      // A shuffle of each register, and two blends of three of them.
+      per_element("rgb_to_nhwc_u8", false, 1, 1, {1, 0, 3}, [](K t, Data& d, size_t n) { transpose(t, d, 3, n / 3, 1); }),
+      per_element("rgb_to_nhwc_f32", true, 4, 4, {4, 0, 12}, [](K t, Data& d, size_t n) { transpose(t, d, 3, n / 3, 4); }),
       pool("max_pool_2x2_u8", u8, PoolKind::max, 2, 2),
       pool("max_pool_3x3s2_u8", u8, PoolKind::max, 3, 2),
       pool("max_pool_3x3s2_s8", s8, PoolKind::max, 3, 2),

@@ -27,8 +27,13 @@ TEST(Pool, EqualsReference) {
     for (DType t : {DType::u8, DType::s8, DType::f32}) {
       for (int i = 0; i < thinned(150); ++i) {
         PoolDesc d;
-        d.window = i == 0 ? window(7, 7, 1, 0) : i == 1 ? window(14, 3, 2, 1) : random_shape(noise).window;
-        d.channels = noise.integer(1, 70), d.dtype = t, d.use_isa = true, d.isa = isa.implies;
+        // Common windows of so many channels that there are whole blocks of registers, then any.
+        constexpr int kCommon = 4, kWide = 6;
+        const Window common[kCommon] = {window(7, 7, 1, 0), window(14, 3, 2, 1), window(8, 2, 2, 0), window(9, 3, 1, 1)};
+        constexpr int64_t wide[kWide] = {32, 64, 96, 130, 256, 300};
+        const bool first = i < kCommon * kWide;
+        d.window = first ? common[i % kCommon] : random_shape(noise).window;
+        d.channels = first ? wide[i / kCommon] : noise.integer(1, 70), d.dtype = t, d.use_isa = true, d.isa = isa.implies;
         d.kind = noise.integer(0, 1) ? PoolKind::max : PoolKind::average;
         d.count_include_pad = noise.integer(0, 1);
         if (t != DType::f32) {

@@ -97,9 +97,9 @@ Routine unary(std::string name, Unary op, Mix mix) {
           }};
 }
 
-// Pools of images of kSide channels (256 under a window of 7x7, the whole image): a maximum or a sum, and a load, of each tap. Of bytes
-// a tap is a shuffle, a product and a sum (two taps at a time) or a sum of words, one of their odd bytes and a shift; a maximum, whose
-// order does not matter, is one of each new column's taps, and of the columns. Memory is read once, whatever the taps.
+// Pools of images of kSide channels (256 under a window of 7x7, the whole image): a maximum or a sum, and a load, of each tap. Of
+// bytes a tap is a shuffle, a product and a sum (of two taps at a time), or two sums of words and a shift for odd bytes; maxima, whose
+// order does not matter, are those of each new column's taps, and of the columns. Memory is read once, whatever the taps.
 Routine pool(std::string name, DType type, PoolKind kind, int64_t size, int64_t stride) {
   return {std::move(name), type == DType::f32, [=](const EltwiseKernels& t, Data& d, size_t bytes) {
             const size_t channels = size == 7 ? 256 : kSide, pixel = channels * size_of(type);

@@ -12,9 +12,9 @@ struct Run {
   TapsAt at;
   size_t rows, pixels;
 };
-// fn(run, c, times, lanes) for every run of pixels and block of channels: whole blocks of kTimes registers, then fewer, the last
-// of which repeats channels of the one before rather than be a part. A run is short enough for what it reads to be near until the next
-// block, and of many channels one pixel; if there is one block it is all rows. B: a vocabulary with N, All, first.
+// fn(run, c, times, lanes) for every run of pixels and block of channels: whole blocks of kTimes registers, then of fewer, the last
+// of which repeats channels of the one before rather than be a part. A run is short enough for what it reads to be near until the
+// next block, and of many channels one pixel; where there is one block it is all rows. B: a vocabulary with N, All, first.
 template <class B, int kTimes, class Fn>
 OCTAVO_INLINE void for_runs(const TapRows& r, Fn fn) {
   constexpr size_t kBlock = size_t(kTimes * B::N), kRun = 1024;
@@ -63,8 +63,8 @@ inline T* tap_result(void* out, ptrdiff_t at, size_t c) {
   return reinterpret_cast<T*>(static_cast<char*>(out) + at) + c;
 }
 
-// fn with the number of taps, where it is that of a common window as a constant: a loop of so few turns costs more than what it does.
-// Times<0>: any number.
+// fn with the number of taps, as a constant where it is that of a common window: a loop of so few turns costs more than what it
+// does. Times<0>: any number.
 template <class Fn>
 OCTAVO_INLINE void with_taps(size_t taps, Fn fn) {
   if (taps == 4) return fn(Times<4>{});

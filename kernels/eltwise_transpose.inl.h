@@ -30,14 +30,17 @@ OCTAVO_INLINE void transpose_squares(const T* in, ptrdiff_t in_stride, T* out, p
   }
 }
 
-// Tiles of 64 bytes by 128 rows, squares beside each other before those below: lines that are read are used whole while they are near,
-// lines that are written are filled one behind the other.
+// Tiles of 64 bytes by 128 rows, squares beside each other before those below: lines that are read are used whole while they are
+// near, lines that are written are filled one behind the other.
 template <class V, class T>
 void transpose_tiles(const T* in, ptrdiff_t in_stride, T* out, ptrdiff_t out_stride, size_t rows, size_t cols) {
   using Wide = typename V::template Zip<T>;
   constexpr size_t kCols = 64 / sizeof(T), kSquare = 16 / sizeof(T), kTall = 128;
   const size_t whole = cols - cols % kSquare;
   const bool far = rows * cols > (size_t(1) << 20) / sizeof(T);  // in no second-level cache
+  const auto one = [=](size_t i, size_t j) OCTAVO_LAMBDA {
+    out[ptrdiff_t(j) * out_stride + ptrdiff_t(i)] = in[ptrdiff_t(i) * in_stride + ptrdiff_t(j)];
+  };
   for (size_t i0 = 0; i0 < rows; i0 += kTall) {
     const size_t i1 = i0 + kTall < rows ? i0 + kTall : rows;
     for (size_t j0 = 0; j0 < whole; j0 += kCols) {
@@ -51,22 +54,27 @@ void transpose_tiles(const T* in, ptrdiff_t in_stride, T* out, ptrdiff_t out_str
           const T* from = in + ptrdiff_t(i) * in_stride + ptrdiff_t(j0);
           const T* next = from + ahead;
           T* to = out + ptrdiff_t(j0) * out_stride + ptrdiff_t(i);
-          for (size_t j = j0; j < j1; j += kSquare, from += kSquare, to += ptrdiff_t(kSquare) * out_stride) {
+          const auto square = [&]() OCTAVO_LAMBDA {
             if (far) {
               OCTAVO_UNROLL
               for (size_t k = 0; k < kPart; ++k, next += in_stride) __builtin_prefetch(next, 0, 2);
             }
             transpose_squares<Zip>(from, in_stride, to, out_stride);
-          }
+            from += kSquare, to += ptrdiff_t(kSquare) * out_stride;
+          };
+          if (sizeof(T) == 4 && j1 - j0 == kCols)  // whole lines, whose loop would take as long as two squares of words
+            square(), square(), square(), square();
+          else
+            for (size_t j = j0; j < j1; j += kSquare) square();
         }
       };
       squares(Wide{});
       squares(OneLane<T>{});
       for (; i < i1; ++i)
-        for (size_t j = j0; j < j1; ++j) out[ptrdiff_t(j) * out_stride + ptrdiff_t(i)] = in[ptrdiff_t(i) * in_stride + ptrdiff_t(j)];
+        for (size_t j = j0; j < j1; ++j) one(i, j);
     }
     for (size_t j = whole; j < cols; ++j)
-      for (size_t i = i0; i < i1; ++i) out[ptrdiff_t(j) * out_stride + ptrdiff_t(i)] = in[ptrdiff_t(i) * in_stride + ptrdiff_t(j)];
+      for (size_t i = i0; i < i1; ++i) one(i, j);
   }
 }
 // A few dense rows become a dense matrix of as many columns: an image [c][h*w] and its pixels. With the number of rows known the

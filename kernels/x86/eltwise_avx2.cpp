@@ -125,7 +125,9 @@ struct Vec : XsimdVec<xsimd::fma3<xsimd::avx2>> {
   using XsimdVec::interleave;
   static OCTAVO_INLINE void interleave(const uint8_t* a, const uint8_t* b, const uint8_t* c, uint8_t* out) {
     static constexpr Thirds thirds;
-    const auto low = [](const uint8_t* p) { return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); };
+    const auto low = [](const uint8_t* p) {
+      return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    };
     const auto both = [](const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); };
     const auto third = [&](int r, __m256i x, __m256i y, __m256i z) {
       const auto take = [&](__m256i v, int row) { return _mm256_shuffle_epi8(v, both(thirds.from[r][row])); };

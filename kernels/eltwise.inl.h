@@ -51,9 +51,9 @@ void unary(Unary op, const float* x, float* y, size_t n, float alpha, float beta
     case Unary::tanh:
       return map_long<V>(x, y, n, [](auto u, auto v) OCTAVO_LAMBDA { return tanh<decltype(u)>(v); });
     case Unary::erf:
-      return map_long<V>(x, y, n, [](auto u, auto v) OCTAVO_LAMBDA { return erf<decltype(u)>(v); });
+      return map_long<V, Twice<Sixteen<V>>>(x, y, n, [](auto u, auto v) OCTAVO_LAMBDA { return erf<decltype(u)>(v); });
     case Unary::gelu:
-      return map_long<V>(x, y, n, [](auto u, auto v) OCTAVO_LAMBDA { return gelu<decltype(u)>(v); });
+      return map_long<V, Twice<Sixteen<V>>>(x, y, n, [](auto u, auto v) OCTAVO_LAMBDA { return gelu<decltype(u)>(v); });
     case Unary::gelu_tanh:
       return map_long<V>(x, y, n, [](auto u, auto v) OCTAVO_LAMBDA { return gelu_tanh<decltype(u)>(v); });
     case Unary::silu:

@@ -32,46 +32,57 @@ struct Twice {
     F() = default;
     explicit F(float v) : a(v), b(a) {}
     F(typename V::F u, typename V::F v) : a(u), b(v) {}
-    friend F operator+(F x, F y) { return {x.a + y.a, x.b + y.b}; }
-    friend F operator-(F x, F y) { return {x.a - y.a, x.b - y.b}; }
-    friend F operator*(F x, F y) { return {x.a * y.a, x.b * y.b}; }
-    friend F operator/(F x, F y) { return {x.a / y.a, x.b / y.b}; }
+    friend OCTAVO_INLINE F operator+(F x, F y) { return {x.a + y.a, x.b + y.b}; }
+    friend OCTAVO_INLINE F operator-(F x, F y) { return {x.a - y.a, x.b - y.b}; }
+    friend OCTAVO_INLINE F operator*(F x, F y) { return {x.a * y.a, x.b * y.b}; }
+    friend OCTAVO_INLINE F operator/(F x, F y) { return {x.a / y.a, x.b / y.b}; }
   };
   struct I {
     typename V::I a, b;
     explicit I(int32_t v) : a(v), b(a) {}
     I(typename V::I u, typename V::I v) : a(u), b(v) {}
-    friend I operator+(I x, I y) { return {x.a + y.a, x.b + y.b}; }
-    friend I operator-(I x, I y) { return {x.a - y.a, x.b - y.b}; }
-    friend I operator<<(I x, int s) { return {x.a << s, x.b << s}; }
-    friend I operator>>(I x, int s) { return {x.a >> s, x.b >> s}; }
+    friend OCTAVO_INLINE I operator+(I x, I y) { return {x.a + y.a, x.b + y.b}; }
+    friend OCTAVO_INLINE I operator-(I x, I y) { return {x.a - y.a, x.b - y.b}; }
+    friend OCTAVO_INLINE I operator<<(I x, int s) { return {x.a << s, x.b << s}; }
+    friend OCTAVO_INLINE I operator>>(I x, int s) { return {x.a >> s, x.b >> s}; }
   };
   struct M {
     typename V::M a, b;
   };
   using All = typename V::All;
-  static F fma(F x, F y, F z) { return {V::fma(x.a, y.a, z.a), V::fma(x.b, y.b, z.b)}; }
-  static F min(F x, F y) { return {V::min(x.a, y.a), V::min(x.b, y.b)}; }
-  static F max(F x, F y) { return {V::max(x.a, y.a), V::max(x.b, y.b)}; }
-  static F rint(F x) { return {V::rint(x.a), V::rint(x.b)}; }
-  static F abs(F x) { return {V::abs(x.a), V::abs(x.b)}; }
-  static F copysign(F x, F s) { return {V::copysign(x.a, s.a), V::copysign(x.b, s.b)}; }
-  static M lt(F x, F y) { return {V::lt(x.a, y.a), V::lt(x.b, y.b)}; }
-  static M is_nan(F x) { return {V::is_nan(x.a), V::is_nan(x.b)}; }
-  static F select(M m, F x, F y) { return {V::select(m.a, x.a, y.a), V::select(m.b, x.b, y.b)}; }
-  static I bits(F x) { return {V::bits(x.a), V::bits(x.b)}; }
-  static F from_bits(I i) { return {V::from_bits(i.a), V::from_bits(i.b)}; }
-  static I to_int(F x) { return {V::to_int(x.a), V::to_int(x.b)}; }
-  static F to_float(I i) { return {V::to_float(i.a), V::to_float(i.b)}; }
-  static F load(const float* p, All all) { return {V::load(p, all), V::load(p + V::N, all)}; }
+  static OCTAVO_INLINE F fma(F x, F y, F z) { return {V::fma(x.a, y.a, z.a), V::fma(x.b, y.b, z.b)}; }
+  static OCTAVO_INLINE F min(F x, F y) { return {V::min(x.a, y.a), V::min(x.b, y.b)}; }
+  static OCTAVO_INLINE F max(F x, F y) { return {V::max(x.a, y.a), V::max(x.b, y.b)}; }
+  static OCTAVO_INLINE F abs(F x) { return {V::abs(x.a), V::abs(x.b)}; }
+  static OCTAVO_INLINE F copysign(F x, F s) { return {V::copysign(x.a, s.a), V::copysign(x.b, s.b)}; }
+  static OCTAVO_INLINE M lt(F x, F y) { return {V::lt(x.a, y.a), V::lt(x.b, y.b)}; }
+  static OCTAVO_INLINE M is_nan(F x) { return {V::is_nan(x.a), V::is_nan(x.b)}; }
+  static OCTAVO_INLINE F select(M m, F x, F y) { return {V::select(m.a, x.a, y.a), V::select(m.b, x.b, y.b)}; }
+  static OCTAVO_INLINE I bits(F x) { return {V::bits(x.a), V::bits(x.b)}; }
+  static OCTAVO_INLINE F from_bits(I i) { return {V::from_bits(i.a), V::from_bits(i.b)}; }
+  static OCTAVO_INLINE F to_float(I i) { return {V::to_float(i.a), V::to_float(i.b)}; }
+  static OCTAVO_INLINE F load(const float* p, All all) { return {V::load(p, all), V::load(p + V::N, all)}; }
   static void store(float* p, F v, All all) { V::store(p, v.a, all), V::store(p + V::N, v.b, all); }
 };
 
-// A long function, written for any vocabulary: fn(U{}, x) with U = V or four of them. What an out-of-order core looks ahead is about
-// one such function: it takes four chains side by side to fill two multipliers.
-template <class V, class Fn>
+
+// 16 lanes as one vector, where a register has 8.
+template <class V, int N>
+struct SixteenOf {
+  using W = V;
+};
+template <class V>
+struct SixteenOf<V, 8> {
+  using W = Twice<V>;
+};
+template <class V>
+using Sixteen = typename SixteenOf<V, V::N>::W;
+
+// A long function, written for any vocabulary: fn(U{}, x) with U = V or W, four of them. What an out-of-order core looks ahead is
+// about one such function: it takes four chains side by side to fill two multipliers. Two are enough, and need no more registers
+// than there are, where they are as wide as those of AVX-512 and the function has two chains: Twice<Sixteen<V>>.
+template <class V, class W = Twice<Twice<V>>, class Fn>
 OCTAVO_INLINE void map_long(const float* x, float* y, size_t n, Fn fn) {
-  using W = Twice<Twice<V>>;
   size_t i = 0;
   if constexpr (V::N > 1) {
     for (; i + W::N <= n; i += W::N) W::store(y + i, fn(W{}, W::load(x + i, typename W::All{})), typename W::All{});

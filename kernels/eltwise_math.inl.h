@@ -9,7 +9,7 @@
 // The bounds in ulp are measured against double over all ranges by tests/eltwise_test.cpp.
 
 template <class V, class... C>
-inline typename V::F horner(typename V::F x, float c0, C... c) {  // c0 + x*(c1 + x*(...))
+OCTAVO_INLINE typename V::F horner(typename V::F x, float c0, C... c) {  // c0 + x*(c1 + x*(...))
   if constexpr (sizeof...(c) == 0) {
     return typename V::F(c0);
   } else {
@@ -19,68 +19,76 @@ inline typename V::F horner(typename V::F x, float c0, C... c) {  // c0 + x*(c1 
 
 // (e^r - 1 - r) / r^2 for |r| <= ln2/2: times r^2, error 2^-27.7.
 template <class V>
-inline typename V::F exp_rest(typename V::F r) {
+OCTAVO_INLINE typename V::F exp_rest(typename V::F r) {
   return horner<V>(r, 0x1.000000p-1f, 0x1.55548ep-3f, 0x1.55545ep-5f, 0x1.123be0p-7f, 0x1.6db4e4p-10f);
+}
+
+// Added to x, this leaves 127 + n in the low bits, n = x rounded: all that it takes to make 2^n, and n without a conversion.
+constexpr float kRound = 0x1.8p23f + 127;
+// 2^n of x + kRound, -127 <= n (which gives 0) and n <= 128 (infinity).
+template <class V>
+OCTAVO_INLINE typename V::F power_of_two(typename V::F rounded) {
+  return V::from_bits(V::bits(rounded) << 23);
+}
+// x - n*ln2, n whole.
+template <class V>
+OCTAVO_INLINE typename V::F less_ln2(typename V::F x, typename V::F n) {
+  const typename V::F r = V::fma(n, typename V::F(-0x1.62e4p-1f), x);  // ln2 to 14 bits: n times it is exact
+  return V::fma(n, typename V::F(-0x1.7f7d1cp-20f), r);
 }
 
 // exp, <= 1.1 ulp (denormal results: 1 unit). inf -> inf, -inf -> 0.
 template <class V>
-inline typename V::F exp(typename V::F x) {
+OCTAVO_INLINE typename V::F exp(typename V::F x) {
   using F = typename V::F;
   using I = typename V::I;
+  constexpr float round = 0x1.8p23f + 2 * 127;
   x = V::min(F(89.0f), V::max(F(-105.0f), x));
-  const F n = V::rint(x * F(0x1.715476p+0f));
-  F r = V::fma(n, F(-0x1.62e4p-1f), x);  // ln2 to 14 bits: n times it is exact
-  r = V::fma(n, F(-0x1.7f7d1cp-20f), r);
-  const F p = F(1.0f) + V::fma(r * r, exp_rest<V>(r), r);
+  const F t = V::fma(x, F(0x1.715476p+0f), F(round));
+  const F r = less_ln2<V>(x, t - F(round));
+  const F p = V::fma(r, V::fma(r, exp_rest<V>(r), F(1.0f)), F(1.0f));
   // 2^n in two steps, so that denormal results come out right.
-  const I k = V::to_int(n), half = k >> 1;
-  return p * V::from_bits((half + I(127)) << 23) * V::from_bits((k - half + I(127)) << 23);
+  const I half = V::bits(t) >> 1;
+  return p * V::from_bits(half << 23) * V::from_bits((V::bits(t) - half) << 23);
 }
 
 // 2^t for |t| <= 1/2: error 2^-28.9.
 template <class V>
-inline typename V::F exp2_near_zero(typename V::F t) {
+OCTAVO_INLINE typename V::F exp2_near_zero(typename V::F t) {
   return horner<V>(t, 1.0f, 0x1.62e430p-1f, 0x1.ebfbdcp-3f, 0x1.c6aee8p-5f, 0x1.3b2d4cp-7f, 0x1.5f3e52p-10f, 0x1.41fbbcp-13f);
-}
-// 2^n for the integers -127 (which gives 0) to 128 (infinity).
-template <class V>
-inline typename V::F power_of_two(typename V::F n) {
-  return V::from_bits((V::to_int(n) + typename V::I(127)) << 23);
 }
 // 2^t, -127.4 <= t <= 128. What would be denormal is 0; so is 2^-126.5, and 2^127.5 is infinity.
 template <class V>
-inline typename V::F exp2_flushed(typename V::F t) {
-  const typename V::F n = V::rint(t);
-  return exp2_near_zero<V>(t - n) * power_of_two<V>(n);
+OCTAVO_INLINE typename V::F exp2_flushed(typename V::F t) {
+  using F = typename V::F;
+  const F rounded = t + F(kRound);
+  return exp2_near_zero<V>(t - (rounded - F(kRound))) * power_of_two<V>(rounded);
 }
 // exp(-x) for x >= -88.7: from 87.7 on 0, below -88.4 infinity.
 template <class V>
-inline typename V::F exp_of_minus(typename V::F x) {
+OCTAVO_INLINE typename V::F exp_of_minus(typename V::F x) {
   using F = typename V::F;
   x = V::min(F(88.0f), x);
-  const F n = V::rint(x * F(-0x1.715476p+0f));
+  const F t = V::fma(x, F(-0x1.715476p+0f), F(kRound)), n = t - F(kRound);
   F r = V::fma(n, F(0x1.62e4p-1f), x);  // -x = n*ln2 - r
   r = V::fma(n, F(0x1.7f7d1cp-20f), r);
   return horner<V>(r, 1.0f, -1.0f, 0x1.000000p-1f, -0x1.55548ep-3f, 0x1.55545ep-5f, -0x1.123be0p-7f, 0x1.6db4e4p-10f) *
-         power_of_two<V>(n);
+         power_of_two<V>(t);
 }
 
 // exp(x) - 1 for -80 <= x <= 80.
 template <class V>
-inline typename V::F expm1(typename V::F x) {
+OCTAVO_INLINE typename V::F expm1(typename V::F x) {
   using F = typename V::F;
-  const F n = V::rint(x * F(0x1.715476p+0f));
-  F r = V::fma(n, F(-0x1.62e4p-1f), x);
-  r = V::fma(n, F(-0x1.7f7d1cp-20f), r);
+  const F t = V::fma(x, F(0x1.715476p+0f), F(kRound)), r = less_ln2<V>(x, t - F(kRound));
   const F q = V::fma(r * r, exp_rest<V>(r), r);
-  const F s = power_of_two<V>(n);  // s * (q + 1) - 1 = s * q + (s - 1)
+  const F s = power_of_two<V>(t);  // s * (q + 1) - 1 = s * q + (s - 1)
   return V::fma(s, q, s - F(1.0f));
 }
 
 // Natural logarithm. 0 -> -inf, negative -> NaN, inf -> inf.
 template <class V>
-inline typename V::F log(typename V::F x) {
+OCTAVO_INLINE typename V::F log(typename V::F x) {
   using F = typename V::F;
   using I = typename V::I;
   const auto tiny = V::lt(x, F(0x1p-126f));
@@ -103,14 +111,14 @@ inline typename V::F log(typename V::F x) {
 
 // 1 / (1 + exp(-x)). Below -88.4: 0.
 template <class V>
-inline typename V::F sigmoid(typename V::F x) {
+OCTAVO_INLINE typename V::F sigmoid(typename V::F x) {
   using F = typename V::F;
   return F(1.0f) / (F(1.0f) + exp_of_minus<V>(V::max(F(-88.7f), x)));
 }
 
 // t / (t + 2), t = expm1(2|x|), with the sign of x. tanh(x) = 1 from 9.01 on.
 template <class V>
-inline typename V::F tanh(typename V::F x) {
+OCTAVO_INLINE typename V::F tanh(typename V::F x) {
   using F = typename V::F;
   const F a = V::min(F(10.0f), V::abs(x));
   const F t = expm1<V>(a + a);
@@ -118,7 +126,7 @@ inline typename V::F tanh(typename V::F x) {
 }
 
 template <class V>
-inline typename V::F erf(typename V::F x) {
+OCTAVO_INLINE typename V::F erf(typename V::F x) {
   using F = typename V::F;
   const F a = V::min(F(4.0f), V::abs(x));  // erf(4) rounds to 1
   // |x| <= 1: (erf(a) - a) / a in a^2, error 2^-28.2
@@ -133,7 +141,7 @@ inline typename V::F erf(typename V::F x) {
 
 // x/2 * (1 + erf(x / sqrt(2))) = max(x, 0) - |x| * erfc(|x| / sqrt(2)) / 2, which cancels nowhere. -inf -> 0.
 template <class V>
-inline typename V::F gelu(typename V::F x) {
+OCTAVO_INLINE typename V::F gelu(typename V::F x) {
   using F = typename V::F;
   const F a = V::min(F(10.510f), V::abs(x));  // from here on 2^-127, which is 0
   // log2(erfc(a / sqrt(2)) / 2), relative error of the result 2^-25.5 where x > 0
@@ -144,7 +152,7 @@ inline typename V::F gelu(typename V::F x) {
 
 // x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))) = x / (1 + exp(-2 sqrt(2/pi) * (...))).
 template <class V>
-inline typename V::F gelu_tanh(typename V::F x) {
+OCTAVO_INLINE typename V::F gelu_tanh(typename V::F x) {
   using F = typename V::F;
   const F c = V::max(F(-10.05f), x);  // its exponential is infinite
   return c / (F(1.0f) + exp_of_minus<V>(c * V::fma(c * c, F(0x1.2444eap-4f), F(0x1.988454p+0f))));
@@ -152,7 +160,7 @@ inline typename V::F gelu_tanh(typename V::F x) {
 
 // x / (1 + exp(-x)). Below -88.4: -0.
 template <class V>
-inline typename V::F silu(typename V::F x) {
+OCTAVO_INLINE typename V::F silu(typename V::F x) {
   using F = typename V::F;
   const F c = V::max(F(-88.7f), x);
   return c / (F(1.0f) + exp_of_minus<V>(c));
@@ -160,7 +168,7 @@ inline typename V::F silu(typename V::F x) {
 
 // log(1 + exp(x)) = max(x, 0) + log1p(u), u = exp(-|x|); log1p(u) = log(w) + (u - (w - 1)) / w, w = 1 + u rounded.
 template <class V>
-inline typename V::F softplus(typename V::F x) {
+OCTAVO_INLINE typename V::F softplus(typename V::F x) {
   using F = typename V::F;
   const F u = exp<V>(F(0.0f) - V::abs(x));
   const F w = F(1.0f) + u;

@@ -109,21 +109,11 @@ void min_max(const float* x, size_t n, float* lo, float* hi) {
   extremes<V, true, true>(x, n, lo, hi);
 }
 
-// 16 lanes as one vector, where a register has 8.
-template <class V, int N>
-struct Sixteen {
-  using W = V;
-};
-template <class V>
-struct Sixteen<V, 8> {
-  using W = Twice<V>;
-};
-
 // Two vectors of 16 lanes are computed side by side and added up in their order.
 template <class V>
 void softmax(const float* x, float* y, size_t n) {
   using F = typename V::F;
-  using W = typename Sixteen<V, V::N>::W;
+  using W = Sixteen<V>;
   using W2 = Twice<W>;
   using All = typename V::All;
   float lo, hi;

@@ -2,6 +2,7 @@
 // Whole registers of bytes come first: they become V::kGroup vectors of floats, in whatever order the instruction set gives them,
 // and go back the same way. The tail goes by vectors of floats.
 
+constexpr float kByteMost = 512;  // more than a byte without its zero point
 inline int32_t flip_of(DType t) { return t == DType::s8 ? 0x80 : 0; }
 
 template <class V>
@@ -29,7 +30,8 @@ struct QSource {
   }
 };
 
-template <class V>
+// kNear: all that is stored is so small (V::Narrow::kNear) that it converts as it is.
+template <class V, bool kNear = false>
 struct QSink {
   uint8_t* data;
   typename V::I flip, zp;
@@ -50,7 +52,7 @@ struct QSink {
   OCTAVO_INLINE auto bytes(const Group<V>& g) const {
     typename V::I q[V::kGroup];
     OCTAVO_UNROLL
-    for (int k = 0; k < V::kGroup; ++k) q[k] = V::Narrow::round(g.v[k], lo, hi);
+    for (int k = 0; k < V::kGroup; ++k) q[k] = kNear ? V::to_int(g.v[k]) : V::Narrow::round(g.v[k], lo, hi);
     return narrow(q);
   }
   OCTAVO_INLINE void group(size_t i, const Group<V>& g) const {
@@ -63,8 +65,8 @@ struct QSink {
 };
 
 // out = fn(in...) from bytes to bytes.
-template <class V, class Fn, class... In>
-OCTAVO_INLINE void map_bytes(const QSink<V>& out, size_t n, Fn fn, const In&... in) {
+template <class V, class Sink, class Fn, class... In>
+OCTAVO_INLINE void map_bytes_to(const Sink& out, size_t n, Fn fn, const In&... in) {
   constexpr size_t kBytes = V::Bytes::N;
   size_t i = 0;
   if constexpr (V::N > 1) {
@@ -79,6 +81,15 @@ OCTAVO_INLINE void map_bytes(const QSink<V>& out, size_t n, Fn fn, const In&... 
     }
   }
   for_each<V>(n - i, [&](size_t j, auto lanes) OCTAVO_LAMBDA { out.store(i + j, fn(in.load(i + j, lanes)...), lanes); });
+}
+
+// most: what no result of fn exceeds.
+template <class V, class Fn, class... In>
+OCTAVO_INLINE void map_bytes(const QResult& r, float most, size_t n, Fn fn, const In&... in) {
+  if constexpr (V::Narrow::kNear > 0) {
+    if (most < V::Narrow::kNear) return map_bytes_to<V>(QSink<V, true>(r), n, fn, in...);
+  }
+  map_bytes_to<V>(QSink<V>(r), n, fn, in...);
 }
 
 // One division for each element: it is the definition, and on Zen 3 (3 cycles for 8 floats) all else fits beside it.
@@ -130,13 +141,15 @@ void dequantize(const void* q, DType t, float* x, size_t n, float scale, int32_t
 template <class V>
 void requantize(const QOperand& a, const QResult& r, size_t n) {
   using F = typename V::F;
-  map_bytes<V>(QSink<V>(r), n, [m = F(a.m)](F v) OCTAVO_LAMBDA { return v * m; }, QSource<V>(a.data, a.dtype, a.zp));
+  map_bytes<V>(r, kByteMost * __builtin_fabsf(a.m), n, [m = F(a.m)](F v) OCTAVO_LAMBDA { return v * m; },
+               QSource<V>(a.data, a.dtype, a.zp));
 }
 
 template <class V>
 void add_quantized(const QOperand& a, const QOperand& b, const QResult& r, size_t n) {
   using F = typename V::F;
-  map_bytes<V>(QSink<V>(r), n, [ma = F(a.m), mb = F(b.m)](F u, F v) OCTAVO_LAMBDA { return V::fma(u, ma, v * mb); },
+  map_bytes<V>(r, kByteMost * (__builtin_fabsf(a.m) + __builtin_fabsf(b.m)), n,
+               [ma = F(a.m), mb = F(b.m)](F u, F v) OCTAVO_LAMBDA { return V::fma(u, ma, v * mb); },
                QSource<V>(a.data, a.dtype, a.zp), QSource<V>(b.data, b.dtype, b.zp));
 }
 
@@ -144,7 +157,7 @@ void add_quantized(const QOperand& a, const QOperand& b, const QResult& r, size_
 template <class V>
 void mul_quantized(const QOperand& a, const QOperand& b, const QResult& r, size_t n) {
   using F = typename V::F;
-  map_bytes<V>(QSink<V>(r), n, [m = F(a.m)](F u, F v) OCTAVO_LAMBDA { return u * v * m; },
+  map_bytes<V>(r, kByteMost * kByteMost * __builtin_fabsf(a.m), n, [m = F(a.m)](F u, F v) OCTAVO_LAMBDA { return u * v * m; },
                QSource<V>(a.data, a.dtype, a.zp), QSource<V>(b.data, b.dtype, b.zp));
 }
 

@@ -341,8 +341,10 @@ TEST(Eltwise, QuantizedFormulas) {
       k->mul_quantized({a.data(), t, 3, 0.011f}, {b.data(), t, -2, 0}, {y.data(), t, 5, lo, hi}, y.size());
       for (size_t i = 0; i < y.size(); ++i)
         ASSERT_EQ(as(y[i], t), finish(float((as(a[i], t) - 3) * (as(b[i], t) + 2)) * 0.011f)) << k->name << i;
-      k->requantize({a.data(), t, 3, ma}, {y.data(), t, 5, lo, hi}, 256);
-      for (size_t i = 0; i < 256; ++i) ASSERT_EQ(as(y[i], t), finish(float(as(a[i], t) - 3) * ma)) << k->name << i;
+      for (float m : {ma, 4e6f, 9e6f, 1e30f, -1e30f, kInf}) {  // up to, around and past int32
+        k->requantize({a.data(), t, 3, m}, {y.data(), t, 5, lo, hi}, 256);
+        for (size_t i = 0; i < 256; ++i) ASSERT_EQ(as(y[i], t), finish(float(as(a[i], t) - 3) * m)) << k->name << i << ' ' << m;
+      }
       const void* taps[] = {a.data(), b.data()};
       k->max_taps(one_pixel(taps, 2, y.size()), y.data(), t);
       for (size_t i = 0; i < y.size(); ++i) ASSERT_EQ(as(y[i], t), std::max(as(a[i], t), as(b[i], t)));

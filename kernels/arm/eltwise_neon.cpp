@@ -113,6 +113,7 @@ struct Vec {
     int16x8_t zp;
     uint8x16_t flip;
     Narrow(int32_t z, uint8_t, uint8_t, uint8_t top) : zp(vdupq_n_s16(int16_t(z))), flip(vdupq_n_u8(top)) {}
+    static constexpr float kNear = 0;  // the bounds apply to floats alone
     static OCTAVO_INLINE I round(F v, F least, F most) {
       const F in(vminnmq_f32(vmaxnmq_f32(v.low, least.low), most.low), vminnmq_f32(vmaxnmq_f32(v.high, least.high), most.high));
       return bits(in + F(0x1.8p23f));

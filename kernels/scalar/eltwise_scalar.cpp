@@ -73,6 +73,7 @@ struct Vec {
     Widen(int32_t, uint8_t) {}
   };
   struct Narrow {
+    static constexpr float kNear = 0;
     Narrow(int32_t, uint8_t, uint8_t, uint8_t) {}
   };
   template <class T>

@@ -81,6 +81,7 @@ struct Vec : XsimdVec<xsimd::fma3<xsimd::avx2>> {
     Narrow(int32_t z, uint8_t least, uint8_t most, uint8_t top)
         : zp(_mm256_set1_epi16(short(z))), lo(_mm256_set1_epi8(char(least))), hi(_mm256_set1_epi8(char(most))),
           flip(_mm256_set1_epi8(char(top))) {}
+    static constexpr float kNear = 0x1p30f;  // what is less converts as it is
     static OCTAVO_INLINE I round(F v, F, F most) { return to_int(min(most, v)); }
     OCTAVO_INLINE __m256i operator()(const I (&v)[4]) const {
       const __m256i low = _mm256_adds_epi16(_mm256_packs_epi32(v[0], v[1]), zp), high = _mm256_adds_epi16(_mm256_packs_epi32(v[2], v[3]), zp);

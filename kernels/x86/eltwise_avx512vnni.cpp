@@ -64,6 +64,7 @@ struct Vec : XsimdVec<xsimd::avx512bw> {
     Narrow(int32_t z, uint8_t least, uint8_t most, uint8_t top)
         : zp(_mm512_set1_epi16(short(z))), lo(_mm512_set1_epi8(char(least))), hi(_mm512_set1_epi8(char(most))),
           flip(_mm512_set1_epi8(char(top))) {}
+    static constexpr float kNear = 0x1p30f;  // what is less converts as it is
     static OCTAVO_INLINE I round(F v, F, F most) { return to_int(min(most, v)); }
     OCTAVO_INLINE __m512i operator()(const I (&v)[4]) const {
       const __m512i low = _mm512_adds_epi16(_mm512_packs_epi32(v[0], v[1]), zp), high = _mm512_adds_epi16(_mm512_packs_epi32(v[2], v[3]), zp);

@@ -24,7 +24,9 @@ double mix_seconds(Isa isa, const Mix& mix, double floats) {
   const auto seconds = [&](const PeakLoop* loop, double instructions) {
     return loop ? instructions / 32 * 8 * floats / (peak_gmacs(*loop) * 1e9) : 0.0;
   };
-  return std::max({seconds(peak_loop_of(isa, DType::f32), mix.fma), seconds(vector_loop(isa, "div"), mix.div),
+  const PeakLoop* products = peak_loop_of(isa, DType::f32);
+  const double places = std::max(0.0, seconds(vector_loop(isa, "div_mul"), mix.div) - seconds(products, 12 * mix.div));
+  return std::max({seconds(products, mix.fma) + places, seconds(vector_loop(isa, "div"), mix.div),
                    seconds(vector_loop(isa, "mix"), mix.all), seconds(vector_loop(isa, "chain"), mix.chain),
                    mix.loads * floats / load_bytes});
 }
@@ -35,7 +37,9 @@ Beside time_beside(const std::function<void()>& routine, size_t bytes_read, size
   static Buffer from, to;
   if (from.size < total) from = Buffer(total, 0), to = Buffer(total, 1);
   const std::function<void()> bytes = [&] {
-    if (bytes_written > 0)
+    if (bytes_written > bytes_read)
+      write_blocks(to.data(), bytes_written / kReadBlock);
+    else if (bytes_written > 0)
       std::memcpy(to.data(), from.data(), half);
     else
       read_blocks(from.data(), total / kReadBlock);

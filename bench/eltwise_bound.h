@@ -30,8 +30,9 @@ struct Buffer {
 };
 
 // Vector instructions on 32 floats in registers of 8, as on AVX2: what the formula takes however it is written.
-//   fma  products, fused or not, minima, maxima, comparisons, blends, shuffles: what most cores issue two of a cycle
-//   div  divisions and square roots
+//   fma  what most cores issue two of a cycle: products, fused or not, and shuffles; or minima and maxima, where there are more of
+//        them (Zen 4 has units of their own for these, and for sums, conversions, shifts)
+//   div  divisions and square roots. They take places of products: two on Zen 4
 //   all  the two above and sums, conversions, integers; neither loads nor stores
 //   chain  sums that wait for each other, in registers of any width
 //   loads  from the nearest cache, where elements are read more than once
@@ -42,8 +43,9 @@ struct Mix {
 // Seconds that `floats` elements take if nothing but the scarcest of them counts; 0 for scalar code.
 double mix_seconds(Isa isa, const Mix& mix, double floats);
 
-// The shortest of several measurements taken in turns (whatever disturbs one makes it longer): seconds of one call of the routine, and of memcpy (or, where nothing is written, of a loop that reads) for as many bytes read and as many written
-// together, from memory that lies as near.
+// The shortest of several measurements taken in turns (whatever disturbs one makes it longer): seconds of one call of the routine,
+// and of memcpy for as many bytes read and written together, from memory that lies as near; where more is written than read, of a
+// loop that writes what the routine writes, since a store takes longer than a load; where nothing is written, of one that reads.
 struct Beside {
   double routine, bytes;
 };

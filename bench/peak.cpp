@@ -49,6 +49,11 @@ void mix_ymm(long n) { LOOP(MIX_YMM); }
 #define CHAIN(r) "vaddps %%" r "15, %%" r "0, %%" r "0\n"
 void chain_zmm(long n) { LOOP(CHAIN("zmm")); }
 void chain_ymm(long n) { LOOP(CHAIN("ymm")); }
+// A division among twelve products, which it takes the places of some of.
+#define BESIDE(r) DIV(r, 12) MUL(r, 0) MUL(r, 1) MUL(r, 2) MUL(r, 3) MUL(r, 4) MUL(r, 5) MUL(r, 6) MUL(r, 7) MUL(r, 8) MUL(r, 9) \
+                  MUL(r, 10) MUL(r, 11)
+void beside_zmm(long n) { LOOP(ONES_ZMM BESIDE("zmm")); }
+void beside_ymm(long n) { LOOP(ONES_YMM BESIDE("ymm")); }
 void div_zmm(long n) { LOOP(ONES_ZMM FOUR_DIV("zmm")); }
 void div_ymm(long n) { LOOP(ONES_YMM FOUR_DIV("ymm")); }
 
@@ -59,6 +64,7 @@ constexpr PeakLoop kLoops[] = {
     {"mix_zmm", Isa::avx512vnni, 24 * 16, mix_zmm},         {"mix_ymm", Isa::avx2, 24 * 8, mix_ymm},
     {"chain_zmm", Isa::avx512vnni, 2 * 8, chain_zmm},      {"chain_ymm", Isa::avx2, 2 * 8, chain_ymm},
     {"div_zmm", Isa::avx512vnni, 8 * 16, div_zmm},          {"div_ymm", Isa::avx2, 8 * 8, div_ymm},
+    {"div_mul_zmm", Isa::avx512vnni, 2 * 16, beside_zmm},   {"div_mul_ymm", Isa::avx2, 2 * 8, beside_ymm},
 };
 constexpr const char* kName[2][3] = {{"vpdpbusd_zmm", "vpdpbusd_ymm", "vpmaddwd_vpaddd_ymm"}, {"fma_zmm", "fma_ymm", "fma_ymm"}};
 
@@ -72,6 +78,18 @@ const char* loop_name(Isa isa, DType a) {
 
 #define READ16(op, reg, bytes) \
   asm volatile(".set i, 0\n.rept 16\n" op " i*" bytes "(%0), %%" reg "\n.set i, i+1\n.endr\n" : : "r"(p) : "xmm0", "memory")
+#define WRITE16(op, reg, bytes) \
+  asm volatile(".set i, 0\n.rept 16\n" op " %%" reg ", i*" bytes "(%0)\n.set i, i+1\n.endr\n" : : "r"(p) : "memory")
+void write_all(char* p, size_t blocks) {
+  const bool ymm = covers(detected_isa(), Isa::avx2);
+  for (char* end = p + blocks * 1024; p != end; p += ymm ? 512 : 256) {
+    if (ymm) {
+      WRITE16("vmovups", "ymm0", "32");
+    } else {
+      WRITE16("movups", "xmm0", "16");
+    }
+  }
+}
 void read_all(const char* p, size_t blocks) {
   const bool zmm = covers(detected_isa(), Isa::avx512vnni), ymm = covers(detected_isa(), Isa::avx2);
   for (const char* end = p + blocks * 1024; p != end; p += zmm ? 1024 : ymm ? 512 : 256) {
@@ -156,8 +174,13 @@ void read_all(const char* p, size_t blocks) {
   for (const char* end = p + blocks * 1024; p != end; p += 512)
     asm volatile(".set i, 0\n.rept 16\nldp q0, q1, [%0, #i*32]\n.set i, i+1\n.endr\n" : : "r"(p) : "v0", "v1", "memory");
 }
+void write_all(char* p, size_t blocks) {
+  for (char* end = p + blocks * 1024; p != end; p += 512)
+    asm volatile(".set i, 0\n.rept 16\nstp q0, q1, [%0, #i*32]\n.set i, i+1\n.endr\n" : : "r"(p) : "memory");
+}
 #else
 constexpr std::span<const PeakLoop> kLoops;
+void write_all(char* p, size_t blocks) { std::memset(p, 0, blocks * 1024); }
 void read_all(const char* p, size_t blocks) {
   for (const char* end = p + blocks * 1024; p != end; p += 8) asm volatile("" : : "r"(*reinterpret_cast<const uint64_t*>(p)));
 }
@@ -217,6 +240,7 @@ const PeakLoop* vector_loop(Isa isa, std::string_view op) {
 }
 
 void read_blocks(const char* p, size_t blocks) { read_all(p, blocks); }
+void write_blocks(char* p, size_t blocks) { write_all(p, blocks); }
 
 double read_gbytes(size_t bytes) {
   constexpr size_t kBlock = kReadBlock;

@@ -27,12 +27,13 @@ const PeakLoop* peak_loop_of(const KernelInfo& kernel);
 const PeakLoop* peak_loop_of(Isa isa, DType a);
 
 // What else a float loop is made of, in the widest registers of the set; null for scalar code. op: "div"; "mix", vector instructions
-// of all kinds, which says how many the core issues; "chain", sums that wait for each other.
+// of all kinds, which says how many the core issues; "chain", sums that wait for each other; "div_mul", a division and 12 products.
 const PeakLoop* vector_loop(Isa isa, std::string_view op);
 
 // Reads blocks of kReadBlock bytes in the widest registers.
 constexpr size_t kReadBlock = 1024;
 void read_blocks(const char* p, size_t blocks);
+void write_blocks(char* p, size_t blocks);  // in the registers of AVX2, of which a store takes the least
 // 1e9 bytes per second that one thread reads from a buffer of that size again and again.
 double read_gbytes(size_t bytes);
 

@@ -134,10 +134,14 @@ OCTAVO_INLINE void multiply_groups(typename K::Acc (&acc)[1][M][1], const Brgemm
   for (int64_t t = 0; t < g.batch;) {
     const char* b = tap_weights(g, t, bytes);
     if constexpr (K::step == 2) {
-      const bool pair = M > 1 && neighbours<2>(g, t, bytes);
-      if (pair) multiply_words<K, M, 2>(acc, words, a_of(t), stride, b, 2 * bytes);
-      multiply_words<K, M, 1>(acc, words, a_of(t + pair), stride, b + pair * bytes, 0);
-      t += pair ? 3 : 1;
+      int64_t single = t, next = t + 1;
+      if (M > 1 && neighbours<2>(g, t, bytes)) {
+        multiply_words<K, M, 2>(acc, words, a_of(t), stride, b, 2 * bytes);
+        b += bytes;
+        single = t + 1, next = t + 3;
+      }
+      multiply_words<K, M, 1>(acc, words, a_of(single), stride, b, 0);
+      t = next;
     } else if (M > 1 && neighbours<1>(g, t, bytes)) {
       if constexpr (K::a_bytes == 4) {
         multiply_rows<K, M, 3>(acc, words, a_of(t), stride, b, bytes);

@@ -256,11 +256,11 @@ TEST(Eltwise, MinMaxSkipsNaN) {
 int clamp_q(double v, DType t) { return int(std::fmin(std::fmax(v, qmin_of(t)), qmax_of(t))); }
 
 TEST(Eltwise, QuantizeDividesAndRoundsTiesToEven) {
-  const float scales[] = {1, 0.1f, 0.05f, 1.0f / 3, 2, 7.7e-3f, 1e30f, 1e-30f};
+  const float scales[] = {1, 0.1f, 0.05f, 1.0f / 3, 2, 7.7e-3f, 1e30f, 1e-30f, 0, kInf, kNaN};
   for (DType q : {DType::u8, DType::s8})
     for (float scale : scales)
       for (int32_t zp : {qmin_of(q), 7, qmax_of(q)}) {
-        std::vector<float> x;
+        std::vector<float> x{kInf, -kInf, kNaN, 0, -0.0f};  // in whole registers; further down in a tail
         for (int k = -1200; k <= 1200; ++k)  // every tie and its neighbours
           for (float d : {-kInf, 0.0f, kInf}) {
             const float tie = float(k) * 0.5f * scale;
@@ -271,7 +271,7 @@ TEST(Eltwise, QuantizeDividesAndRoundsTiesToEven) {
           std::vector<uint8_t> y(x.size());
           t->quantize(x.data(), y.data(), q, x.size(), scale, zp);
           for (size_t i = 0; i < x.size(); ++i) {
-            const float v = std::isnan(x[i]) ? 0 : std::nearbyint(x[i] / scale);
+            const float quotient = x[i] / scale, v = std::isnan(quotient) ? 0 : std::nearbyint(quotient);
             const int want = clamp_q(double(v) + zp, q), got = q == DType::s8 ? int8_t(y[i]) : y[i];
             ASSERT_EQ(got, want) << t->name << " x=" << x[i] << " scale=" << scale << " zp=" << zp;
           }

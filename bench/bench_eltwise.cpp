@@ -172,8 +172,8 @@ std::vector<Routine> routines() {
       per_element("clamp", true, 4, 4, {8, 0, 8}, [](K t, Data& d, size_t n) { t.clamp(d.x.as<float>(), d.z.as<float>(), n, 0, 6); }),
       per_element("min_max", true, 4, 0, {8, 0, 8}, [](K t, Data& d, size_t n) { t.min_max(d.x.as<float>(), n, d.z.as<float>(), d.z.as<float>() + 1); }),
       per_element("sum", true, 4, 0, {0, 0, 4, 2}, [](K t, Data& d, size_t n) { *d.z.as<float>() = t.sum(d.x.as<float>(), n); }),
-      // Three passes, each of which waits for what the one before finds. 4 loads of the first, two a cycle, and 4 stores of the last, one
-      // a cycle, take as long as 12 products.
+      // Three passes, each of which waits for what the one before finds. 4 loads of the first, two a cycle, and 4 stores of the last,
+      // one a cycle, take as long as 12 products.
       per_element("softmax", true, 4, 4, {4 * 10 + 12, 0, 4 * 17},
                   [](K t, Data& d, size_t n) {
                     for (size_t i = 0; i < n; i += kRow) t.softmax(d.x.as<float>() + i, d.z.as<float>() + i, kRow);

@@ -1,7 +1,9 @@
 // THE epilogue of every vector brgemm: the formulas of EpilogueArgs (octavo/ukernel.h) on accumulators in registers.
 //
 // Each kind of output is a class: made once for some columns, it holds their constants; called, it takes rows of accumulators
-// (V::I, or V::F of an f32 kernel) to memory. with_epilogue() picks the one that a call asks for.
+// (V::I, or V::F of an f32 kernel) to memory. with_epilogue() picks the one that a call asks for. A residual is read for all rows
+// before the first is written: where it is C itself, a load would wait for the masked store of the row before, whose register
+// reaches into it.
 #pragma once
 
 #include "kernels/unroll.inl.h"
@@ -70,20 +72,32 @@ class OutF32 : Columns<V, NV, Full> {
 
   template <class Acc, int M>
   OCTAVO_INLINE void operator()(const Acc (&acc)[M][NV], char* c, const char* r) const {
-    OCTAVO_UNROLL
-    for (int i = 0; i < M; ++i, c += this->stride_) {
-      OCTAVO_UNROLL
-      for (int v = 0; v < NV; ++v) {
-        F f;
-        if constexpr (V::a_bytes == 1) {
-          f = V::fma(V::to_float(acc[i][v]), scale_[v], bias_[v]);
-        } else {
-          f = V::add(acc[i][v], bias_[v]);
-        }
-        if constexpr (Residual) f = V::add(f, this->load(reinterpret_cast<const float*>(r), v));
-        this->store(c, v, V::min(V::max(f, lo_), hi_));
+    const auto value = [&](const Acc& x, int v) OCTAVO_LAMBDA {
+      if constexpr (V::a_bytes == 1) {
+        return V::fma(V::to_float(x), scale_[v], bias_[v]);
+      } else {
+        return V::add(x, bias_[v]);
       }
-      if constexpr (Residual) r += this->residual_stride_;
+    };
+    const auto put = [&](int v, F f) OCTAVO_LAMBDA { this->store(c, v, V::min(V::max(f, lo_), hi_)); };
+    if constexpr (Residual) {
+      F all[M][NV];
+      OCTAVO_UNROLL
+      for (int i = 0; i < M; ++i, r += this->residual_stride_) {
+        OCTAVO_UNROLL
+        for (int v = 0; v < NV; ++v) all[i][v] = V::add(value(acc[i][v], v), this->load(reinterpret_cast<const float*>(r), v));
+      }
+      OCTAVO_UNROLL
+      for (int i = 0; i < M; ++i, c += this->stride_) {
+        OCTAVO_UNROLL
+        for (int v = 0; v < NV; ++v) put(v, all[i][v]);
+      }
+    } else {
+      OCTAVO_UNROLL
+      for (int i = 0; i < M; ++i, c += this->stride_) {
+        OCTAVO_UNROLL
+        for (int v = 0; v < NV; ++v) put(v, value(acc[i][v], v));
+      }
     }
   }
 
@@ -128,28 +142,7 @@ class OutQ8 : Columns<V, NV, Full> {
   template <class Acc, int M>
   OCTAVO_INLINE void operator()(const Acc (&acc)[M][NV], char* c, const char* r) const {
     constexpr int kRows = 4 / NV;  // of C in one register of bytes
-    OCTAVO_UNROLL
-    for (int i = 0; i < M; i += kRows) {
-      I q[4];
-      OCTAVO_UNROLL
-      for (int x = 0; x < 4; ++x) {
-        const int y = x < kRows * NV ? x : 0;  // NV = 3 leaves a quarter unused
-        const int row = i + y / NV < M ? i + y / NV : M - 1, v = y % NV;
-        F f = V::to_float(acc[row][v]);
-        if constexpr (Residual) {
-          const char* p = r + row * this->residual_stride_ + v * V::lanes;
-          const I bytes = V::widen(this->whole(v) ? V::load8(p) : V::load8(p, this->part_), r_bump_);
-          f = V::fma(f, scale_[v], V::mul(V::to_float(V::sub(bytes, r_zp_)), r_scale_));
-        } else {
-          f = V::mul(f, scale_[v]);
-        }
-        if constexpr (!Fits) f = V::saturates ? V::max(f, bound_) : V::min(bound_, f);
-        q[x] = V::round(f);
-      }
-      const I low = V::adds16(V::pack16(q[0], q[1]), minus_lo_), high = V::adds16(V::pack16(q[2], q[3]), minus_lo_);
-      I bytes = V::packu8(low, high);
-      if constexpr (Fits || V::saturates) bytes = V::min8(bytes, range_);
-      bytes = V::add8(bytes, base_);
+    const auto store_rows = [&](int i, I bytes) OCTAVO_LAMBDA {
       OCTAVO_UNROLL
       for (int j = 0; j < kRows; ++j) {
         if (i + j >= M) continue;
@@ -160,6 +153,39 @@ class OutQ8 : Columns<V, NV, Full> {
         }
         c += this->stride_;
       }
+    };
+    [[maybe_unused]] I all[(M + kRows - 1) / kRows];
+    OCTAVO_UNROLL
+    for (int i = 0; i < M; i += kRows) {
+      I q[4];
+      OCTAVO_UNROLL
+      for (int x = 0; x < 4; ++x) {
+        const int y = x < kRows * NV ? x : 0;  // NV = 3 leaves a quarter unused
+        const int row = i + y / NV < M ? i + y / NV : M - 1, v = y % NV;
+        F f = V::to_float(acc[row][v]);
+        if constexpr (Residual) {
+          const char* p = r + row * this->residual_stride_ + v * V::lanes;
+          const I given = V::widen(this->whole(v) ? V::load8(p) : V::load8(p, this->part_), r_bump_);
+          f = V::fma(f, scale_[v], V::mul(V::to_float(V::sub(given, r_zp_)), r_scale_));
+        } else {
+          f = V::mul(f, scale_[v]);
+        }
+        if constexpr (!Fits) f = V::saturates ? V::max(f, bound_) : V::min(bound_, f);
+        q[x] = V::round(f);
+      }
+      const I low = V::adds16(V::pack16(q[0], q[1]), minus_lo_), high = V::adds16(V::pack16(q[2], q[3]), minus_lo_);
+      I bytes = V::packu8(low, high);
+      if constexpr (Fits || V::saturates) bytes = V::min8(bytes, range_);
+      bytes = V::add8(bytes, base_);
+      if constexpr (Residual) {
+        all[i / kRows] = bytes;
+      } else {
+        store_rows(i, bytes);
+      }
+    }
+    if constexpr (Residual) {
+      OCTAVO_UNROLL
+      for (int i = 0; i < M; i += kRows) store_rows(i, all[i / kRows]);
     }
   }
 

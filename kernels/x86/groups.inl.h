@@ -31,7 +31,9 @@ template <class K, int M, int NV, class Multiply>
         OCTAVO_UNROLL
         for (int v = 0; v < NV; ++v) K::keep(acc[j][v]);
       }
-      epilogue(acc, c, residual);
+      const Out* out = &epilogue;
+      if constexpr (Out::residual) asm volatile("" : "+r"(out));  // too many constants to keep beside the products
+      (*out)(acc, c, residual);
       c += M * g.c_stride_bytes;
       if constexpr (Out::residual) residual += M * g.epi->residual_stride_bytes;
     }

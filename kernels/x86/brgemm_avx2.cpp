@@ -14,7 +14,7 @@
 //   29.8. Of plans' time the copy of A is 4 to 7 % for 64 columns and more, 17 to 20 % for 16 to 24.
 //   f32: Zen 4, % of FMA: k=64 97 / 96, k=256 98 / 98, k=1024 98 / 98
 #include "kernels/x86/dot.inl.h"
-#include "kernels/x86/one_column.inl.h"
+#include "kernels/x86/column_words.inl.h"
 #include "kernels/x86/signs.inl.h"
 #include "kernels/x86/words.inl.h"
 #include "kernels/x86/ymm.inl.h"
@@ -29,11 +29,11 @@ static_assert(kMrF32 * 2 + 2 + 1 <= 16, "accumulators, B, A");
 
 template <bool Flip>
 OCTAVO_INLINE void tile_of_signs(const BrgemmArgs& g) {
-  is_one_column(g) ? brgemm_column<Flip>(g) : brgemm_by_signs<Flip>(g);
+  is_one_column<WordColumn<Flip>>(g) ? brgemm_column<WordColumn<Flip>>(g) : brgemm_by_signs<Flip>(g);
 }
 template <bool Flip>
 OCTAVO_INLINE void groups_of_words(const BrgemmArgs& g) {
-  is_one_column(g) ? brgemm_column<Flip>(g) : brgemm_by_words<Flip>(g);
+  is_one_column<WordColumn<Flip>>(g) ? brgemm_column<WordColumn<Flip>>(g) : brgemm_by_words<Flip>(g);
 }
 
 }  // namespace

@@ -180,6 +180,16 @@ OCTAVO_INLINE void multiply_taps(typename K::Acc (&acc)[S][M][NV], const BrgemmA
   }
 }
 
+// Rows of C that are written once a sum is done are on their way meanwhile (BrgemmArgs::far_c): a core looks ahead over few stores.
+template <int M, int Bytes>
+OCTAVO_INLINE void expect_rows(const char* c, ptrdiff_t stride) {
+  OCTAVO_UNROLL
+  for (int i = 0; i < M; ++i, c += stride) {
+    OCTAVO_UNROLL
+    for (int line = 0; line < Bytes; line += 64) __builtin_prefetch(c + line, 1);
+  }
+}
+
 // The epilogue's branches each get the sums where they are: GCC would move and spill them ahead of the branches.
 template <class K, int M, int NV, class Sum>
 OCTAVO_INLINE void output(const BrgemmArgs& g, int row, const typename K::Part& part, int live, Sum (&sums)[M][NV]) {
@@ -232,6 +242,8 @@ template <class K, int M, int NV>
         for (int u = 1; u < S; ++u) acc[u][i][v] = K::zero();
       }
     }
+    if (g.far_c && (K::a_bytes == 4 || g.epi->out == DType::s32 || g.epi->out == DType::f32))
+      expect_rows<M, NV * K::vector_bytes>(static_cast<char*>(g.c) + row * g.c_stride_bytes, g.c_stride_bytes);
     multiply_taps<K, M, NV, S>(acc, g, row * g.a_stride_bytes);
     if constexpr (S > 1) {
       OCTAVO_UNROLL

@@ -43,6 +43,7 @@ void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* wo
     FlatArgs f{
         v.batch * oh * ow,      static_cast<const char*>(v.a),        v.a_pixel_stride_bytes,       static_cast<char*>(v.c),
         v.c_pixel_stride_bytes, static_cast<const char*>(v.residual), v.residual_pixel_stride_bytes};
+    f.far_c = is_far(weights, f.m);
     f.scratch = scratch;
     return run_flat(weights, flat_blocks(weights, f.m), f, begin, end);
   }
@@ -86,6 +87,7 @@ void ConvPlan::Impl::run_panels(const ConvArgs& v, int64_t image, const Region& 
   const int64_t taps_x = one_tap_a_row ? 1 : w.kw;
   BrgemmArgs g;
   g.a = reinterpret_cast<const void* const*>(taps);
+  g.far_c = is_far(weights, v.batch * oh * ow);
   g.k = algorithm.fused && !one_tap_a_row ? types.in : weights.k;
   g.n = int32_t(last.column - panel.column) + last.n;
   g.b_panel_stride = ptrdiff_t(weights.all_taps_bytes());

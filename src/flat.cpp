@@ -85,6 +85,7 @@ void run_flat(const Weights& w, const FlatBlocks& blocks, const FlatArgs& f, int
   g.group_n = w.group_n;
   g.a_stride_bytes = f.a_stride;
   g.c_stride_bytes = f.c_stride;
+  g.far_c = f.far_c;
   g.batch = w.taps;
   const void* taps[kMaxFlatTaps];
   g.a = taps;

@@ -69,6 +69,7 @@ struct FlatArgs {
   ptrdiff_t c_stride = 0;
   const char* residual = nullptr;
   ptrdiff_t residual_stride = 0;
+  bool far_c = false;
   // Of a run-time operand: the panels in place of Weights::data, and the bias [n] in place of the epilogue's.
   const char* panels = nullptr;
   const int32_t* bias = nullptr;

@@ -32,6 +32,7 @@ struct GemmPlan::Impl {
                      g.c_stride_bytes,
                      static_cast<const char*>(g.residual),
                      g.residual_stride_bytes};
+    f.far_c = is_far(weights, g.m);
     f.scratch = static_cast<float*>(workspace);
     run_flat(weights, blocks, f, begin, end);
   }

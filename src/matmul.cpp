@@ -139,6 +139,7 @@ void MatmulPlan::Impl::run(const MatmulArgs& g, int64_t begin, int64_t end, void
   FlatArgs f;
   f.a_stride = g.a_row_stride, f.c_stride = g.c_row_stride, f.residual_stride = g.residual_row_stride;
   f.panels = packed;
+  f.far_c = is_far(weights, g.batch * g.heads * g.m);
   int32_t* sums = a == DType::f32 ? nullptr : reinterpret_cast<int32_t*>(packed + panels_bytes());
   f.bias = sums;
   int16_t* wide = reinterpret_cast<int16_t*>(packed + panels_bytes() + sums_bytes());
@@ -272,7 +273,7 @@ Expected<MatmulPlan> MatmulPlan::create(const MatmulDesc& d) noexcept try {
     impl->row_kernels = &row_matrix_kernels(*isa);
     impl->zeros = Buffer<char>(panel_bytes(format, 1));
   }
-  impl->plan_blocks = matmul_blocks(w, impl->row_kernels);
+  impl->plan_blocks = matmul_blocks(w, impl->row_kernels, impl->packer);
   w.epilogue = Epilogue(d.numerics, d.a, d.n, no_sums.get(), 1, 0);
   return MatmulPlan(std::move(impl));
 } catch (const std::exception&) {
@@ -312,7 +313,7 @@ std::string MatmulPlan::describe() const {
   const Impl& i = *impl_;
   std::string why;
   explain_kernel(kernel(), i.weights.kernel_asked, &why);
-  matmul_blocks(i.weights, i.row_kernels, &why);
+  matmul_blocks(i.weights, i.row_kernels, i.packer, &why);
   short_sums(i.weights, &why);
   flat_blocks(i.weights, i.plan_blocks.tile_rows, &why);
   if (i.weights.taps > 1) why += "; a second product, for the zero point of B";

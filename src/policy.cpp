@@ -125,6 +125,7 @@ FlatBlocks flat_blocks(const Weights& w, int64_t m, std::string* why) {
   say(why, "B is %lld bytes, %s %lld (half of L2): blocks of %lld rows%s, A within %lld bytes (%s)", ll(b_bytes),
       small ? "within" : "above", ll(l2_weights(w.caches)), ll(f.rows), asked(w.choice.block_rows.has_value()), ll(block_bytes),
       small ? "3/4 of L1" : "1/8 of L2");
+  if (why && is_far(w, m)) say(why, "C is larger than L2: its rows are asked for before they are written");
   say(why, "%lld panels a time%s: within %lld bytes (1/4 of L2)", ll(f.group), asked(w.choice.panel_group.has_value()),
       ll(l2_group(w.caches)));
   return f;
@@ -426,12 +427,12 @@ DepthwiseBlocks depthwise_blocks(const ConvDesc& d, const KernelInfo& kernel, bo
   return b;
 }
 
-// To pack B costs about as much as to multiply a few rows with it as it lies.
-MatmulBlocks matmul_blocks(const Weights& w, const RowMatrixKernels* row_kernel, std::string* why) {
+// To pack B costs about as much as to multiply a few rows with it as it lies; by kernels, as one.
+MatmulBlocks matmul_blocks(const Weights& w, const RowMatrixKernels* row_kernel, const PanelKernels* packer, std::string* why) {
   constexpr int64_t kTileRows = 64, kDirectRows = 4;
   MatmulBlocks b;
   b.tile_rows = w.choice.block_rows.value_or(kTileRows);
-  if (row_kernel && !w.choice.packed.value_or(false)) b.direct_rows = w.choice.packed ? INT64_MAX : kDirectRows;
+  if (row_kernel && !w.choice.packed.value_or(false)) b.direct_rows = w.choice.packed ? INT64_MAX : packer ? 1 : kDirectRows;
   if (b.direct_rows > 0 && w.choice.packed)
     say(why, "any rows%s by %s: B is read as it lies", asked(true), row_kernel->name);
   if (b.direct_rows > 0 && !w.choice.packed)
@@ -439,6 +440,11 @@ MatmulBlocks matmul_blocks(const Weights& w, const RowMatrixKernels* row_kernel,
         ll(b.direct_rows), row_kernel->name);
   say(why, "tiles of %lld rows%s, for threads", ll(b.tile_rows), asked(w.choice.block_rows.has_value()));
   return b;
+}
+
+bool is_far(const Weights& w, int64_t rows) noexcept {
+  const Panel& last = w.panels.back();
+  return rows > w.caches.l2 / ((last.column + last.n) * int64_t(size_of(w.epilogue.out())));
 }
 
 }  // namespace octavo::detail

@@ -112,7 +112,10 @@ struct MatmulBlocks {
   int64_t tile_rows = 1;    // of a tile of the plan
   int64_t direct_rows = 0;  // products of no more rows than this read B as it lies, where it has a dense direction
 };
-MatmulBlocks matmul_blocks(const Weights&, const RowMatrixKernels* row_kernel, std::string* why = nullptr);
+MatmulBlocks matmul_blocks(const Weights&, const RowMatrixKernels*, const PanelKernels*, std::string* why = nullptr);
+
+// Whether so many rows of C do not stay in L2, and a kernel had better ask for them before it writes them.
+bool is_far(const Weights&, int64_t rows) noexcept;
 
 // Less work than this is done before another thread has woken up.
 constexpr double kMinParallelMacs = 200e3;

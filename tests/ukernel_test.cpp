@@ -222,6 +222,7 @@ class Rig {
     g.n = c.n;
     g.c = out;
     g.c_stride_bytes = c_stride;
+    g.far_c = noise_.integer(0, 1);
     g.epi = &e;
     kernel_.brgemm(&g);
     for (size_t i = 0; i < c_bytes; ++i)

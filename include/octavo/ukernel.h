@@ -66,6 +66,7 @@ struct BrgemmArgs {
   int32_t group_n = 0;  // grouped only
   void* c = nullptr;
   ptrdiff_t c_stride_bytes = 0;
+  bool far_c = false;  // C is in no near cache: a kernel may ask for rows of it before it writes them
   const EpilogueArgs* epi = nullptr;
 };
 using BrgemmFn = void (*)(const BrgemmArgs*);

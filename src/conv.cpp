@@ -6,8 +6,6 @@
 // taps. Where the policy finds fewer products cheaper, tiles of 4x4 pixels of padded copies take the place of all that.
 #include "octavo/conv.h"
 
-#include <algorithm>
-#include <cmath>
 #include <exception>
 
 #include "src/conv_impl.h"
@@ -18,17 +16,15 @@ using namespace detail;
 
 namespace {
 
-// Whether sums depend on products of floats with padding: those with infinities and NaN do, and a bias of -0 keeps the sign of a sum
-// that is 0.
+// Whether results depend on taps that fall on padding.
 bool padding_counts(const ConvDesc& d) noexcept {
   const Window& w = d.window;
   if (d.a != DType::f32 || !(w.pad_top || w.pad_left || w.pad_bottom || w.pad_right)) return false;
-  if (const float* bias = d.numerics.bias_f32)
-    if (std::any_of(bias, bias + d.oc, [](float b) { return b == 0 && std::signbit(b); })) return true;
-  if (!d.packed) return !all_finite(static_cast<const float*>(d.w), size_t(d.oc * (d.ic / d.groups) * w.kh * w.kw));
+  if (!d.packed)
+    return !padding_adds_nothing(d, static_cast<const float*>(d.w), size_t(d.oc * (d.ic / d.groups) * w.kh * w.kw));
   if (d.packed->bytes() == 0) return false;
   const char *panels = panels_of(*d.packed), *end = static_cast<const char*>(d.packed->data()) + d.packed->bytes();
-  return !all_finite(reinterpret_cast<const float*>(panels), size_t(end - panels) / sizeof(float));
+  return !padding_adds_nothing(d, reinterpret_cast<const float*>(panels), size_t(end - panels) / sizeof(float));
 }
 
 }  // namespace

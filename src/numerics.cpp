@@ -1,7 +1,6 @@
 #include "src/numerics.h"
 
 #include <algorithm>
-#include <bit>
 #include <cfloat>
 #include <cmath>
 #include <cstring>
@@ -118,13 +117,6 @@ Status check_numerics(const Numerics& m, DType a, int64_t n, int64_t k, int64_t 
     return Status::error(Code::unsupported, "numerics.out is %s: must be f32 where a is f32", name_of(m.out));
   if (m.bias_s32) return Status::error(Code::invalid_argument, "numerics.bias_s32 is set: f32 kernels take bias_f32");
   return {};
-}
-
-bool all_finite(const float* x, size_t n) noexcept {
-  constexpr uint32_t kExponent = 0x7f800000;
-  uint32_t any = 0;
-  for (size_t i = 0; i < n; ++i) any |= uint32_t((std::bit_cast<uint32_t>(x[i]) & kExponent) == kExponent);
-  return any == 0;
 }
 
 Epilogue::Epilogue(const Numerics& numerics, DType a, int64_t n, const int32_t* column_sums, int64_t variants, int32_t a_offset,

@@ -1,7 +1,6 @@
 // From Numerics (real-valued, checked here) to EpilogueArgs (what a kernel takes).
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 
 #include "octavo/quant.h"
@@ -17,9 +16,6 @@ Status check_qparams(const char* name, QParams q, DType t) noexcept;
 // `n` output columns, `k` products summed into each, of weights (less their zero point) of at most `max_w`. Errors name the field
 // as the user wrote it: numerics.out_q.scale, ...
 Status check_numerics(const Numerics&, DType a, int64_t n, int64_t k, int64_t max_w = 128) noexcept;
-
-// No infinity and no NaN among n floats.
-bool all_finite(const float* x, size_t n) noexcept;
 
 // The arrays that a plan's EpilogueArgs point into.
 class Epilogue {

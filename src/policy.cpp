@@ -196,12 +196,7 @@ namespace {
 // output rows, or, where these are short and rows do not come one by one, pieces of output columns that see the same kernel rows.
 int64_t cut_products(const Window& w, const std::vector<ColumnTaps>& pieces, int64_t least, bool one_by_one) {
   int64_t down = 0;  // of a column
-  for (int64_t y = 0, end; y < w.oh(); y = end) {
-    const auto taps = [&w](int64_t at) { return valid_taps(at * w.stride_h - w.pad_top, w.kh, w.dilation_h, w.ih); };
-    end = y + 1;
-    while (end < w.oh() && taps(end) == taps(y)) ++end;
-    down += std::max(end - y, least);
-  }
+  for (const ColumnTaps& rows : row_taps(w)) down += std::max(rows.end - rows.begin, least);
   int64_t products = 0;
   for (const ColumnTaps& i : pieces) {
     const int64_t n = i.end - i.begin;

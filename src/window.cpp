@@ -1,6 +1,8 @@
 #include "src/window.h"
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstring>
 
 #include "src/plan.h"
@@ -84,6 +86,14 @@ std::vector<ColumnTaps> row_taps(Window w) {
   w.iw = w.ih, w.kw = w.kh, w.stride_w = w.stride_h, w.dilation_w = w.dilation_h;
   w.pad_left = w.pad_top, w.pad_right = w.pad_bottom;
   return column_taps(w);
+}
+
+bool padding_adds_nothing(const ConvDesc& d, const float* weights, size_t n) noexcept {
+  constexpr uint32_t kExponent = 0x7f800000;  // all of these bits: infinity or NaN
+  uint32_t not_finite = 0;
+  for (size_t i = 0; i < n; ++i) not_finite |= uint32_t((std::bit_cast<uint32_t>(weights[i]) & kExponent) == kExponent);
+  const float* bias = d.numerics.bias_f32;
+  return !not_finite && (!bias || std::none_of(bias, bias + d.oc, [](float b) { return b == 0 && std::signbit(b); }));
 }
 
 void copy_padded(const Window& w, const Region& r, const char* image, ptrdiff_t pixel_stride, int64_t pixel_bytes, int fill,

@@ -43,6 +43,10 @@ Status check_window(const Window&, int64_t channels) noexcept;
 // The descriptor of a convolution but its kernel and numerics.
 Status check_conv(const ConvDesc&) noexcept;
 
+// Floats: whether products with padding, which is 0, leave all results as they are. Those of an infinite weight or NaN do not; others may
+// make a sum of -0, which only products that underflowed leave, one of 0, and a bias of -0 shows it. n weights, in any order.
+bool padding_adds_nothing(const ConvDesc&, const float* weights, size_t n) noexcept;
+
 // ConvArgs against a plan: `in` and `out` channels and element types. residual may be set if and only if has_residual is.
 struct PixelTypes {
   int64_t in = 0, out = 0;

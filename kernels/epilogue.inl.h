@@ -267,6 +267,15 @@ OCTAVO_INLINE bool is_small(const EpilogueArgs& e) {
 // Whether it may be Seeded.
 OCTAVO_INLINE bool is_seeded(const EpilogueArgs& e) { return is_small(e) && e.largest_acc < 4194304.0f; }
 
+// The epilogue of one of many groups of rows. Its constants are read from memory for each where products need all registers
+// (K::rereads), and with a residual, where they are too many anyway.
+template <class K, class Out>
+OCTAVO_INLINE const Out& for_group(const Out& epilogue) {
+  const Out* out = &epilogue;
+  if constexpr (requires { K::rereads; } || Out::residual) asm volatile("" : "+r"(out));
+  return *out;
+}
+
 // Calls run(epilogue).
 template <class V, int NV, bool Full, class Run>
 OCTAVO_INLINE void with_epilogue(const BrgemmArgs& g, const typename V::Part& part, const Run& run) {

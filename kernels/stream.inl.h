@@ -8,8 +8,7 @@
 namespace octavo::OCTAVO_ISA {
 namespace {
 
-// `groups` groups of M rows from a row on. multiply(acc, g, a_offset): as multiply_taps(). K::rereads (or absent): the constants of
-// the epilogue are read from memory for each group, where products need all registers. With a residual they are too many anyway.
+// `groups` groups of M rows from a row on. multiply(acc, g, a_offset): as multiply_taps(). The epilogue is for_group<K>().
 template <class K, int M, int NV, class Multiply>
 [[gnu::noinline]] void stream(const BrgemmArgs& g, int row, int groups, const Multiply& multiply) {
   using Acc = typename K::Acc;
@@ -43,9 +42,7 @@ template <class K, int M, int NV, class Multiply>
     const char* residual = nullptr;
     if constexpr (Out::residual) residual = static_cast<const char*>(g.epi->residual) + row * g.epi->residual_stride_bytes;
     const auto finish = [&]() OCTAVO_LAMBDA {
-      const Out* out = &epilogue;
-      if constexpr (requires { K::rereads; } || Out::residual) asm volatile("" : "+r"(out));
-      (*out)(done, c, residual);
+      for_group<K>(epilogue)(done, c, residual);
     };
     {
       Acc acc[1][M][NV];

@@ -29,7 +29,7 @@ template <class Dot, int Step>
 struct Grouped : Dot {
   static constexpr int nv = 1, step = Step;
   using Any = Grouped<Dot, 1>;
-  static constexpr bool rereads = true;  // stream.inl.h
+  static constexpr bool rereads = true;  // for_group()
 };
 
 // The words of a row: of all groups of the vector, and then one for each column, of its group.

@@ -13,6 +13,10 @@ namespace {
 constexpr int kFloatRows = 8, kFloatPanel = 16;
 static_assert(kFloatRows + 2 + 1 + 2 + 1 <= 16, "accumulators, B, A, a permutation, its step, a mask");
 
+struct GroupedFma : Fma<Ymm, kFloatRows> {
+  static constexpr bool rereads = true;  // for_group()
+};
+
 // What the columns of a vector multiply: one value for all; values of their own 16 bytes of a row; any of the first eight.
 enum class Floats { one, near, any };
 
@@ -46,7 +50,9 @@ OCTAVO_INLINE void multiply_floats(__m256 (&acc)[M][NV], const BrgemmArgs& g, co
   for (int64_t t = 0; t < g.batch; ++t) {
     if (g.b_offsets) b = static_cast<const char*>(g.b) + g.b_offsets[t] + column;
     const char* first = static_cast<const char*>(g.a[t]) + a_offset;
-    __m256i which = spread.first();
+    const GroupFloats<S>* from = &spread;
+    asm volatile("" : "+r"(from));  // read for each tap: a register less
+    __m256i which = from->first();
     for (int64_t k = g.k; k > 0; --k, b += 4 * kFloatPanel) {
       __m256 w[NV];
       OCTAVO_UNROLL
@@ -70,7 +76,7 @@ OCTAVO_INLINE void multiply_floats(__m256 (&acc)[M][NV], const BrgemmArgs& g, co
 // Groups of M rows, what is left over in groups of half as many.
 template <Floats S, int NV, int M = kFloatRows / NV>
 OCTAVO_INLINE void float_rows(const BrgemmArgs& g, const GroupFloats<S>& spread, ptrdiff_t a_offset, ptrdiff_t column, int row = 0) {
-  using K = Fma<Ymm, kFloatRows>;
+  using K = GroupedFma;
   const int groups = (g.m - row) / M;
   if (groups)
     row_groups<K, M, NV>(g, row, groups, [&g, &spread, row, a_offset, column](__m256 (&acc)[M][NV], int i) OCTAVO_LAMBDA {

@@ -1,5 +1,5 @@
-// Groups of rows one behind the other, as stream.inl.h has them, where registers do not allow two at a time. The constants of the
-// epilogue are loaded once for all.
+// Groups of rows one behind the other, as stream.inl.h has them, where registers do not allow two at a time. The epilogue is made once
+// for all.
 #pragma once
 
 #include "kernels/brgemm.inl.h"
@@ -31,9 +31,7 @@ template <class K, int M, int NV, class Multiply>
         OCTAVO_UNROLL
         for (int v = 0; v < NV; ++v) K::keep(acc[j][v]);
       }
-      const Out* out = &epilogue;
-      if constexpr (Out::residual) asm volatile("" : "+r"(out));  // too many constants to keep beside the products
-      (*out)(acc, c, residual);
+      for_group<K>(epilogue)(acc, c, residual);
       c += M * g.c_stride_bytes;
       if constexpr (Out::residual) residual += M * g.epi->residual_stride_bytes;
     }

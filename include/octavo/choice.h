@@ -11,8 +11,9 @@ namespace octavo {
 
 struct Choice {
   std::optional<bool> short_sums;      // GEMM, convolution, matmul: long runs of rows go to the kernel for short sums
-  std::optional<int64_t> block_rows;   // GEMM, flat convolution: rows of A in a block; other convolutions: output rows in a band, of
-                                       // tiles of 4x4 pixels as many as so many rows of pixels are; depthwise: output rows of a call; matmul: rows of a tile of the plan. At least 1
+  std::optional<int64_t> block_rows;   // GEMM, flat convolution: rows of A in a block; other convolutions: output rows in a band
+                                       // (tiles of 4x4 pixels: a run of as many as so many rows of pixels have); depthwise: output
+                                       // rows of a call; matmul: rows of a tile of the plan. At least 1
   std::optional<int64_t> panel_group;  // GEMM, flat convolution: panels that pass over rows before the next rows come. 1 to 8
   std::optional<bool> flat;            // 1x1 convolution, stride 1, no padding: one product over all pixels, not row by row
   std::optional<bool> fused;           // convolution: a kernel row is one tap

@@ -158,7 +158,8 @@ constexpr int64_t dwconv_slots(const PackFormat& f, int64_t kh, int64_t kw) {  /
 //   C        pixel x of row y at (char*)c + y*c_row_stride_bytes + x*c_pixel_stride_bytes; n contiguous elements of
 //            EpilogueArgs::out
 //   residual the same with residual_row_stride_bytes and EpilogueArgs::residual_stride_bytes
-// batch, k, n, h, w >= 1, any number; first in [0, ceil(w/4)), tiles in [1, ceil(w/4) * ceil(h/4) - first]. Nothing else is read or written but the workspace: WinogradSpace::bytes, 64-byte aligned.
+// batch, k, n, h, w >= 1, any number; first in [0, ceil(w/4)), tiles in [1, ceil(w/4) * ceil(h/4) - first]. Nothing else is read or
+// written but the workspace: WinogradSpace::bytes, 64-byte aligned.
 constexpr int8_t kWinogradG[6][3] = {{15, 0, 0}, {-5, -5, -5}, {5, -5, 5}, {1, 2, 4}, {-4, 2, -1}, {0, 0, 15}};
 constexpr int kWinogradPlaces = 36;
 constexpr int64_t kWinogradProducts = ((int64_t(1) << 29) - 1) / (128 * 128);  // |a + a_offset| and |w| are at most 128

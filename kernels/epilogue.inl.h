@@ -1,9 +1,9 @@
 // THE epilogue of every vector brgemm: the formulas of EpilogueArgs (octavo/ukernel.h) on accumulators in registers.
 //
 // Each kind of output is a class: made once for some columns, it holds their constants; called, it takes rows of accumulators
-// (V::I, or V::F of an f32 kernel) to memory. with_epilogue() picks the one that a call asks for. A residual is read for all rows
-// before the first is written: where it is C itself, a load would wait for the masked store of the row before, whose register
-// reaches into it.
+// (V::I, or V::F of an f32 kernel) to memory. with_epilogue() picks the one that a call asks for. Where the last register is not full,
+// a residual is read for all rows before the first is written: if it is C itself, a load would wait for the masked store of the row
+// before, whose register reaches into it.
 #pragma once
 
 #include "kernels/unroll.inl.h"
@@ -58,6 +58,7 @@ template <class V, int NV, bool Full, bool Residual>
 class OutF32 : Columns<V, NV, Full> {
   using Base = Columns<V, NV, Full>;
   using F = typename V::F;
+  static constexpr bool kReadsFirst = Residual && !Full;
 
  public:
   static constexpr bool residual = Residual;
@@ -80,7 +81,7 @@ class OutF32 : Columns<V, NV, Full> {
       }
     };
     const auto put = [&](int v, F f) OCTAVO_LAMBDA { this->store(c, v, V::min(V::max(f, lo_), hi_)); };
-    if constexpr (Residual) {
+    if constexpr (kReadsFirst) {
       F all[M][NV];
       OCTAVO_UNROLL
       for (int i = 0; i < M; ++i, r += this->residual_stride_) {
@@ -96,7 +97,12 @@ class OutF32 : Columns<V, NV, Full> {
       OCTAVO_UNROLL
       for (int i = 0; i < M; ++i, c += this->stride_) {
         OCTAVO_UNROLL
-        for (int v = 0; v < NV; ++v) put(v, value(acc[i][v], v));
+        for (int v = 0; v < NV; ++v) {
+          F f = value(acc[i][v], v);
+          if constexpr (Residual) f = V::add(f, this->load(reinterpret_cast<const float*>(r), v));
+          put(v, f);
+        }
+        if constexpr (Residual) r += this->residual_stride_;
       }
     }
   }
@@ -115,6 +121,7 @@ class OutQ8 : Columns<V, NV, Full> {
   using Base = Columns<V, NV, Full>;
   using F = typename V::F;
   using I = typename V::I;
+  static constexpr bool kReadsFirst = Residual && !Full;
 
  public:
   static constexpr bool residual = Residual;
@@ -177,13 +184,13 @@ class OutQ8 : Columns<V, NV, Full> {
       I bytes = V::packu8(low, high);
       if constexpr (Fits || V::saturates) bytes = V::min8(bytes, range_);
       bytes = V::add8(bytes, base_);
-      if constexpr (Residual) {
+      if constexpr (kReadsFirst) {
         all[i / kRows] = bytes;
       } else {
         store_rows(i, bytes);
       }
     }
-    if constexpr (Residual) {
+    if constexpr (kReadsFirst) {
       OCTAVO_UNROLL
       for (int i = 0; i < M; i += kRows) store_rows(i, all[i / kRows]);
     }

@@ -217,7 +217,8 @@ void cut_columns(const ConvDesc& d, const KernelInfo& kernel, ConvAlgorithm& c, 
   const bool apart = c.fused && (w.pad_left || w.pad_right);
   const int64_t least = least_rows(kernel), all = w.oh() * std::max(w.ow(), least) * w.kw;
   const int64_t weights = w.kh * w.kw * (d.ic / d.groups) * d.oc * int64_t(size_of(d.a));
-  const int64_t cut = cut_products(w, pieces, least, weights <= kSmall), most = apart ? all - all / 16 : all;
+  const bool one_by_one = kernel.op == Op::grouped || weights <= kSmall;  // grouped: to call it for a few pixels costs as much
+  const int64_t cut = cut_products(w, pieces, least, one_by_one), most = apart ? all - all / 16 : all;
   const char* refused = c.whole                                              ? "weights that are not finite, or a bias of -0, show it"
                         : apart && (d.choice.fused || d.ic % kernel.kr != 0) ? "kernel rows are whole"
                         : pieces.size() > kMostPieces                        ? "an output row would have too many pieces"

@@ -6,7 +6,7 @@
 // Registers, of 32: 4 x 4 accumulators, 8 of A, 1 of B
 // Needs Armv8.0. SMLAL adds products of words to s32: exact
 // Counted: instructions per 1000 MACs of 3x3 convolutions, 14x14 pixels, 32 groups of 4 / 8 / 16 channels, GCC 12
-//   (tests/arm_layers.py --full): u8 543 / 420 / 375; without groups, where 16 values are multiplied for 4, 2307 / 1038 / 500
+//   (tests/arm_layers.py --full): u8 534 / 420 / 375; without groups, where 16 values are multiplied for 4, 2307 / 1038 / 500
 #include "kernels/arm/grouped.inl.h"
 
 namespace octavo::OCTAVO_ISA {

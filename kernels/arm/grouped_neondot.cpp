@@ -6,7 +6,7 @@
 // Registers, of 32: 5 x 4 accumulators, 5 of A, 1 of B, the constant 0x80 of u8
 // Needs dotprod. SDOT sums four s8*s8 into s32 without saturation: exact
 // Counted: instructions per 1000 MACs of 3x3 convolutions, 14x14 pixels, 32 groups of 4 / 8 / 16 channels, GCC 12
-//   (tests/arm_layers.py --full): u8 296 / 195 / 136, s8 286 / 192 / 134; with zeros between merged groups 1196 / 596 / 298 and
+//   (tests/arm_layers.py --full): u8 288 / 196 / 136, s8 278 / 193 / 134; with zeros between merged groups 1196 / 596 / 298 and
 //   675 / 337 / 150
 #include "kernels/arm/grouped_dot.inl.h"
 

@@ -61,8 +61,8 @@ void ConvPlan::Impl::run(const ConvArgs& v, int64_t begin, int64_t end, void* wo
     }
     const int64_t image = block / (blocks.bands * blocks.segments), band = block / blocks.segments % blocks.bands,
                   segment = block % blocks.segments;
-    Region out{oh * band / blocks.bands, segment * blocks.segment_cols, 0, 0};
-    out.rows = oh * (band + 1) / blocks.bands - out.y;
+    Region out{part_begin(oh, blocks.bands, band), segment * blocks.segment_cols, 0, 0};
+    out.rows = part_begin(oh, blocks.bands, band + 1) - out.y;
     out.cols = std::min(blocks.segment_cols, ow - out.x);
     const char* data = static_cast<const char*>(v.a) + image * w.ih * w.iw * v.a_pixel_stride_bytes;
     const ptrdiff_t pixel = v.a_pixel_stride_bytes, row = w.iw * pixel;

@@ -22,7 +22,7 @@ void ConvPlan::Impl::run_winograd(const ConvArgs& v, int64_t run, int64_t begin,
   const int64_t phase_y = phase / r.phases_x % r.phases_y, phase_x = phase % r.phases_x;
   const int64_t rows = ceil_div(oh - phase_y, w.dilation_h), cols = ceil_div(ow - phase_x, w.dilation_w);
   const int64_t across = ceil_div(cols, 4), down = ceil_div(rows, 4), tiles = r.lines > 1 ? across : across * down;
-  const int64_t from = tiles * (run % r.runs) / r.runs, to = tiles * (run % r.runs + 1) / r.runs;
+  const int64_t from = part_begin(tiles, r.runs, run % r.runs), to = part_begin(tiles, r.runs, run % r.runs + 1);
   const int64_t y = line + from / across, high = (to - 1) / across - from / across + 1;
   if (from == to || y >= down) return;
   // Those of one row are a whole image of one row.

@@ -17,6 +17,9 @@
 namespace octavo::detail {
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+// Where part i of n things begins, of parts that differ by one at most, larger ones among the others; without n * i, which could
+// overflow.
+constexpr int64_t part_begin(int64_t n, int64_t parts, int64_t i) { return n / parts * i + n % parts * i / parts; }
 
 // `asked` if use_isa is set, else active_isa(); an error if this machine lacks it.
 Expected<Isa> resolve_isa(bool use_isa, Isa asked) noexcept;

@@ -7,6 +7,8 @@
 #include <thread>
 #include <vector>
 
+#include "src/plan.h"
+
 namespace octavo {
 namespace {
 
@@ -57,17 +59,12 @@ struct ThreadPool::Impl {
   // waits long for a thread that was disturbed, or for a smaller core.
   void run_share(int thread) {
     const int64_t shared = count >= kMinPieces * threads ? count - count / 4 : count;
-    const int64_t begin = share(shared, thread), end = share(shared, thread + 1);
+    const int64_t begin = detail::part_begin(shared, threads, thread), end = detail::part_begin(shared, threads, thread + 1);
     if (begin < end) body(arg, begin, end, thread);
     if (shared == count) return;
     const int64_t piece = std::max<int64_t>(1, (count - shared) / (kPieces * threads));
     for (int64_t at; (at = rest.fetch_add(piece, std::memory_order_relaxed)) < count - shared;)
       body(arg, shared + at, shared + at + std::min(piece, count - shared - at), thread);
-  }
-  // Equal shares without n * thread, which could overflow.
-  int64_t share(int64_t n, int thread) const {
-    const int64_t each = n / threads, extra = n % threads;
-    return each * thread + (thread < extra ? thread : extra);
   }
 
   void work(int thread) {
